@@ -1,0 +1,1 @@
+"""Talks to any running SSH agent, blocking (`client`) or under asyncio (`aio`)."""

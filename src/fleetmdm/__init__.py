@@ -1,0 +1,1 @@
+"""FleetMDM: local-first compliance with evidence that anyone can verify."""

@@ -1,0 +1,1 @@
+"""Inventory over SSH fan-out, through any agent."""

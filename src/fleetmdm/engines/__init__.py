@@ -1,0 +1,1 @@
+"""Who feeds the evaluator; every engine gives the same verdicts."""

@@ -1,0 +1,55 @@
+"""FleetMDM's error codes: one table, printed by `fleetmdm errors` and documented in docs/errors.md.
+
+Rule for editors: rows are sorted by code; a code is a promise and never changes its meaning.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from clikit.errors import COMMON_ROWS, ErrorRow, ErrorTable, Exit, Failure
+
+CODES = ErrorTable(
+    (
+        *COMMON_ROWS,
+        ErrorRow("agent_refused", Exit.REFUSED, "the SSH agent would not sign"),
+        ErrorRow(
+            "agent_unavailable", Exit.UNAVAILABLE, "no SSH agent answers at the given address"
+        ),
+        ErrorRow("database_invalid", Exit.INVALID, "the database is not ours, or is damaged"),
+        ErrorRow(
+            "database_locked", Exit.UNAVAILABLE, "another process holds the database too long"
+        ),
+        ErrorRow("database_not_found", Exit.NOT_FOUND, "the database does not exist yet"),
+        ErrorRow("database_read_only", Exit.UNAVAILABLE, "the database cannot be written"),
+        ErrorRow("database_too_new", Exit.INVALID, "a newer version made this database"),
+        ErrorRow("device_not_found", Exit.NOT_FOUND, "no device has this id"),
+        ErrorRow("drift_found", Exit.FOUND, "verdicts changed between the two runs"),
+        ErrorRow("evidence_invalid", Exit.FOUND, "the evidence pack does not verify"),
+        ErrorRow("evidence_unreadable", Exit.INVALID, "the evidence pack cannot be read at all"),
+        ErrorRow("host_unreachable", Exit.FOUND, "at least one host gave no inventory"),
+        ErrorRow("hosts_invalid", Exit.INVALID, "the list of hosts to collect from is invalid"),
+        ErrorRow("ingest_errors", Exit.FOUND, "some documents were refused; the others went in"),
+        ErrorRow("input_not_found", Exit.NOT_FOUND, "a file or folder to read does not exist"),
+        ErrorRow("input_unreadable", Exit.INVALID, "a file to read cannot be read"),
+        ErrorRow("insufficient_runs", Exit.NOT_FOUND, "two runs are needed and there are fewer"),
+        ErrorRow("inventory_invalid", Exit.INVALID, "an inventory document is invalid"),
+        ErrorRow("key_not_found", Exit.NOT_FOUND, "no signing key matches"),
+        ErrorRow("lint_findings", Exit.FOUND, "policy lint found something"),
+        ErrorRow("no_devices", Exit.NOT_FOUND, "there is no device to evaluate"),
+        ErrorRow("no_policies", Exit.NOT_FOUND, "there is no policy to evaluate"),
+        ErrorRow("output_exists", Exit.REFUSED, "the output exists and is not overwritten"),
+        ErrorRow("policy_failures", Exit.FOUND, "devices fail policies that --fail-on names"),
+        ErrorRow("policy_invalid", Exit.INVALID, "a policy document is invalid"),
+        ErrorRow("policy_not_found", Exit.NOT_FOUND, "no policy has this id"),
+        ErrorRow("reconciliation_failed", Exit.INTERNAL, "the counts of a pack do not add up"),
+        ErrorRow("run_not_found", Exit.NOT_FOUND, "no run has this id"),
+        ErrorRow("trust_invalid", Exit.INVALID, "the allowed signers file is invalid"),
+    )
+)
+
+
+class FleetError(Failure):
+    """The root of every error that FleetMDM raises on purpose."""
+
+    table: ClassVar[ErrorTable] = CODES

@@ -1,0 +1,1 @@
+"""The evaluator: column batches in, verdicts out. Pure."""

@@ -1,0 +1,1 @@
+"""Evidence packs: made, redacted, signed and verified."""

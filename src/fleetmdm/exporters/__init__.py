@@ -1,0 +1,1 @@
+"""Stand-alone exporters: standard library only, run on a bare target host."""

@@ -1,0 +1,119 @@
+"""The compliance policy as values: a tree of checks with everything that a report needs beside it.
+
+Pure. `policy_yaml` makes these from YAML; `evaluate` decides them; `lint` reasons about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from fleetmdm.results import Severity, Status
+
+
+class OnMissing(StrEnum):
+    """What a leaf says when its fact is absent. Unknown is the default; the others are asked for."""
+
+    UNKNOWN = "unknown"
+    PASS = "pass"  # noqa: S105 - a verdict, not a secret
+    FAIL = "fail"
+    NOT_APPLICABLE = "not_applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a node stands in its source; both count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One comparison of one fact. `path` is the leaf's place, for example "checks[0].any[1]"."""
+
+    path: str
+    key: str
+    op: str
+    value: Any
+    position: Position
+    message: str = ""
+    on_missing: OnMissing | None = None
+    scheme: str | None = None
+    """How versions are compared by `version_*`: dpkg, rpm, semver, pep440, macos."""
+
+
+class Combine(StrEnum):
+    """How a group's members are combined (Kleene's three-valued logic)."""
+
+    ALL = "all"
+    ANY = "any"
+    NOT = "not"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A composition of checks. `NOT` has exactly one member."""
+
+    path: str
+    combine: Combine
+    members: tuple[Node, ...]
+    position: Position
+
+
+Node = Leaf | Group
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Which devices a policy is for. Empty fields do not restrict."""
+
+    os: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    os_version: Leaf | None = None
+    where: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A control of some framework that this policy speaks to."""
+
+    framework: str
+    control: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTest:
+    """An example device and the state that the policy must give it."""
+
+    name: str
+    device: Mapping[str, Any]
+    expect: Status
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class CompliancePolicy:
+    """One policy. `check` is the `all` of its `checks`; `sha256` is over its exact source bytes."""
+
+    id: str
+    name: str
+    check: Group
+    source: bytes = field(repr=False)
+    sha256: str
+    description: str = ""
+    severity: Severity = Severity.MEDIUM
+    rationale: str = ""
+    remediation: str = ""
+    references: tuple[Reference, ...] = ()
+    tags: tuple[str, ...] = ()
+    enabled: bool = True
+    targets: Targets = Targets()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    on_missing: OnMissing = OnMissing.UNKNOWN
+    tests: tuple[PolicyTest, ...] = ()
+    position: Position = Position(1, 1)

@@ -1,0 +1,1 @@
+"""Reports: one pure value, rendered in many forms."""

@@ -1,0 +1,1 @@
+"""Schema versions of the SQLite store, one file each, forward only."""

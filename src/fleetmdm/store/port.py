@@ -1,0 +1,138 @@
+"""The store, in domain words. Commands know this port and never a database.
+
+Rules for editors: no SQL word, cursor or path shows through; every iterator streams; times are
+aware and in UTC; each method is one transaction unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from fleetmdm.device import Device
+from fleetmdm.policy import CompliancePolicy
+from fleetmdm.results import ResultRow, Run, Status, Transition, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class IngestCounts:
+    """What became of the documents of one ingest."""
+
+    received: int = 0
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    older: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What is known of a run when its verdicts begin to arrive; hashes are lower-case hex."""
+
+    started_at: datetime
+    as_of: datetime
+    tool_version: str
+    policy_set_hash: str
+    inventory_root: str
+
+
+class RunWriter(Protocol):
+    """Takes the verdicts of one run; nothing shows to others before `finish` returns."""
+
+    def add(self, verdicts: Iterable[Verdict]) -> None:
+        """Every verdict of some devices, passes included (they are counted, not stored)."""
+        ...
+
+    def finish(self, *, finished_at: datetime, result_root: str) -> Run:
+        """Close the intervals that no longer hold, open the new ones, append the ledger leaf."""
+        ...
+
+
+class FleetStore(Protocol):
+    """Devices, policies, runs and the ledger of one fleet."""
+
+    def close(self) -> None:
+        """Release the database; the store is not used again."""
+        ...
+
+    # Inventory.
+
+    def put_devices(self, devices: Iterable[Device], *, source: str, now: datetime) -> IngestCounts:
+        """Keep documents; an older `last_seen` never overwrites a newer one. All or nothing."""
+        ...
+
+    def devices(self, *, device_id: str | None = None) -> Iterator[Device]:
+        """Current devices in the order of their ids."""
+        ...
+
+    def device_count(self) -> int:
+        """How many devices are current."""
+        ...
+
+    # Policies.
+
+    def put_policies(self, policies: Sequence[CompliancePolicy], *, now: datetime) -> None:
+        """Add or replace policies by id; older versions stay with the runs that used them."""
+        ...
+
+    def policy_sources(self) -> Iterator[tuple[str, bytes]]:
+        """(id, exact source) of every current policy in the order of their ids."""
+        ...
+
+    def remove_policy(self, policy_id: str, *, now: datetime) -> None:
+        """End a policy's interval. Raises `policy_not_found`."""
+        ...
+
+    # Runs and results.
+
+    def begin_run(self, run: NewRun) -> AbstractContextManager[RunWriter]:
+        """A run in the making; leaving the context without `finish` undoes it all."""
+        ...
+
+    def runs(self, *, limit: int = 0) -> Iterator[Run]:
+        """Runs, newest first; 0 is all."""
+        ...
+
+    def run(self, run_id: int) -> Run:
+        """One run. Raises `run_not_found`."""
+        ...
+
+    def results(
+        self,
+        run_id: int,
+        *,
+        device_id: str | None = None,
+        policy_id: str | None = None,
+        statuses: frozenset[Status] = frozenset(),
+    ) -> Iterator[ResultRow]:
+        """The stored (never silent) verdicts of a run, by device id, then policy id."""
+        ...
+
+    def run_devices(self, run_id: int) -> Iterator[Device]:
+        """The documents that a run judged, as they were then, in the order of their ids."""
+        ...
+
+    def run_policies(self, run_id: int) -> Iterator[tuple[str, bytes]]:
+        """(id, exact source) of the policies that a run used, in the order of their ids."""
+        ...
+
+    def transitions(self, before: int, after: int) -> Iterator[Transition]:
+        """Verdicts that differ between two runs, by device id, then policy id."""
+        ...
+
+    # Ledger.
+
+    def append_leaf(self, leaf: bytes) -> int:
+        """Append one canonical leaf; answers its index."""
+        ...
+
+    def leaves(self) -> Iterator[bytes]:
+        """Every leaf in order."""
+        ...
+
+    def fleet_key(self) -> bytes:
+        """The fleet's secret of 32 bytes, made on first use: salts and pseudonyms derive from it."""
+        ...

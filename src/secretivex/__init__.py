@@ -1,0 +1,1 @@
+"""SecretiveX: a high-throughput SSH agent with pluggable key stores."""

@@ -1,0 +1,1 @@
+"""Sockets, processes, threads and deadlines around the pure engine."""

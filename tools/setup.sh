@@ -1,0 +1,68 @@
+#!/bin/sh
+# Prepares a machine and a checkout: Debian's packages, then .venv from the hashed requirements.
+# Safe to run again: each step looks before it acts.
+set -eu
+cd "$(dirname "$0")/.."
+
+PYTHON=${PYTHON:-/usr/bin/python3}
+PACKAGES=tools/apt-packages.txt
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+missing_packages() {
+    # Prints the packages that dpkg does not know as installed.
+    grep -v -e '^#' -e '^$' "$PACKAGES" | while read -r name; do
+        status=$(dpkg-query -W -f '${Status}' "$name" 2>/dev/null || true)
+        [ "$status" = 'install ok installed' ] || printf '%s ' "$name"
+    done
+}
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    if command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+        as_root='sudo -n'
+    else
+        as_root=none
+    fi
+fi
+
+if command -v dpkg-query >/dev/null 2>&1; then
+    missing=$(missing_packages)
+    if [ -n "$missing" ]; then
+        if [ "$as_root" = none ]; then
+            say "no root and no password-less sudo; these Debian packages are missing: $missing"
+            say "ask an administrator for: apt-get install --no-install-recommends $missing"
+        else
+            say "installing Debian packages: $missing"
+            log=$(mktemp)
+            # shellcheck disable=SC2086 # both are word lists on purpose
+            if ! { $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive \
+                apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1; then
+                cat "$log" >&2
+                say "apt-get failed; its words are above"
+                exit 5
+            fi
+            rm -f "$log"
+        fi
+    fi
+else
+    say "this is not a Debian system; install by hand what $PACKAGES names"
+fi
+
+# The sum of the locked files stands for the environment; equal sum, nothing to do.
+stamp=.venv/.requirements.sha256
+want=$(cat requirements/*.txt pyproject.toml | sha256sum | cut -d' ' -f1)
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && [ -x .venv/bin/python ]; then
+    exit 0
+fi
+if ! "$PYTHON" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    say "$PYTHON must be Python 3.11 or newer with its venv module (Debian: python3-venv)"
+    exit 5
+fi
+say "building .venv over $PYTHON"
+rm -rf .venv
+"$PYTHON" -m venv .venv
+.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+export UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV="$PWD/.venv"
+.venv/bin/uv pip install -q --require-hashes -r requirements/dev.txt
+.venv/bin/uv pip install -q --no-deps --no-build-isolation -e .
+printf '%s\n' "$want" > "$stamp"
