@@ -1,0 +1,38 @@
+"""SecretiveX's error codes: one table, documented in docs/errors.md.
+
+Rule for editors: rows are sorted by code; a code is a promise and never changes its meaning.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from clikit.errors import COMMON_ROWS, ErrorRow, ErrorTable, Exit, Failure
+
+CODES = ErrorTable(
+    (
+        *COMMON_ROWS,
+        ErrorRow("agent_unavailable", Exit.UNAVAILABLE, "no agent answers at the given address"),
+        ErrorRow("input_not_found", Exit.NOT_FOUND, "a file to read does not exist"),
+        ErrorRow("input_unreadable", Exit.INVALID, "a file to read cannot be read"),
+        ErrorRow("key_ambiguous", Exit.NOT_FOUND, "more than one key matches; name one of them"),
+        ErrorRow("key_not_found", Exit.NOT_FOUND, "no key matches"),
+        ErrorRow("not_an_agent", Exit.UNAVAILABLE, "what answers does not speak the protocol"),
+        ErrorRow("policy_invalid", Exit.INVALID, "a rule of the signing policy is invalid"),
+        ErrorRow("protocol_error", Exit.UNAVAILABLE, "the agent's reply is malformed"),
+        ErrorRow("sign_refused", Exit.REFUSED, "the agent would not sign"),
+        ErrorRow("signature_invalid", Exit.FOUND, "the signature does not hold"),
+        ErrorRow("socket_failed", Exit.UNAVAILABLE, "the agent's socket cannot be made"),
+        ErrorRow("socket_in_use", Exit.UNAVAILABLE, "a live agent listens at this address"),
+        ErrorRow("socket_path_taken", Exit.UNAVAILABLE, "something not a socket is in the way"),
+        ErrorRow("socket_path_too_long", Exit.INVALID, "the operating system limits socket paths"),
+        ErrorRow("store_unavailable", Exit.UNAVAILABLE, "a key store cannot be opened"),
+        ErrorRow("unhealthy", Exit.FOUND, "the agent answers and something is wrong with it"),
+    )
+)
+
+
+class SecretiveError(Failure):
+    """The root of every error that SecretiveX raises on purpose."""
+
+    table: ClassVar[ErrorTable] = CODES
