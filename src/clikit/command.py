@@ -1,0 +1,292 @@
+"""What every command shares: its standard options, where its data goes, and how it ends.
+
+stdout carries data, stderr carries talk. In JSON mode exactly one document reaches stdout, also
+for a usage error. Only `run` chooses an exit status.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from clikit.envelope import failed, render_json, success
+from clikit.envelope import found as found_document
+from clikit.errors import Exit, Failure
+from clikit.nearest import nearest
+from clikit.output import FULL, atomic_file, write_failure
+from clikit.progress import Progress
+from clikit.table import show_text
+
+_SPOOL_BYTES = 8 * 1024 * 1024
+"""A document up to this size waits in memory until it is complete; a longer one on disk."""
+
+INTERRUPTED = 130
+"""128 + SIGINT, what a shell reports for a program that Ctrl-C ended."""
+
+BROKEN_PIPE = 141
+"""128 + SIGPIPE, what a shell reports for a program whose reader went away."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, so that help stays quick.
+
+    `table` maps a name to ("module:attribute", short help).
+    """
+
+    def __init__(self, name: str, *, table: Mapping[str, tuple[str, str]], **options: Any) -> None:
+        super().__init__(name, **options)
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return [*self._table, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and answer one command."""
+        if cmd_name not in self._table:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = self._table[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}:{attribute} is not a command")
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        rows = [(name, text) for name, (_, text) in self._table.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown one is answered with the nearest name."""
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            near = nearest(args[0], self.list_commands(ctx))
+            ctx.fail(f"no such command '{args[0]}'." + (f" Did you mean '{near}'?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+
+@dataclass(slots=True)
+class Call:
+    """One command being run: its standard options and the streams that it may use."""
+
+    format: str = "table"
+    output: Path | None = None
+    quiet: bool = False
+    debug: bool = False
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that tables must fit; None in a pipe or a file."""
+        if self.output is not None or not self.stdout.isatty():
+            return None
+        return shutil.get_terminal_size().columns
+
+    def emit(
+        self,
+        data: Any,
+        text: Callable[[], Iterable[str]],
+        *,
+        found: Failure | None = None,
+    ) -> None:
+        """The command's result: the envelope in JSON mode, else what `text` gives.
+
+        `found` says that the work was done and something is wrong; it sets the exit status.
+        """
+        if self.format == "json":
+            document = success(data) if found is None else found_document(data, found)
+            self._write((render_json(document),))
+        else:
+            self._write(text())
+        if found is not None:
+            raise Found(found)
+
+    def emit_chunks(self, chunks: Iterable[str], *, found: Failure | None = None) -> None:
+        """A result in a format of its own (csv, sarif, ...), written as it is."""
+        self._write(chunks)
+        if found is not None:
+            raise Found(found)
+
+    def note(self, message: str) -> None:
+        """Talk for a person, on stderr; silent under --quiet."""
+        if not self.quiet:
+            self.stderr.write(show_text(message) + "\n")
+
+    def progress(self, label: str, total: int | None = None) -> Progress:
+        """Progress of long work; draws only on a terminal and not under --quiet."""
+        enabled = self.stderr.isatty() and not self.quiet
+        return Progress(label, total, self.stderr, enabled=enabled)
+
+    def _write(self, chunks: Iterable[str]) -> None:
+        if self.output is not None:
+            with atomic_file(self.output, mode=0o644) as file:
+                for chunk in chunks:
+                    file.write(chunk.encode())
+            return
+        with tempfile.SpooledTemporaryFile(
+            _SPOOL_BYTES, "w+", encoding="utf-8", newline=""
+        ) as spool:
+            for chunk in chunks:
+                spool.write(chunk)
+            spool.seek(0)
+            shutil.copyfileobj(spool, self.stdout)
+        self.stdout.flush()
+
+
+class Found(Exception):  # noqa: N818 - not an error: the work was done
+    """Raised after the data is out, to end the command with the status of what was found."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def standard_options(
+    formats: Sequence[str] = ("table", "json"),
+    call_type: type[Call] = Call,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add --format, --output, --quiet and --debug; the command gets a `call` as first argument."""
+    choices = [*formats, *(["text"] if "table" in formats else [])]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        def command(**options: Any) -> Any:
+            chosen = options.pop("format")
+            call = call_type(
+                format="table" if chosen == "text" and "table" in formats else chosen,
+                output=options.pop("output"),
+                quiet=options.pop("quiet"),
+                debug=options.pop("debug"),
+            )
+            return function(call, **options)
+
+        command.__doc__ = function.__doc__
+        command.__name__ = function.__name__
+        command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined] # how click hands parameters on
+        for option in (
+            click.option("--debug", is_flag=True, help="Show tracebacks and debug logs."),
+            click.option("--quiet", "-q", is_flag=True, help="Say nothing on stderr but errors."),
+            click.option(
+                "--output",
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                help="Write the result to FILE, whole or not at all.",
+            ),
+            click.option(
+                "--format",
+                type=click.Choice(choices, case_sensitive=False),
+                default=formats[0],
+                show_default=True,
+                help="How the result is written.",
+            ),
+        ):
+            option(command)
+        return command
+
+    return decorate
+
+
+def run(
+    group: click.Command,
+    argv: Sequence[str],
+    *,
+    prog: str,
+    failure: type[Failure],
+    translate: Callable[[Exception], Failure | None] = lambda _error: None,
+) -> int:
+    """Run a command line and answer its exit status; nothing but `SystemExit` is left to escape.
+
+    `translate` turns a foreign exception into a `Failure`, or None if it is a bug of ours.
+    """
+    try:
+        try:
+            group.main(args=list(argv), prog_name=prog, standalone_mode=False)
+        except (Failure, Found, click.exceptions.Exit, click.Abort):
+            raise
+        except click.ClickException as error:
+            raise failure("usage", error.format_message(), hint=_usage_hint(error, prog)) from error
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            known = translate(error)
+            if known is None:
+                raise
+            raise known from error
+    except Exception as error:  # noqa: BLE001 - the one border where every end becomes a status
+        return _end(error, argv, prog, failure)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{prog}: interrupted\n")
+        return INTERRUPTED
+    return Exit.OK
+
+
+def _end(error: Exception, argv: Sequence[str], prog: str, failure: type[Failure]) -> int:
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, Found):
+        _say(error.failure, prog)
+        return error.failure.exit_status
+    if isinstance(error, click.Abort):
+        sys.stderr.write(f"{prog}: interrupted\n")
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return _fail(_as_failure(error, argv, failure), argv, prog)
+
+
+def _as_failure(error: Exception, argv: Sequence[str], failure: type[Failure]) -> Failure:
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, OSError) and error.errno in FULL:
+        return write_failure(Path(error.filename or "output"), error)
+    if "--debug" in argv:
+        import traceback
+
+        traceback.print_exception(error)
+    hint = "run it again with --debug and report what it prints"
+    return failure("internal", f"{type(error).__name__}: {error}", hint=hint)
+
+
+def _fail(error: Failure, argv: Sequence[str], prog: str) -> int:
+    if wants_json(argv):
+        sys.stdout.write(render_json(failed(error)))
+        sys.stdout.flush()
+    _say(error, prog)
+    return error.exit_status
+
+
+def _say(error: Failure, prog: str) -> None:
+    hint = f"  hint: {show_lines(error.hint)}\n" if error.hint else ""
+    sys.stderr.write(f"{prog}: {show_lines(error.message)}\n{hint}")
+
+
+def show_lines(text: str) -> str:
+    """`show_text`, but line breaks of a message stay line breaks."""
+    return "\n".join(show_text(line) for line in text.split("\n"))
+
+
+def wants_json(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON, told from its words since it may not even parse."""
+    words = [word.lower() for word in argv]
+    return "--format=json" in words or ("--format", "json") in pairwise(words)
+
+
+def _usage_hint(error: click.ClickException, prog: str) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else prog
+    return f"see `{path} --help`"

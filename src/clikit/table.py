@@ -1,0 +1,67 @@
+"""Tables for people. Pure: rows in, text out. Machine formats never pass through here.
+
+Cells come from hostile inventory: control characters are shown, never sent to a terminal.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+_GAP = "  "
+_MIN_COLUMN = 6
+
+
+def show_text(value: object) -> str:
+    """A value as printable text: line breaks, escapes and bidi controls are spelled out."""
+    return "".join(
+        char
+        if char.isprintable() and unicodedata.category(char) != "Cf"
+        else char.encode("unicode_escape").decode()
+        for char in str(value)
+    )
+
+
+def text_width(text: str) -> int:
+    """Columns that a terminal needs for `text`."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+def render_table(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], *, width: int | None = None
+) -> str:
+    """Left-aligned columns under a rule; with `width`, the widest columns are cut to fit it."""
+    cells = [[show_text(cell) for cell in row] for row in rows]
+    wide = [
+        max([text_width(header), *(text_width(row[index]) for row in cells)])
+        for index, header in enumerate(headers)
+    ]
+    columns = _fit(wide, width)
+    lines = [_line(headers, columns), _GAP.join("-" * size for size in columns)]
+    lines += [_line(row, columns) for row in cells]
+    return "\n".join(lines) + "\n"
+
+
+def _fit(wide: Sequence[int], width: int | None) -> list[int]:
+    columns = list(wide)
+    if width is None:
+        return columns
+    while sum(columns) + len(_GAP) * (len(columns) - 1) > width and max(columns) > _MIN_COLUMN:
+        columns[columns.index(max(columns))] -= 1
+    return columns
+
+
+def _line(cells: Sequence[str], columns: Sequence[int]) -> str:
+    padded = [_cut(cell, size) for cell, size in zip(cells, columns, strict=True)]
+    return _GAP.join(padded).rstrip()
+
+
+def _cut(text: str, size: int) -> str:
+    if text_width(text) > size:
+        while text and text_width(text) > size - 1:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (size - text_width(text))

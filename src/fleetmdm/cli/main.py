@@ -1,0 +1,66 @@
+"""`fleetmdm`: the table of commands and the one border where errors become exit statuses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from clikit.command import LazyGroup, run
+from clikit.errors import Failure
+from fleetmdm.errors import FleetError
+
+COMMANDS = {
+    "init": ("fleetmdm.cli.init:command", "Make an empty database for a fleet."),
+    "ingest": ("fleetmdm.cli.ingest:command", "Take in device documents."),
+    "collect": ("fleetmdm.cli.collect:command", "Gather device documents over SSH."),
+    "device": ("fleetmdm.cli.device:command", "List and show devices."),
+    "policy": ("fleetmdm.cli.policy:command", "Add, list, lint and test policies."),
+    "check": ("fleetmdm.cli.check:command", "Evaluate the fleet and record a run."),
+    "report": ("fleetmdm.cli.report:command", "Show the result of a run."),
+    "runs": ("fleetmdm.cli.runs:command", "List recorded runs."),
+    "drift": ("fleetmdm.cli.drift:command", "Show what changed between two runs."),
+    "evidence": ("fleetmdm.cli.evidence:command", "Export and verify evidence packs."),
+    "ledger": ("fleetmdm.cli.ledger:command", "Show and verify the append-only log."),
+    "export-collector": (
+        "fleetmdm.cli.export_collector:command",
+        "Print the stand-alone exporter.",
+    ),
+    "doctor": ("fleetmdm.cli.doctor:command", "Check the database."),
+    "config": ("fleetmdm.cli.config:command", "Show the settings in force."),
+    "errors": ("fleetmdm.cli.errors:command", "Print the table of error codes."),
+    "version": ("fleetmdm.cli.version:command", "Print the version."),
+}
+
+
+def translate(error: Exception) -> Failure | None:
+    """Errors of the packages below this one, as ours."""
+    from agentclient.errors import AgentError  # type: ignore[import-not-found,unused-ignore] # lands with the client
+
+    from sshwire.errors import WireError
+
+    if isinstance(error, AgentError):
+        return FleetError("agent_unavailable", str(error), hint="check SSH_AUTH_SOCK or --agent")
+    if isinstance(error, WireError):
+        return FleetError("input_unreadable", str(error))
+    return None
+
+
+def build() -> click.Group:
+    """The whole command line; commands are imported when they are called."""
+    group = LazyGroup(
+        "fleetmdm",
+        table=COMMANDS,
+        help="Local-first compliance: ingest inventory, judge it, prove the result.",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    return click.version_option(version("secretivex-fleetmdm"), message="%(version)s")(group)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; answers the exit status."""
+    arguments: Any = sys.argv[1:] if argv is None else argv
+    return run(build(), arguments, prog="fleetmdm", failure=FleetError, translate=translate)
