@@ -102,10 +102,13 @@ class ResultRow:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One verdict that differs between two runs; None stands for no row (pass or out of scope)."""
+    """One pair whose status differs between two runs; None is no row (silent or out of scope).
+
+    `findings` are those of the later run; empty where it has no row.
+    """
 
     device_id: str
     policy_id: str
-    before: Status
-    after: Status
-    findings: tuple[Finding, ...]
+    before: Status | None
+    after: Status | None
+    findings: tuple[Finding, ...] = ()

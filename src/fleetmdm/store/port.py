@@ -6,10 +6,11 @@ aware and in UTC; each method is one transaction unless it says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from fleetmdm.device import Device
@@ -19,36 +20,88 @@ from fleetmdm.results import ResultRow, Run, Status, Transition, Verdict
 
 @dataclass(frozen=True, slots=True)
 class IngestCounts:
-    """What became of the documents of one ingest."""
+    """What became of the documents of one ingest; the others add up to `received`."""
 
     received: int = 0
     added: int = 0
     changed: int = 0
+    """Facts differ from those that were kept."""
+    refreshed: int = 0
+    """Same facts, seen later."""
     unchanged: int = 0
     older: int = 0
+    """Seen before the document that is kept, so left out."""
+    duplicate: int = 0
+    """Replaced by a newer document of the same device within this ingest."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What is known of a run when its verdicts begin to arrive; hashes are lower-case hex."""
+    """What is known of a run before it judges anything."""
 
     started_at: datetime
     as_of: datetime
     tool_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunHashes:
+    """What a run commits to, known once everything is judged; lower-case hex."""
+
     policy_set_hash: str
     inventory_root: str
+    result_root: str
 
 
 class RunWriter(Protocol):
-    """Takes the verdicts of one run; nothing shows to others before `finish` returns."""
+    """One run in the making; nothing shows to others before `finish` returns.
+
+    The run judges the moment at which it began: read devices and policies from here, so that what
+    it pins is what was judged, whatever others ingest meanwhile. A run judges every device under
+    every policy; a check of a part of them is not a run and is not recorded.
+    """
+
+    def devices(self) -> Iterator[Device]:
+        """The documents to judge, in the order of their ids; may be read more than once."""
+        ...
+
+    def device_count(self) -> int:
+        """How many `devices` gives."""
+        ...
+
+    def policy_sources(self) -> Iterator[tuple[str, bytes]]:
+        """(id, exact source) of the policies to judge by, in the order of their ids."""
+        ...
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
-        """Every verdict of some devices, passes included (they are counted, not stored)."""
+        """Verdicts, passes included (they are counted, not stored); at most one for each pair."""
         ...
 
-    def finish(self, *, finished_at: datetime, result_root: str) -> Run:
-        """Close the intervals that no longer hold, open the new ones, append the ledger leaf."""
+    def finish(
+        self, *, finished_at: datetime, hashes: RunHashes, leaf: Callable[[Run], bytes]
+    ) -> Run:
+        """Close the intervals that no longer hold, open the new ones, append the ledger leaf.
+
+        `leaf` makes the canonical leaf of the run once its number is known.
+        """
         ...
+
+
+class Presence(StrEnum):
+    """How the population of one run differs from that of an earlier one."""
+
+    NEW = "new"
+    VANISHED = "vanished"
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationChange:
+    """A device or a policy that only one of two runs knew."""
+
+    kind: str
+    """"device" or "policy"."""
+    id: str
+    presence: Presence
 
 
 class FleetStore(Protocol):
@@ -70,6 +123,10 @@ class FleetStore(Protocol):
 
     def device_count(self) -> int:
         """How many devices are current."""
+        ...
+
+    def retire_device(self, device_id: str, *, now: datetime) -> None:
+        """Let a device leave the fleet; past runs keep it. Raises `device_not_found`."""
         ...
 
     # Policies.
@@ -111,7 +168,7 @@ class FleetStore(Protocol):
         """The stored (never silent) verdicts of a run, by device id, then policy id."""
         ...
 
-    def run_devices(self, run_id: int) -> Iterator[Device]:
+    def run_devices(self, run_id: int, *, device_id: str | None = None) -> Iterator[Device]:
         """The documents that a run judged, as they were then, in the order of their ids."""
         ...
 
@@ -120,7 +177,14 @@ class FleetStore(Protocol):
         ...
 
     def transitions(self, before: int, after: int) -> Iterator[Transition]:
-        """Verdicts that differ between two runs, by device id, then policy id."""
+        """Verdicts whose status differs between two runs, by device id, then policy id.
+
+        Pairs of which one run did not know the device or the policy are among them.
+        """
+        ...
+
+    def population_changes(self, before: int, after: int) -> Iterator[PopulationChange]:
+        """Devices, then policies, that only one of two runs knew, each by id."""
         ...
 
     # Ledger.
@@ -131,6 +195,10 @@ class FleetStore(Protocol):
 
     def leaves(self) -> Iterator[bytes]:
         """Every leaf in order."""
+        ...
+
+    def leaf_of_run(self, run_id: int) -> int:
+        """The index of the leaf that a run appended. Raises `run_not_found`."""
         ...
 
     def fleet_key(self) -> bytes:
