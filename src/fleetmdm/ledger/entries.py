@@ -1,0 +1,93 @@
+"""What the leaves of the ledger say: one RFC 8785 JSON object each, told apart by `type`.
+
+Rule for editors: a leaf is hashed for ever. Add types and fields; never change how an existing
+one is written, and raise `SCHEMA` of that type when a field is added.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from clikit.canonical import CanonicalError, encode_canonical
+from fleetmdm.results import Run
+
+SCHEMA = 1
+"""Version of the leaf types below."""
+
+MAX_LEAF_BYTES = 64 * 1024
+"""Longest leaf that is read back; ours have some hundred bytes."""
+
+
+class LeafError(ValueError):
+    """Bytes that are no leaf of this ledger."""
+
+
+def render_time(moment: datetime) -> str:
+    """RFC 3339 in UTC, with as many digits as the moment has."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without its zone cannot be recorded")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def encode_run_leaf(run: Run) -> bytes:
+    """The leaf of a finished run: everything that fixes what it judged and what it said."""
+    return encode_canonical(
+        {
+            "type": "run",
+            "schema": SCHEMA,
+            "run_id": run.run_id,
+            "started_at": render_time(run.started_at),
+            "finished_at": render_time(run.finished_at),
+            "as_of": render_time(run.as_of),
+            "tool_version": run.tool_version,
+            "devices": run.devices,
+            "policies": run.policies,
+            "counts": {status.value: count for status, count in run.counts.items() if count},
+            "policy_set_hash": run.policy_set_hash,
+            "inventory_root": run.inventory_root,
+            "result_root": run.result_root,
+        }
+    )
+
+
+def encode_export_leaf(
+    *,
+    run_id: int,
+    manifest_sha256: str,
+    profile: str,
+    signers: Sequence[str],
+    exported_at: datetime,
+    tool_version: str,
+) -> bytes:
+    """The leaf of one evidence export; `signers` are key fingerprints."""
+    return encode_canonical(
+        {
+            "type": "export",
+            "schema": SCHEMA,
+            "run_id": run_id,
+            "manifest_sha256": manifest_sha256,
+            "profile": profile,
+            "signers": sorted(signers),
+            "exported_at": render_time(exported_at),
+            "tool_version": tool_version,
+        }
+    )
+
+
+def parse_leaf(data: bytes) -> dict[str, Any]:
+    """The object in a leaf; raises `LeafError` unless its bytes are the canonical ones."""
+    if len(data) > MAX_LEAF_BYTES:
+        raise LeafError(f"leaf of {len(data)} bytes is over the limit of {MAX_LEAF_BYTES}")
+    try:
+        value = json.loads(data)
+        canonical = encode_canonical(value)
+    except (ValueError, RecursionError, CanonicalError) as error:
+        raise LeafError("leaf is not canonical JSON") from error
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise LeafError("leaf is not an object with a type")
+    if canonical != data:
+        raise LeafError("leaf is not in canonical form")
+    return value
