@@ -232,9 +232,11 @@ def _parse_yaml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
 
 
 def _yaml_lines(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
+    if not isinstance(node, dict | list):
+        return
     places = getattr(getattr(node, "lc", None), "data", None) or {}
-    members = node.items() if isinstance(node, dict) else enumerate(node or ())
-    for key, value in members if isinstance(node, dict | list) else ():
+    members = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in members:
         if key in places:
             yield (*path, key), places[key][0] + 1
         yield from _yaml_lines(value, (*path, key))

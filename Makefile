@@ -1,0 +1,71 @@
+# Every verb works from a fresh clone: what it needs is set up first.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long lint typecheck contracts unit property peers scripts \
+	packaging fuzz bench build security smoke clean
+
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest -q
+# Two processes: the tests are sized for a machine of two cores.
+JOBS ?= 2
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: ## build .venv from the locked requirements and install system packages
+	@./tools/setup.sh
+
+demo: setup ## run the main job from end to end on this machine
+	@$(BIN)/python demo/run.py
+
+test: lint typecheck contracts unit property peers scripts packaging ## everything that must pass
+
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: setup ## mypy --strict
+	$(BIN)/mypy .
+
+contracts: setup ## who may import whom
+	$(BIN)/lint-imports
+
+unit: setup ## pure tests
+	$(PYTEST) -n $(JOBS) --timeout 120 tests/unit
+
+property: setup ## properties and bounded fuzzing
+	$(PYTEST) -n $(JOBS) --timeout 300 tests/property tests/conformance
+
+peers: setup ## against real programs: OpenSSH, git, coreutils
+	$(PYTEST) -n $(JOBS) --timeout 300 tests/peers
+
+scripts: setup ## the command lines as a user runs them
+	$(PYTEST) -n $(JOBS) --timeout 300 tests/scripts
+
+packaging: setup ## shape, documents, codes, isolated installation
+	$(PYTEST) --timeout 600 tests/packaging
+
+test-long: setup ## long campaigns; not part of CI
+	FUZZ_EXAMPLES=20000 $(PYTEST) --timeout 7200 -m long tests
+	FUZZ_EXAMPLES=20000 $(PYTEST) --timeout 7200 -k fuzz tests/property
+
+fuzz: setup ## the parsers' fuzz tests with more examples
+	FUZZ_EXAMPLES=2000 $(PYTEST) -n $(JOBS) --timeout 3600 -k fuzz tests/property
+
+bench: setup ## the benchmarks; each prints its ratio and fails when its target is missed
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+build: setup ## wheel and source distribution with their checksums
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
+security: setup ## known vulnerabilities in what is locked; bandit over the sources
+	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements/all.txt \
+		$(if $(PIP_AUDIT_CACHE_DIR),--cache-dir $(PIP_AUDIT_CACHE_DIR))
+	$(BIN)/bandit -q -r src -c pyproject.toml
+
+smoke: setup ## a quick walk through FleetMDM on a throw-away database
+	@BIN=$(BIN) ./tools/smoke.sh
+
+clean: ## remove what make made
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
