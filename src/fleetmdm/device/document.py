@@ -39,9 +39,7 @@ class Device:
     """Trimmed, lower case, each once, sorted."""
 
 
-def parse_device(
-    document: Any, *, now: datetime, limits: DeviceLimits = DEFAULT_LIMITS
-) -> Device:
+def parse_device(document: Any, *, now: datetime, limits: DeviceLimits = DEFAULT_LIMITS) -> Device:
     """A device from decoded JSON.
 
     Raises `inventory_invalid` whose details are `path`, `reason` (a stable lower_snake word) and,
