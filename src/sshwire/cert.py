@@ -59,14 +59,14 @@ def parse_certificate(blob: bytes) -> Certificate:
     if not row.is_certificate:
         raise WireError(f"{row.name} is not a certificate")
     nonce = reader.string()
-    inner = read_public_fields(reader, row, blob)
+    inner = read_public_fields(reader, row)
     serial, cert_type = reader.uint64(), _read_type(reader)
     key_id, principals = reader.text(), _read_principals(reader)
     valid_after, valid_before = reader.uint64(), reader.uint64()
     options, extensions = _read_options(reader), _read_options(reader)
     reader.string()  # reserved: ignored, as PROTOCOL.certkeys asks
     signature_key = _read_signature_key(reader)
-    signed_bytes = blob[: len(blob) - reader.remaining]
+    signed_bytes = reader.since(0)
     signature = reader.string()
     reader.finish()
     parse_signature(signature)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sshwire.algorithms import Curve, KeyAlgorithm, find_algorithm
-from sshwire.errors import WireError
-from sshwire.wire import Reader, encode_text
+from sshwire.errors import UnsupportedError, WireError
+from sshwire.wire import Reader, encode_mpint, encode_string, encode_text
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurve, EllipticCurvePublicKey
@@ -68,17 +68,15 @@ def read_algorithm(reader: Reader) -> KeyAlgorithm:
     return find_algorithm(name)
 
 
-def read_public_fields(reader: Reader, row: KeyAlgorithm, blob: bytes) -> PublicFields:
+def read_public_fields(reader: Reader, row: KeyAlgorithm) -> PublicFields:
     """Take the fields that follow the name (and, in a certificate, the nonce).
 
-    `reader` must read `blob`: the fields are cut out of it to rebuild the plain blob. Every field has
-    one encoding only, so the cut equals what encoding the key again would give.
+    Every field has one encoding only, so the plain blob is the plain name and the fields as they came.
     """
-    start = len(blob) - reader.remaining
+    start = reader.offset
     loaded = _READERS[row.family](reader, row)
-    application = _read_application(reader) if row.is_security_key else None
-    fields = blob[start : len(blob) - reader.remaining]
-    plain = PublicKey(row.plain_name, encode_text(row.plain_name) + fields)
+    application = read_application(reader) if row.is_security_key else None
+    plain = PublicKey(row.plain_name, encode_text(row.plain_name) + reader.since(start))
     return PublicFields(row, loaded, application, plain)
 
 
@@ -88,7 +86,7 @@ def load_public_fields(key: PublicKey) -> PublicFields:
     row = read_algorithm(reader)
     if row.is_certificate:
         reader.string()
-    fields = read_public_fields(reader, row, key.blob)
+    fields = read_public_fields(reader, row)
     if not row.is_certificate:
         reader.finish()
     return fields
@@ -111,8 +109,14 @@ def _read_ed25519(reader: Reader, row: KeyAlgorithm) -> LoadedPublicKey:
         raise WireError(f"not an {row.name} key") from error
 
 
-def curve_class(curve: Curve) -> EllipticCurve:
-    """The same curve in the terms of `cryptography`."""
+def _curve(row: KeyAlgorithm) -> Curve:
+    if row.curve is None:
+        raise UnsupportedError(f"{row.name} has no curve")
+    return row.curve
+
+
+def curve_class(row: KeyAlgorithm) -> EllipticCurve:
+    """The row's curve in the terms of `cryptography`."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
     curves: Mapping[str, EllipticCurve] = {
@@ -120,22 +124,20 @@ def curve_class(curve: Curve) -> EllipticCurve:
         "nistp384": ec.SECP384R1(),
         "nistp521": ec.SECP521R1(),
     }
-    return curves[curve.name]
+    return curves[_curve(row).name]
 
 
 def _read_ecdsa(reader: Reader, row: KeyAlgorithm) -> LoadedPublicKey:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-    curve = row.curve
-    if curve is None:  # a row without its curve is a fault of the table
-        raise WireError(f"{row.name} has no curve")
+    curve = _curve(row)
     if reader.string(MAX_ALGORITHM_NAME_BYTES) != curve.name.encode():
         raise WireError(f"{row.name} key names another curve")
     point = reader.string(1 + 2 * curve.field_bytes)
     if len(point) != 1 + 2 * curve.field_bytes or point[0] != 4:
         raise WireError(f"{row.name} point is not in uncompressed form")
     try:
-        return EllipticCurvePublicKey.from_encoded_point(curve_class(curve), point)
+        return EllipticCurvePublicKey.from_encoded_point(curve_class(row), point)
     except ValueError as error:
         raise WireError(f"{row.name} point is not on its curve") from error
 
@@ -166,7 +168,8 @@ def load_rsa(exponent: int, modulus: int, name: str = "ssh-rsa") -> RSAPublicKey
         raise WireError(f"not an {name} key") from error
 
 
-def _read_application(reader: Reader) -> str:
+def read_application(reader: Reader) -> str:
+    """Take the relying party of a security key, most often `ssh:`."""
     application = reader.text(MAX_APPLICATION_BYTES)
     if "\x00" in application:
         raise WireError("security key application holds a NUL")
@@ -177,4 +180,33 @@ _READERS: Mapping[str, Callable[[Reader, KeyAlgorithm], LoadedPublicKey]] = {
     "ed25519": _read_ed25519,
     "ecdsa": _read_ecdsa,
     "rsa": _read_rsa,
+}
+
+
+def encode_public_fields(row: KeyAlgorithm, loaded: LoadedPublicKey) -> bytes:
+    """The fields after the name of a plain blob, without a security key's application."""
+    return _WRITERS[row.family](loaded, row)
+
+
+# `loaded` is Any below: the table of rows, not the type checker, ties a family to its key class.
+def _write_ed25519(loaded: Any, _row: KeyAlgorithm) -> bytes:
+    return encode_string(loaded.public_bytes_raw())
+
+
+def _write_ecdsa(loaded: Any, row: KeyAlgorithm) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    point = loaded.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return encode_text(_curve(row).name) + encode_string(point)
+
+
+def _write_rsa(loaded: Any, _row: KeyAlgorithm) -> bytes:
+    numbers = loaded.public_numbers()
+    return encode_mpint(numbers.e) + encode_mpint(numbers.n)
+
+
+_WRITERS: Mapping[str, Callable[[Any, KeyAlgorithm], bytes]] = {
+    "ed25519": _write_ed25519,
+    "ecdsa": _write_ecdsa,
+    "rsa": _write_rsa,
 }

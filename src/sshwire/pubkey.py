@@ -40,7 +40,7 @@ def parse_public_key(blob: bytes) -> PublicKey:
     row = read_algorithm(reader)
     if row.is_certificate:
         return parse_certificate(blob).key
-    read_public_fields(reader, row, blob)
+    read_public_fields(reader, row)
     reader.finish()
     return PublicKey(row.name, blob)
 

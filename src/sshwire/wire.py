@@ -52,7 +52,10 @@ def encode_string(value: bytes | bytearray | memoryview) -> bytes:
 
 def encode_text(value: str) -> bytes:
     """A string that holds UTF-8."""
-    return encode_string(value.encode())
+    try:
+        return encode_string(value.encode())
+    except UnicodeEncodeError as error:
+        raise WireError("text holds half a surrogate pair") from error
 
 
 def encode_mpint(value: int) -> bytes:
@@ -85,13 +88,26 @@ class Reader:
         """Bytes not read yet."""
         return len(self._data) - self._offset
 
-    def take(self, size: int) -> bytes:
-        """Exactly `size` raw bytes."""
+    @property
+    def offset(self) -> int:
+        """Bytes read so far."""
+        return self._offset
+
+    def since(self, offset: int) -> bytes:
+        """A copy of what was read since the reader stood at `offset`."""
+        return bytes(self._data[offset : self._offset])
+
+    def take_view(self, size: int) -> memoryview:
+        """Exactly `size` raw bytes, not copied: for secrets, whose copies could not be overwritten."""
         if size < 0 or size > self.remaining:
             raise TruncatedError(f"{size} bytes wanted, {self.remaining} left")
         start = self._offset
         self._offset = start + size
-        return bytes(self._data[start : self._offset])
+        return self._data[start : self._offset]
+
+    def take(self, size: int) -> bytes:
+        """Exactly `size` raw bytes."""
+        return bytes(self.take_view(size))
 
     def byte(self) -> int:
         """One byte as a number."""
@@ -109,12 +125,16 @@ class Reader:
         """Eight bytes as a number."""
         return int.from_bytes(self.take(8), "big")
 
-    def string(self, max_bytes: int = MAX_STRING_BYTES) -> bytes:
-        """A length-prefixed string of at most `max_bytes`."""
+    def string_view(self, max_bytes: int = MAX_STRING_BYTES) -> memoryview:
+        """A length-prefixed string of at most `max_bytes`, not copied."""
         size = self.uint32()
         if size > max_bytes:
             raise WireError(f"string of {size} bytes is over the limit of {max_bytes}")
-        return self.take(size)
+        return self.take_view(size)
+
+    def string(self, max_bytes: int = MAX_STRING_BYTES) -> bytes:
+        """A length-prefixed string of at most `max_bytes`."""
+        return bytes(self.string_view(max_bytes))
 
     def text(self, max_bytes: int = MAX_STRING_BYTES) -> str:
         """A string that must be UTF-8."""
@@ -125,12 +145,12 @@ class Reader:
 
     def mpint(self) -> int:
         """An integer; a form longer than needed is refused, as OpenSSH refuses it."""
-        data = self.string(MAX_MPINT_BYTES)
+        data = self.string_view(MAX_MPINT_BYTES)
         if len(data) > 1 and (
             (data[0] == 0 and data[1] < 0x80) or (data[0] == 0xFF and data[1] >= 0x80)
         ):
             raise WireError("mpint is not in its shortest form")
-        if data == b"\x00":
+        if len(data) == 1 and data[0] == 0:
             raise WireError("mpint is not in its shortest form")
         return int.from_bytes(data, "big", signed=True)
 
