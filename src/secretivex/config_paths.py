@@ -1,0 +1,62 @@
+"""Where configuration and socket are by default, and what `~` and `$VAR` in a path stand for.
+
+Rule for editors: the environment is an argument; nothing here reads it or touches a disk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+
+
+class PathError(ValueError):
+    """A path that cannot be expanded; the message says why."""
+
+
+def expand_path(text: str, environ: Mapping[str, str], *, base: Path) -> Path:
+    """The absolute path of `text`: `~`, `$VAR` and `${VAR}` replaced, relative ones below `base`."""
+    if not text.strip():
+        raise PathError("the path is blank")
+    if "\0" in text:
+        raise PathError("the path holds a null character")
+    if text.startswith("~") and text[1:2] not in {"", "/"}:
+        raise PathError("only ~ itself is expanded, not the homes of other users")
+    if text.startswith("~"):
+        text = f"{home_of(environ)}{text[1:]}"
+    return base / _VARIABLE.sub(lambda found: _lookup(found[1] or found[2], environ), text)
+
+
+def _lookup(name: str, environ: Mapping[str, str]) -> str:
+    value = environ.get(name)
+    if not value:
+        raise PathError(f"${name} is not set")
+    return value
+
+
+def home_of(environ: Mapping[str, str]) -> str:
+    """The home folder that the environment names."""
+    home = environ.get("HOME")
+    if not home:
+        raise PathError("HOME is not set")
+    return home
+
+
+def default_socket_path(environ: Mapping[str, str]) -> Path:
+    """Below the session's runtime folder, else below home."""
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "secretive" / "agent.sock"
+    return Path(home_of(environ)) / ".secretive" / "agent.sock"
+
+
+def config_folder(environ: Mapping[str, str], platform: str) -> Path:
+    """The user's folder for `agent.toml`; `platform` is spelled as `sys.platform`."""
+    if base := environ.get("XDG_CONFIG_HOME"):
+        return Path(base) / "secretive"
+    if platform == "win32" and (roaming := environ.get("APPDATA")):
+        return Path(roaming) / "secretive"
+    if platform == "darwin":
+        return Path(home_of(environ)) / "Library" / "Application Support" / "secretive"
+    return Path(home_of(environ)) / ".config" / "secretive"

@@ -1,0 +1,68 @@
+"""Which configuration file applies, and its bytes as checked values.
+
+Order: `--config`, then SECRETIVE_CONFIG, then agent.toml or agent.json in the user's folder.
+Rule for editors: a file that was named and is missing, or that cannot be read, is never passed
+over in silence.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from clikit.config import ConfigError, ConfigFile, parse_config
+from clikit.config_file import MAX_CONFIG_BYTES
+from secretivex.config_paths import PathError, config_folder, expand_path
+from secretivex.config_problems import as_secretive_error
+from secretivex.errors import SecretiveError
+
+CONFIG_VARIABLE = "SECRETIVE_CONFIG"
+FILE_NAMES = ("agent.toml", "agent.json")
+
+
+def find_config(
+    named: Path | None, environ: Mapping[str, str], *, platform: str = sys.platform
+) -> Path | None:
+    """The file that applies, or None where there is none; raises `SecretiveError`."""
+    if named is not None:
+        return _existing(named, "--config")
+    if text := environ.get(CONFIG_VARIABLE):
+        try:
+            path = expand_path(text, environ, base=Path.cwd())
+        except PathError as error:
+            raise SecretiveError("config_invalid", f"{CONFIG_VARIABLE}: {error}") from error
+        return _existing(path, CONFIG_VARIABLE)
+    try:
+        folder = config_folder(environ, platform)
+    except PathError:
+        return None
+    found = [folder / name for name in FILE_NAMES if (folder / name).exists()]
+    if len(found) > 1:
+        message = f"{found[0]} and {found[1]} both exist and only one can apply"
+        raise SecretiveError("config_invalid", message, hint="remove one of them")
+    return found[0] if found else None
+
+
+def _existing(path: Path, source: str) -> Path:
+    if not path.exists():
+        message = f"{path}: no such file (named by {source})"
+        raise SecretiveError("config_not_found", message, hint="correct the path or make the file")
+    return path
+
+
+def load_file(path: Path) -> ConfigFile:
+    """The file's values with their lines; a name ending in .json is JSON, any other TOML."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SecretiveError(
+            "config_invalid", f"{path}: cannot be read: {reason}", hint="check its permissions"
+        ) from error
+    syntax = "json" if path.suffix.lower() == ".json" else "toml"
+    try:
+        return parse_config(data, name=str(path), syntax=syntax)  # type: ignore[arg-type] # one of two literals
+    except ConfigError as error:
+        raise as_secretive_error(error) from error

@@ -1,0 +1,59 @@
+"""One call that makes everything the agent runs with: its settings, its stores and its policy.
+
+Rule for editors: the result is all or nothing; every problem of every part is in one failure, so a
+reload can be refused as a whole and the old set-up stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clikit.config import Problem
+from secretivex.config import AgentConfig, ConfigInput, resolve_config
+from secretivex.config_problems import Problems
+from secretivex.config_source import find_config, load_file
+from secretivex.policy import SigningPolicy
+from secretivex.policy_keys import parse_flat_policy
+
+DEFAULT_STORES: tuple[Mapping[str, Any], ...] = ({"type": "file"},)
+"""What the service offers when nothing says otherwise: the keys in ~/.ssh."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSetup:
+    """What the agent runs with."""
+
+    config: AgentConfig
+    policy: SigningPolicy
+
+
+def load_setup(
+    named: Path | None,
+    *,
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    cores: int,
+    base: Path,
+    default_stores: tuple[Mapping[str, Any], ...] = DEFAULT_STORES,
+) -> AgentSetup:
+    """Find, read and check the configuration; raises `SecretiveError` with every problem."""
+    path = find_config(named, environ)
+    file = load_file(path) if path is not None else None
+    return make_setup(ConfigInput(flags, environ, file, cores, base, default_stores))
+
+
+def make_setup(given: ConfigInput) -> AgentSetup:
+    """The set-up from a file already read; raises `SecretiveError` with every problem."""
+    problems = Problems()
+    config = resolve_config(given, problems)
+    policy, found = parse_flat_policy(config.policy)
+    for problem in found:
+        index = () if problem.index is None else (problem.index,)
+        where = given.file.where("policy", problem.key, *index) if given.file else "command line"
+        name = f"policy.{problem.key}" + "".join(f"[{number}]" for number in index)
+        problems.add(Problem(where, name, problem.reason, problem.hint), "policy_invalid")
+    problems.raise_any()
+    return AgentSetup(config, policy)

@@ -1,0 +1,244 @@
+"""What a configuration means: layers, defaults, profiles, and every way it can be wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clikit.config import parse_config
+from secretivex.config import AgentConfig, ConfigInput, FileStoreConfig
+from secretivex.config_settings import POLICY_SETTINGS, SETTINGS
+from secretivex.errors import SecretiveError
+from secretivex.loading import AgentSetup, make_setup
+from secretivex.policy import Effect
+from secretivex.policy_keys import FLAT_KEYS
+
+HOME = {"HOME": "/home/alice"}
+FINGERPRINT = "SHA256:" + "A" * 43
+
+
+def setup_of(
+    toml: str | None = None,
+    *,
+    flags: dict[str, Any] | None = None,
+    env: dict[str, str] | None = None,
+    cores: int = 4,
+) -> AgentSetup:
+    file = parse_config(toml.encode(), name="agent.toml", syntax="toml") if toml else None
+    base = Path("/etc/base")
+    return make_setup(ConfigInput(flags or {}, {**HOME, **(env or {})}, file, cores, base))
+
+
+def problems_of(toml: str, **layers: Any) -> tuple[str, list[str]]:
+    with pytest.raises(SecretiveError) as caught:
+        setup_of(toml, **layers)
+    return caught.value.code, caught.value.message.splitlines()
+
+
+def test_every_setting_is_an_attribute_and_nothing_else_is() -> None:
+    names = {field.name for field in fields(AgentConfig)}
+    assert names == {row.key for row in SETTINGS} | {"origins", "file_name", "warnings"}
+
+
+def test_the_policy_table_has_every_list_the_policy_understands() -> None:
+    lists = [row.key for row in POLICY_SETTINGS if not row.key.startswith("confirm_")]
+    assert lists == [row.name for row in FLAT_KEYS]
+
+
+def test_with_nothing_given_the_keys_of_home_are_served() -> None:
+    setup = setup_of()
+    assert setup.config.socket_path == Path("/home/alice/.secretive/agent.sock")
+    assert setup.config.stores == (
+        FileStoreConfig(
+            paths=(), default_dir=Path("/home/alice/.ssh"), passphrase_env=None, key_types=()
+        ),
+    )
+    assert setup.policy.rules == ()
+    assert (setup.config.workers, setup.config.max_signers) == (4, 16)
+    assert setup.config.warnings == ()
+
+
+def test_the_session_runtime_folder_holds_the_socket_where_there_is_one() -> None:
+    config = setup_of(env={"XDG_RUNTIME_DIR": "/run/user/7"}).config
+    assert config.socket_path == Path("/run/user/7/secretive/agent.sock")
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "toml", "value", "origin"),
+    [
+        ({"max_connections": 1}, "2", "max_connections = 3\nprofile = 'fanout'", 1, "flag"),
+        ({}, "2", "max_connections = 3\nprofile = 'fanout'", 2, "env SECRETIVE_MAX_CONNECTIONS"),
+        ({}, "", "max_connections = 3\nprofile = 'fanout'", 3, "file agent.toml:1"),
+        ({}, "", "profile = 'fanout'", 8192, "profile fanout"),
+        ({}, "", "pid_file = '/run/x'", 0, "default"),
+    ],
+)
+def test_the_stronger_layer_wins_and_is_named(
+    flags: dict[str, Any], env: str, toml: str, value: int, origin: str
+) -> None:
+    config = setup_of(toml, flags=flags, env={"SECRETIVE_MAX_CONNECTIONS": env}).config
+    assert (config.max_connections, config.origins["max_connections"]) == (value, origin)
+
+
+@pytest.mark.parametrize(
+    ("name", "cores", "signers", "workers"),
+    [
+        ("balanced", 2, 8, 2),
+        ("FanOut", 1, 8, 1),
+        ("fanout", 16, 128, 16),
+        ("pssh", 1, 32, 2),
+        ("high_fanout", 16, 192, 16),
+        ("low-memory", 1, 2, 1),
+        ("lowmemory", 16, 32, 8),
+    ],
+)
+def test_a_profile_scales_with_the_cores(name: str, cores: int, signers: int, workers: int) -> None:
+    config = setup_of(f"profile = '{name}'", cores=cores).config
+    assert (config.max_signers, config.max_blocking_threads) == (signers, signers)
+    assert config.workers == workers
+
+
+def test_the_strongest_layer_names_the_profile() -> None:
+    config = setup_of("profile = 'pssh'", env={"SECRETIVE_PROFILE": "balanced"}).config
+    assert (config.profile, config.max_connections) == ("balanced", 1024)
+
+
+def test_paths_expand_home_and_variables_and_start_at_the_files_folder() -> None:
+    setup = setup_of(
+        "socket_path = '$RUN/a.sock'\npid_file = 'run/pid'\n"
+        "[[stores]]\ntype = 'file'\npaths = ['~/k', '${RUN}/k', 'k']\nscan_default_dir = false",
+        env={"RUN": "/run/x"},
+    )
+    assert setup.config.socket_path == Path("/run/x/a.sock")
+    assert setup.config.pid_file == Path("/etc/base/run/pid")
+    assert setup.config.stores[0].paths == (
+        Path("/home/alice/k"),
+        Path("/run/x/k"),
+        Path("/etc/base/k"),
+    )
+    assert setup.config.stores[0].default_dir is None
+
+
+@pytest.mark.parametrize(
+    ("toml", "line", "words"),
+    [
+        ("x = 1\nsocket_pth = '/s'", 2, ["socket_pth", "unknown key", "did you mean"]),
+        ("max_signers = 0", 1, ["max_signers", "at least 1"]),
+        ("max_signers = true", 1, ["max_signers", "whole number"]),
+        ("max_signers = '4'", 1, ["max_signers", "whole number"]),
+        ("profile = 'fanot'", 1, ["unknown profile 'fanot'", "did you mean 'fanout'"]),
+        ("profile = 3", 1, ["profile", "must be a text"]),
+        ("agent_mode = 'read-only'", 1, ["agent_mode", "not available in this version"]),
+        ("pid_file = '$NOPE/x'", 1, ["pid_file", "$NOPE is not set"]),
+        ("socket_path = '~bob/s'", 1, ["socket_path", "homes of other users"]),
+        ("stores = []", 1, ["stores", "the list is empty"]),
+        ("[[stores]]\npaths = ['a']", 1, ["stores[0]", "no type"]),
+        ("[[stores]]\ntype = 'fil'", 2, ["stores[0].type", "did you mean 'file'"]),
+        ("[[stores]]\ntype = 7", 2, ["stores[0].type", "unknown store type 7"]),
+        ("[[stores]]\ntype = 'file'\npath = 'a'", 3, ["stores[0].path", "did you mean 'paths'"]),
+        ("[[stores]]\ntype = 'file'\npaths = 'a'", 3, ["stores[0].paths", "list of texts"]),
+        ("[[stores]]\ntype = 'file'\naskpass = true", 3, ["askpass", "not available"]),
+        ("[policy]\ndeny_comment = ['a']", 2, ["policy.deny_comment", "did you mean"]),
+        ("[policy]\ndeny_comments = 'a'", 2, ["policy.deny_comments", "list of texts"]),
+        ("[policy]\nconfirm_command = ['a']", 2, ["confirm_command", "not available"]),
+        ("policy = 3", 1, ["policy", "must be a table"]),
+    ],
+)
+def test_each_mistake_names_its_line_its_key_and_the_reason(
+    toml: str, line: int, words: list[str]
+) -> None:
+    code, messages = problems_of(toml)
+    found = [message for message in messages if all(word in message for word in words)]
+    assert code == "config_invalid"
+    assert [message.startswith(f"agent.toml:{line}: ") for message in found] == [True]
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
+    code, messages = problems_of(
+        "max_signers = 0\nmetrics_jsn = true\n[policy]\npin_fingerprints = ['x']\n"
+        "[[stores]]\ntype = 'tpm'\n"
+    )
+    assert code == "config_invalid"
+    assert [message.split(":")[1] for message in messages] == ["1", "2", "4", "6"]
+
+
+def test_an_invalid_entry_of_the_policy_has_its_own_code_and_place() -> None:
+    code, messages = problems_of(f"[policy]\ndeny_fingerprints = ['{FINGERPRINT}', 'MD5:00']")
+    assert code == "policy_invalid"
+    assert messages[0].startswith("agent.toml:2: policy.deny_fingerprints[1]: not a")
+
+
+@pytest.mark.parametrize("kind", ["pkcs11", "tpm", "secure_enclave"])
+def test_a_known_store_that_this_version_lacks_is_said_to_be_unavailable(kind: str) -> None:
+    code, messages = problems_of(f"[[stores]]\ntype = '{kind}'")
+    assert code == "store_unavailable"
+    assert "not available in this version" in messages[0]
+
+
+def test_a_bad_variable_is_named_as_such() -> None:
+    code, messages = problems_of("", env={"SECRETIVE_MAX_SIGNERS": "many"})
+    assert code == "config_invalid"
+    assert messages[0].startswith("environment SECRETIVE_MAX_SIGNERS: max_signers: must be")
+
+
+def test_a_variable_that_is_nearly_a_setting_is_warned_about() -> None:
+    warnings = setup_of(env={"SECRETIVE_MAX_SINGERS": "4"}).config.warnings
+    assert [str(warning) for warning in warnings] == [
+        (
+            "environment SECRETIVE_MAX_SINGERS: is not a setting and is ignored "
+            "(did you mean SECRETIVE_MAX_SIGNERS?)"
+        )
+    ]
+
+
+def test_a_setting_without_effect_is_warned_about_where_somebody_chose_it() -> None:
+    config = setup_of("profile = 'pssh'\naudit_requests = true\nmetrics_every = 0").config
+    assert [(warning.where, warning.key) for warning in config.warnings] == [
+        ("agent.toml:2", "audit_requests")
+    ]
+
+
+def test_a_store_without_keys_is_warned_about() -> None:
+    config = setup_of("[[stores]]\ntype = 'file'\nscan_default_dir = false").config
+    assert ["it has no keys" in str(warning) for warning in config.warnings] == [True]
+
+
+def test_the_deprecated_name_of_workers_still_works_and_says_so() -> None:
+    config = setup_of("worker_threads = 3").config
+    assert config.workers == 3
+    assert config.origins["workers"] == "file agent.toml:1"
+    assert ["write workers instead" in str(warning) for warning in config.warnings] == [True]
+
+
+def test_a_flag_outweighs_the_deprecated_name_in_the_file() -> None:
+    assert setup_of("worker_threads = 3", flags={"workers": 2}).config.workers == 2
+
+
+def test_both_names_of_workers_must_agree() -> None:
+    _, messages = problems_of("worker_threads = 3\nworkers = 2")
+    assert "contradicts workers = 2" in messages[0]
+
+
+def test_policy_lists_become_rules() -> None:
+    setup = setup_of(f"[policy]\npin_fingerprints = ['{FINGERPRINT}']\ndeny_comments = ['a']")
+    assert [rule.effect for rule in setup.policy.rules] == [Effect.DENY, Effect.PIN]
+
+
+def test_json_means_the_same_as_toml() -> None:
+    values = {"profile": "pssh", "stores": [{"type": "file", "paths": ["/k"]}]}
+    file = parse_config(json.dumps(values).encode(), name="agent.json", syntax="json")
+    made = make_setup(ConfigInput({}, HOME, file, 4, Path("/etc/base")))
+    same = setup_of("profile = 'pssh'\n[[stores]]\ntype = 'file'\npaths = ['/k']")
+    assert made.config.stores == same.config.stores
+    assert made.config.max_signers == same.config.max_signers
+
+
+def test_without_home_the_socket_must_be_named() -> None:
+    with pytest.raises(SecretiveError, match="HOME is not set"):
+        make_setup(ConfigInput({}, {}, None, 4, Path("/"), default_stores=()))
+    given = ConfigInput({"socket_path": "/s"}, {}, None, 4, Path("/"), default_stores=())
+    assert make_setup(given).config.stores == ()

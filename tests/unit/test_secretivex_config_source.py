@@ -1,0 +1,93 @@
+"""Which file is the configuration, and what becomes of one that is not there or not readable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secretivex.config_source import find_config, load_file
+from secretivex.errors import SecretiveError
+
+
+def make(path: Path, text: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def environ(tmp_path: Path, **more: str) -> dict[str, str]:
+    return {"HOME": str(tmp_path / "home"), **more}
+
+
+def test_the_option_outweighs_the_variable_and_the_variable_the_folder(tmp_path: Path) -> None:
+    option, variable = make(tmp_path / "a.toml"), make(tmp_path / "b.toml")
+    folder = make(tmp_path / "home/.config/secretive/agent.toml")
+    env = environ(tmp_path, SECRETIVE_CONFIG=str(variable))
+    assert find_config(option, env, platform="linux") == option
+    assert find_config(None, env, platform="linux") == variable
+    assert find_config(None, environ(tmp_path), platform="linux") == folder
+
+
+def test_a_lone_json_file_is_found(tmp_path: Path) -> None:
+    path = make(tmp_path / "xdg/secretive/agent.json")
+    env = environ(tmp_path, XDG_CONFIG_HOME=str(tmp_path / "xdg"))
+    assert find_config(None, env, platform="linux") == path
+
+
+def test_no_file_is_fine_where_none_was_named(tmp_path: Path) -> None:
+    assert find_config(None, environ(tmp_path), platform="linux") is None
+    assert find_config(None, {}, platform="linux") is None
+
+
+def test_each_system_has_its_folder(tmp_path: Path) -> None:
+    mac = make(tmp_path / "home/Library/Application Support/secretive/agent.toml")
+    windows = make(tmp_path / "roaming/secretive/agent.toml")
+    env = environ(tmp_path, APPDATA=str(tmp_path / "roaming"))
+    assert find_config(None, env, platform="darwin") == mac
+    assert find_config(None, env, platform="win32") == windows
+
+
+def test_both_forms_at_once_are_an_error(tmp_path: Path) -> None:
+    make(tmp_path / "home/.config/secretive/agent.toml")
+    make(tmp_path / "home/.config/secretive/agent.json")
+    with pytest.raises(SecretiveError, match="both exist") as caught:
+        find_config(None, environ(tmp_path), platform="linux")
+    assert caught.value.code == "config_invalid"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path, named: bool) -> None:
+    gone = tmp_path / "gone.toml"
+    env = environ(tmp_path) if named else environ(tmp_path, SECRETIVE_CONFIG=str(gone))
+    with pytest.raises(SecretiveError, match=r"gone\.toml: no such file") as caught:
+        find_config(gone if named else None, env, platform="linux")
+    assert caught.value.code == "config_not_found"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.toml", "profile = 'pssh'\nmax_signers = = 4\n", 2),
+        ("a.toml", "workers = 2\nworkers = 3\n", 2),
+        ("a.json", '{\n "profile": }\n', 2),
+    ],
+)
+def test_malformed_text_names_its_line(tmp_path: Path, name: str, text: str, line: int) -> None:
+    path = make(tmp_path / name, text)
+    with pytest.raises(SecretiveError) as caught:
+        load_file(path)
+    assert caught.value.code == "config_invalid"
+    assert caught.value.message.startswith(f"{path}:{line}: ")
+
+
+def test_a_mark_of_byte_order_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbfworkers = 2\n")
+    assert load_file(path).values == {"workers": 2}
+
+
+def test_what_is_not_a_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SecretiveError, match="cannot be read") as caught:
+        load_file(tmp_path)
+    assert caught.value.code == "config_invalid"
