@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -52,6 +53,8 @@ class Combine(StrEnum):
     ANY = "any"
     NOT = "not"
     NONE = "none"
+    WHEN = "when"
+    """Two members: a condition, and the check that applies where it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ class PolicyTest:
     device: Mapping[str, Any]
     expect: Status
     position: Position
+    as_of: datetime | None = None
+    """The moment of the check; None where the author did not care."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,86 @@
+"""The comparisons of times: `before`, `after`, `within`, and until when their answers stand.
+
+"now" is the run's `as_of`. An answer's end is the first moment, to the microsecond, at which the
+same fact would be answered otherwise.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from fleetmdm.evaluate.comparisons import INVALID_VALUE, need, need_operand
+from fleetmdm.evaluate.operator_row import Answer, Comparison, FactFault, OperandError
+from fleetmdm.evaluate.times import (
+    FUTURE_ALLOWANCE,
+    TICK,
+    MomentOperand,
+    parse_duration,
+    parse_moment,
+    parse_operand,
+    shifted,
+)
+
+
+def _moment(fact: Any) -> datetime:
+    need(fact, "text")
+    try:
+        return parse_moment(fact)
+    except ValueError as error:
+        raise FactFault(INVALID_VALUE) from error
+
+
+def _operand(operand: Any) -> MomentOperand:
+    need_operand(operand, "text")
+    try:
+        return parse_operand(operand)
+    except ValueError as error:
+        raise OperandError(
+            f"must be a date-time, a date, now, now+30d or now-12h: {error}"
+        ) from error
+
+
+def prepare_before(operand: Any, _scheme: str) -> Comparison:
+    """`fact < operand`; with a moving operand, false becomes true once now > fact - offset."""
+    bound = _operand(operand)
+
+    def decide(fact: Any, now: datetime) -> Answer:
+        moment = _moment(fact)
+        held = moment < bound.at(now)
+        if held or bound.fixed is not None:
+            return held, None
+        return held, shifted(moment, TICK - bound.offset)
+
+    return Comparison(decide_at=decide)
+
+
+def prepare_after(operand: Any, _scheme: str) -> Comparison:
+    """`fact > operand`; with a moving operand, true becomes false once now >= fact - offset."""
+    bound = _operand(operand)
+
+    def decide(fact: Any, now: datetime) -> Answer:
+        moment = _moment(fact)
+        held = moment > bound.at(now)
+        if not held or bound.fixed is not None:
+            return held, None
+        return held, shifted(moment, -bound.offset)
+
+    return Comparison(decide_at=decide)
+
+
+def prepare_within(operand: Any, _scheme: str) -> Comparison:
+    """`now - duration <= fact <= now + 24 h`; later than that is a clock that cannot be trusted."""
+    need_operand(operand, "text")
+    try:
+        duration = parse_duration(operand)
+    except ValueError as error:
+        raise OperandError(str(error)) from error
+
+    def decide(fact: Any, now: datetime) -> Answer:
+        moment = _moment(fact)
+        if moment - now > FUTURE_ALLOWANCE:
+            raise FactFault("in_future", shifted(moment, -FUTURE_ALLOWANCE))
+        held = now - moment <= duration
+        return held, shifted(moment, duration + TICK) if held else None
+
+    return Comparison(decide_at=decide)

@@ -1,0 +1,85 @@
+"""Moments and durations as text: RFC 3339 for facts, a little more for operands.
+
+Pure: "now" is always an argument. Everything is compared in UTC at microsecond resolution.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+MAX_DURATION: Final = timedelta(days=36_525)
+"""A hundred years: far enough for any policy, near enough for no overflow."""
+FUTURE_ALLOWANCE: Final = timedelta(hours=24)
+"""How far a fact's time may lie ahead; the same allowance that ingest gives `last_seen`."""
+TICK: Final = timedelta(microseconds=1)
+
+_MOMENT = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d{1,9}))?(Z|z|[+-]\d\d:\d\d)", re.ASCII
+)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_DURATION = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
+_RELATIVE = re.compile(r"now(?:([+-])(\d{1,9}[smhdw]))?", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_moment(text: str) -> datetime:
+    """An RFC 3339 date-time with its offset, in UTC; raises ValueError."""
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        raise ValueError("not an RFC 3339 date-time with an offset")
+    date, clock, seconds, fraction, offset = match.groups()
+    leap = seconds == "60"
+    if leap:
+        seconds = "59"
+    micros = (fraction or "0")[:6].ljust(6, "0")
+    zone = "+00:00" if offset in "Zz" else offset
+    try:
+        moment = datetime.fromisoformat(f"{date}T{clock}:{seconds}.{micros}{zone}").astimezone(UTC)
+        return moment + timedelta(seconds=1) if leap else moment
+    except OverflowError as error:
+        raise ValueError("out of the range of dates") from error
+
+
+def parse_duration(text: str) -> timedelta:
+    """A number and one of `s m h d w`; raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError("a duration is a number and one of s m h d w, for example 14d")
+    duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if duration > MAX_DURATION:
+        raise ValueError("a duration is at most a hundred years")
+    return duration
+
+
+@dataclass(frozen=True, slots=True)
+class MomentOperand:
+    """A fixed moment, or a distance from "now"."""
+
+    fixed: datetime | None
+    offset: timedelta
+
+    def at(self, now: datetime) -> datetime:
+        """The moment meant when the check is made at `now`."""
+        return now + self.offset if self.fixed is None else self.fixed
+
+
+def parse_operand(text: str) -> MomentOperand:
+    """A date-time, a date (midnight UTC), `now`, `now+30d` or `now-12h`; raises ValueError."""
+    match = _RELATIVE.fullmatch(text)
+    if match is not None:
+        distance = parse_duration(match[2]) if match[2] else timedelta()
+        return MomentOperand(None, -distance if match[1] == "-" else distance)
+    if _DATE.fullmatch(text):
+        return MomentOperand(datetime.fromisoformat(text).replace(tzinfo=UTC), timedelta())
+    return MomentOperand(parse_moment(text), timedelta())
+
+
+def shifted(moment: datetime, by: timedelta) -> datetime | None:
+    """`moment + by`, or None beyond the calendar: that moment never comes."""
+    try:
+        return moment + by
+    except OverflowError:
+        return None

@@ -1,0 +1,117 @@
+"""Policies from YAML, strictly: `read_policies` finds all that is wrong, `parse_policies` raises it.
+
+Grammar and meaning: docs/policy-language.md. Rule for editors: nothing is guessed and nothing is
+dropped; what the language does not have is a problem with its line and column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fleetmdm.errors import FleetError
+from fleetmdm.policy import CompliancePolicy, Position
+from fleetmdm.policy_yaml.document import ReadPolicy, read_policy
+from fleetmdm.policy_yaml.problems import Problem, Problems
+from fleetmdm.policy_yaml.strict import Strict
+from fleetmdm.policy_yaml.yaml_tree import MAX_FILE_BYTES, read_documents
+
+MAX_POLICIES: Final = 1000
+"""Policies of one file."""
+MAX_PROBLEMS: Final = 200
+"""Problems of one file that are kept; a file with more has one cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """What one file holds. `policies` is complete only where `problems` is empty."""
+
+    name: str
+    policies: tuple[CompliancePolicy, ...]
+    problems: tuple[Problem, ...]
+    unused_parameters: tuple[tuple[CompliancePolicy, str], ...] = ()
+
+
+def read_policies(data: bytes, *, name: str) -> PolicyFile:
+    """Read a file of policies; never raises for what the file holds."""
+    problems = Problems(name)
+    read = _read(data, problems)
+    problems.found.sort()
+    return PolicyFile(
+        name=name,
+        policies=tuple(each.policy for each in read),
+        problems=tuple(problems.found[:MAX_PROBLEMS]),
+        unused_parameters=tuple(
+            (each.policy, unused) for each in read for unused in each.unused_parameters
+        ),
+    )
+
+
+def parse_policies(data: bytes, *, name: str) -> tuple[CompliancePolicy, ...]:
+    """The policies of a file; raises `policy_invalid` with every problem."""
+    file = read_policies(data, name=name)
+    if file.problems:
+        raise policy_invalid(file.problems)
+    return file.policies
+
+
+def parse_policy(source: bytes, *, name: str) -> CompliancePolicy:
+    """The one policy of a stored source; raises `policy_invalid`."""
+    policies = parse_policies(source, name=name)
+    if len(policies) != 1:
+        message = f"{len(policies)} policies where one is stored"
+        raise policy_invalid((Problem(name, 1, 1, "yaml_syntax", message),))
+    return policies[0]
+
+
+def policy_invalid(problems: tuple[Problem, ...]) -> FleetError:
+    """The failure that carries these problems."""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return FleetError(
+        "policy_invalid",
+        f"{problems[0]}{more}",
+        hint="fleetmdm policy lint shows every problem",
+        details={"problems": [problem.as_json() for problem in problems]},
+    )
+
+
+def _read(data: bytes, problems: Problems) -> list[ReadPolicy]:
+    text = _decode(data, problems)
+    documents = read_documents(text, problems)
+    if len(documents) > MAX_POLICIES:
+        problems.add(Position(1, 1), "too_large", f"more than {MAX_POLICIES} policies")
+        documents = documents[:MAX_POLICIES]
+    if not documents and not problems.found:
+        problems.add(Position(1, 1), "missing_key", "no policy in this file")
+    ends = [*(each.start for each in documents[1:]), len(text)][: len(documents)]
+    strict = Strict(problems)
+    read = [
+        read_policy(strict, each.root, text[each.start : end].encode())
+        for each, end in zip(documents, ends, strict=True)
+    ]
+    found = [each for each in read if each is not None]
+    _refuse_duplicates(found, problems)
+    return found
+
+
+def _refuse_duplicates(read: list[ReadPolicy], problems: Problems) -> None:
+    first: dict[str, Position] = {}
+    for policy in (each.policy for each in read):
+        if policy.id in first and policy.id:
+            line = first[policy.id].line
+            problems.add(
+                policy.position, "duplicate_id", f"policy {policy.id!r} stands at line {line} too"
+            )
+        first.setdefault(policy.id, policy.position)
+
+
+def _decode(data: bytes, problems: Problems) -> str:
+    if len(data) > MAX_FILE_BYTES:
+        problems.add(Position(1, 1), "too_large", f"more than {MAX_FILE_BYTES} bytes")
+        return ""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        problems.add(Position(line, 1), "yaml_syntax", "not UTF-8")
+        return ""
