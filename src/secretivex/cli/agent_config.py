@@ -1,0 +1,111 @@
+"""`secretive-agent check-config` and `show-config`: is the configuration right, what is in force.
+
+Rule for editors: neither command starts, opens or makes anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clikit.command import Call, standard_options
+from clikit.table import render_table
+from secretivex.cli.agent_options import SetupOptions, setup_options
+from secretivex.config import AgentConfig, FileStoreConfig
+from secretivex.config_settings import SETTINGS, AgentSetting
+from secretivex.loading import AgentSetup
+
+
+@click.command("check-config")
+@standard_options(formats=("text", "json"))
+@setup_options
+def check_config(call: Call, options: SetupOptions) -> None:
+    """Check the configuration without starting anything."""
+    report_check(call, options.load(call.environ))
+
+
+def report_check(call: Call, setup: AgentSetup) -> None:
+    """Say that a configuration is valid, and what a person should know about it."""
+    config = setup.config
+    for warning in config.warnings:
+        call.note(f"warning: {warning}")
+    data = {
+        "file": config.file_name,
+        "stores": len(config.stores),
+        "policy_rules": len(setup.policy.rules),
+        "warnings": [asdict(warning) for warning in config.warnings],
+    }
+    call.emit(data, lambda: [_verdict(data)])
+
+
+def _verdict(data: Mapping[str, Any]) -> str:
+    counts = ", ".join(
+        (
+            _count(data["stores"], "store"),
+            _count(data["policy_rules"], "policy rule"),
+            _count(len(data["warnings"]), "warning"),
+        )
+    )
+    return f"configuration is valid: {data['file'] or 'no file'} ({counts})\n"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+@click.command("show-config")
+@standard_options(formats=("text", "json"))
+@setup_options
+def show_config(call: Call, options: SetupOptions) -> None:
+    """Show every setting in force with its origin: flag, env, file, profile or default."""
+    config = options.load(call.environ).config
+    for warning in config.warnings:
+        call.note(f"warning: {warning}")
+    settings = {
+        row.key: {
+            "value": encode_value(getattr(config, row.key)),
+            "origin": config.origins[row.key],
+            "effective": is_effective(row, config),
+        }
+        for row in SETTINGS
+    }
+    data = {"file": config.file_name, "settings": settings}
+    call.emit(data, lambda: _table(settings, call.width))
+
+
+def is_effective(row: AgentSetting, config: AgentConfig) -> bool:
+    """Whether this version behaves as the setting's value says."""
+    return row.state == "effective" or getattr(config, row.key) == row.acts_as
+
+
+def encode_value(value: Any) -> Any:
+    """A setting's value as JSON has it."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, FileStoreConfig):
+        fields = {key: encode_value(item) for key, item in asdict(value).items()}
+        return {"type": "file", **fields}
+    if isinstance(value, Mapping):
+        return {key: encode_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode_value(item) for item in value]
+    return value
+
+
+def _table(settings: Mapping[str, Mapping[str, Any]], width: int | None) -> Iterator[str]:
+    rows = [
+        (key, _text(row["value"]), row["origin"], "" if row["effective"] else "not in this version")
+        for key, row in settings.items()
+    ]
+    yield render_table(("key", "value", "origin", "note"), rows, width=width)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value)
