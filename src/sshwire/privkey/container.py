@@ -107,12 +107,15 @@ def encode_private_key(
     `random_bytes` is a source fit for secrets, such as `secrets.token_bytes`.
     """
     row = find_cipher("none" if passphrase is None else cipher)
-    if not row.is_written:
-        raise UnsupportedError(f"{row.name} is read, not written: use aes256-ctr")
+    if not row.is_written or (passphrase is not None and row.mode == "none"):
+        raise UnsupportedError(f"cannot encrypt with {row.name}: use aes256-ctr")
     clear = _encode_section(key, random_bytes(4), row.block_bytes)
-    salt = random_bytes(ciphers.SALT_BYTES)
     try:
-        section, options = _encrypt(row, clear, passphrase, salt, rounds)
+        if passphrase is None:
+            section, options = bytes(clear), b""
+        else:
+            salt = random_bytes(ciphers.SALT_BYTES)
+            section, options = _encrypt(row, clear, passphrase, salt, rounds)
     finally:
         wipe(clear)
     return _encode_armor(
@@ -148,11 +151,9 @@ def _decrypt(file: PrivateFile, passphrase: bytes) -> bytearray:
 
 
 def _encrypt(
-    row: CipherRow, clear: bytearray, passphrase: bytes | None, salt: bytes, rounds: int
+    row: CipherRow, clear: bytearray, passphrase: bytes, salt: bytes, rounds: int
 ) -> tuple[bytes, bytes]:
     """The private section and the options of the key derivation."""
-    if passphrase is None:
-        return bytes(clear), b""
     ciphers.check_kdf_rounds(rounds)
     secret = ciphers.derive_key(row, passphrase, salt, rounds)
     try:
