@@ -11,9 +11,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from fleetmdm.device import Device
+from fleetmdm.ingest.sources import Source
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import ResultRow, Run, Status, Transition, Verdict
 
@@ -113,12 +115,18 @@ class FleetStore(Protocol):
 
     # Inventory.
 
-    def put_devices(self, devices: Iterable[Device], *, source: str, now: datetime) -> IngestCounts:
-        """Keep documents; an older `last_seen` never overwrites a newer one. All or nothing."""
+    def put_devices(
+        self, devices: Iterable[Device], *, source: Source = Source.DOCUMENT, now: datetime
+    ) -> IngestCounts:
+        """Keep documents; an older `last_seen` never overwrites a newer one. All or nothing.
+
+        Others may read and write while `devices` is still being drawn from; what it raises passes
+        through and nothing is kept.
+        """
         ...
 
     def devices(self, *, device_id: str | None = None) -> Iterator[Device]:
-        """Current devices in the order of their ids."""
+        """Current devices in the order of their ids, each the union of its sources."""
         ...
 
     def device_count(self) -> int:
@@ -202,5 +210,19 @@ class FleetStore(Protocol):
         ...
 
     def fleet_key(self) -> bytes:
-        """The fleet's secret of 32 bytes, made on first use: salts and pseudonyms derive from it."""
+        """The fleet's secret of 32 bytes, made with the database: salts and pseudonyms derive from it."""
+        ...
+
+    # Upkeep.
+
+    def find_problems(self) -> Iterator[str]:
+        """Sentences about damage, loose references and loose permissions; none is healthy."""
+        ...
+
+    def compact(self) -> tuple[int, int]:
+        """Give unused space back; bytes before and after."""
+        ...
+
+    def back_up(self, target: Path) -> None:
+        """Write a consistent copy while others go on writing. Raises `output_exists`."""
         ...

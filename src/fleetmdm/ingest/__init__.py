@@ -1,0 +1,1 @@
+"""From bytes to device documents: sources and their precedence, splitting, reading, files."""

@@ -1,0 +1,35 @@
+"""Values as every store keeps them: times and findings, in bytes that are equal when they are.
+
+Times are UTC text with offset, of fixed width so that it sorts as time does.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from fleetmdm.results import Finding
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(tuple[Finding, ...])
+
+
+def encode_stamp(moment: datetime) -> str:
+    """For example 2026-01-31T08:00:00.000000+00:00."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def parse_stamp(text: str) -> datetime:
+    """The moment that `encode_stamp` wrote."""
+    return datetime.fromisoformat(text)
+
+
+def encode_findings(findings: tuple[Finding, ...]) -> bytes:
+    """A JSON array with sorted keys."""
+    return _encoder.encode(findings)
+
+
+def decode_findings(data: bytes) -> tuple[Finding, ...]:
+    """What `encode_findings` wrote."""
+    return _decoder.decode(data)

@@ -1,0 +1,204 @@
+"""`FleetStore` over SQLite: one method, one function of the modules beside this one.
+
+Rule for editors: no SQL here; every method translates errors, iterators included.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from fleetmdm.device import Device
+from fleetmdm.errors import FleetError
+from fleetmdm.ingest.sources import Source
+from fleetmdm.policy import CompliancePolicy
+from fleetmdm.results import ResultRow, Run, Status, Transition
+from fleetmdm.store.failures import translated, translated_files
+from fleetmdm.store.migrations import Migration, load_migrations
+from fleetmdm.store.port import IngestCounts, NewRun, PopulationChange
+from fleetmdm.store.sqlite import inventory, ledger, policies, results, runs, upkeep
+from fleetmdm.store.sqlite.connection import connect, create_file, read_fleet_key, writing
+from fleetmdm.store.sqlite.revisions import latest_revision
+from fleetmdm.store.sqlite.run_writer import SqliteRunWriter
+from fleetmdm.store.sqlite.upgrade import back_up, upgrade
+
+BUSY_TIMEOUT_S = 10.0
+"""How long a writer waits for another's short transaction before it is `database_locked`."""
+
+
+def open_store(
+    path: Path,
+    *,
+    now: datetime,
+    create: bool = False,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    migrations: Sequence[Migration] | None = None,
+) -> SqliteStore:
+    """The store at `path`, migrated to this version; `create` makes it where there is none.
+
+    Raises `database_not_found`, `database_invalid`, `database_too_new`, `database_locked`,
+    `database_read_only` or `disk_full`.
+    """
+    steps = load_migrations() if migrations is None else migrations
+    with translated_files(path):
+        if create:
+            create_file(path, steps, now=now)
+        connection = connect(path, busy_timeout_s=busy_timeout_s)
+        try:
+            upgrade(connection, path, steps, now=now)
+        except BaseException:
+            connection.close()
+            raise
+    return SqliteStore(connection, path)
+
+
+class SqliteStore:
+    """One connection; not shared between threads."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def close(self) -> None:
+        """Close the connection."""
+        with translated(self._path):
+            self._connection.close()
+
+    def put_devices(
+        self, devices: Iterable[Device], *, source: Source = Source.DOCUMENT, now: datetime
+    ) -> IngestCounts:
+        """Keep documents, all or nothing."""
+        with translated(self._path):
+            return inventory.put_devices(self._connection, devices, source=source, now=now)
+
+    def devices(self, *, device_id: str | None = None) -> Iterator[Device]:
+        """Current devices."""
+        with translated(self._path):
+            revision = latest_revision(self._connection)
+            yield from inventory.read_devices(self._connection, revision, device_id=device_id)
+
+    def device_count(self) -> int:
+        """How many devices are current."""
+        with translated(self._path):
+            return inventory.count_devices(self._connection, latest_revision(self._connection))
+
+    def retire_device(self, device_id: str, *, now: datetime) -> None:
+        """Let a device leave the fleet."""
+        with translated(self._path):
+            inventory.retire_device(self._connection, device_id, now=now)
+
+    def put_policies(self, new: Sequence[CompliancePolicy], *, now: datetime) -> None:
+        """Add or replace policies."""
+        with translated(self._path):
+            policies.put_policies(self._connection, new, now=now)
+
+    def policy_sources(self) -> Iterator[tuple[str, bytes]]:
+        """Current policies."""
+        with translated(self._path):
+            yield from policies.read_policies(self._connection, latest_revision(self._connection))
+
+    def remove_policy(self, policy_id: str, *, now: datetime) -> None:
+        """End a policy's interval."""
+        with translated(self._path):
+            policies.remove_policy(self._connection, policy_id, now=now)
+
+    @contextmanager
+    def begin_run(self, run: NewRun) -> Iterator[SqliteRunWriter]:
+        """A run in the making."""
+        with translated(self._path):
+            writer = SqliteRunWriter(self._connection, self._path, run)
+        try:
+            yield writer
+        finally:
+            with translated(self._path):
+                writer.close()
+
+    def runs(self, *, limit: int = 0) -> Iterator[Run]:
+        """Runs, newest first."""
+        with translated(self._path):
+            yield from runs.read_runs(self._connection, limit=limit)
+
+    def run(self, run_id: int) -> Run:
+        """One run."""
+        with translated(self._path):
+            return runs.read_run(self._connection, run_id)
+
+    def results(
+        self,
+        run_id: int,
+        *,
+        device_id: str | None = None,
+        policy_id: str | None = None,
+        statuses: frozenset[Status] = frozenset(),
+    ) -> Iterator[ResultRow]:
+        """The stored verdicts of a run."""
+        with translated(self._path):
+            yield from results.read_results(
+                self._connection,
+                run_id,
+                device_id=device_id,
+                policy_id=policy_id,
+                statuses=statuses,
+            )
+
+    def run_devices(self, run_id: int, *, device_id: str | None = None) -> Iterator[Device]:
+        """The documents that a run judged."""
+        with translated(self._path):
+            revision = runs.revision_of(self._connection, run_id)
+            yield from inventory.read_devices(self._connection, revision, device_id=device_id)
+
+    def run_policies(self, run_id: int) -> Iterator[tuple[str, bytes]]:
+        """The policies that a run used."""
+        with translated(self._path):
+            revision = runs.revision_of(self._connection, run_id)
+            yield from policies.read_policies(self._connection, revision)
+
+    def transitions(self, before: int, after: int) -> Iterator[Transition]:
+        """Verdicts whose status differs between two runs."""
+        with translated(self._path):
+            yield from results.read_transitions(self._connection, before, after)
+
+    def population_changes(self, before: int, after: int) -> Iterator[PopulationChange]:
+        """Devices and policies that only one of two runs knew."""
+        with translated(self._path):
+            yield from results.read_population_changes(self._connection, before, after)
+
+    def append_leaf(self, leaf: bytes) -> int:
+        """Append one leaf to the ledger."""
+        with translated(self._path), writing(self._connection):
+            return ledger.append_leaf(self._connection, leaf)
+
+    def leaves(self) -> Iterator[bytes]:
+        """Every leaf in order."""
+        with translated(self._path):
+            yield from ledger.read_leaves(self._connection)
+
+    def leaf_of_run(self, run_id: int) -> int:
+        """The index of the leaf that a run appended."""
+        with translated(self._path):
+            return runs.leaf_of(self._connection, run_id)
+
+    def fleet_key(self) -> bytes:
+        """The fleet's secret, made with the database."""
+        with translated(self._path):
+            return read_fleet_key(self._connection)
+
+    def find_problems(self) -> Iterator[str]:
+        """Damage, loose references and loose permissions."""
+        with translated_files(self._path):
+            yield from upkeep.find_problems(self._connection, self._path)
+
+    def compact(self) -> tuple[int, int]:
+        """Give unused space back."""
+        with translated_files(self._path):
+            return upkeep.compact(self._connection, self._path)
+
+    def back_up(self, target: Path) -> None:
+        """Write a consistent copy."""
+        if target.exists():
+            raise FleetError("output_exists", f"{target} exists", hint="name a new file")
+        with translated_files(target):
+            back_up(self._path, target)

@@ -1,0 +1,206 @@
+"""Devices: what each source says of them, as intervals over revisions.
+
+Rule for editors: documents are parsed and staged in a temporary table without any lock; the write
+transaction only moves rows, so that a slow source never keeps others waiting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import datetime
+from itertools import groupby, islice
+from operator import itemgetter
+
+from fleetmdm.device import Device, decode_facts, encode_facts, merge_snapshots
+from fleetmdm.errors import FleetError
+from fleetmdm.ingest.sources import Source, rank_of
+from fleetmdm.store.codec import encode_stamp, parse_stamp
+from fleetmdm.store.port import IngestCounts
+from fleetmdm.store.sqlite.connection import staging, writing
+from fleetmdm.store.sqlite.revisions import IN_FORCE, new_revision
+
+_BATCH = 1000
+"""Documents that are held in memory at a time."""
+
+
+def put_devices(
+    connection: sqlite3.Connection, devices: Iterable[Device], *, source: Source, now: datetime
+) -> IngestCounts:
+    """Stage the documents, then move them in within one short transaction."""
+    connection.execute("DROP TABLE IF EXISTS temp.incoming")
+    connection.execute(_INCOMING)
+    try:
+        received = _stage(connection, iter(devices))
+        with writing(connection):
+            return _apply(connection, received, source, now)
+    finally:
+        connection.execute("DROP TABLE temp.incoming")
+
+
+_INCOMING = """
+CREATE TABLE temp.incoming (
+    name TEXT PRIMARY KEY,
+    last_seen TEXT NOT NULL,
+    facts_hash BLOB NOT NULL,
+    facts BLOB NOT NULL,
+    device INTEGER,
+    fate TEXT
+) STRICT, WITHOUT ROWID
+"""
+
+# Of two documents of one device the newer counts; of two of one moment, the later one given.
+_STAGE = """
+INSERT INTO temp.incoming (name, last_seen, facts_hash, facts) VALUES (?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET
+    last_seen = excluded.last_seen, facts_hash = excluded.facts_hash, facts = excluded.facts
+WHERE excluded.last_seen >= last_seen
+"""
+
+
+def _stage(connection: sqlite3.Connection, devices: Iterator[Device]) -> int:
+    received = 0
+    while batch := [_row(device) for device in islice(devices, _BATCH)]:
+        with staging(connection):
+            connection.executemany(_STAGE, batch)
+        received += len(batch)
+    return received
+
+
+def _row(device: Device) -> tuple[str, str, bytes, bytes]:
+    facts = encode_facts(device)
+    digest = hashlib.sha256(facts).digest()
+    return device.device_id, encode_stamp(device.last_seen), digest, facts
+
+
+_FATE = """
+UPDATE temp.incoming SET fate = ifnull(
+    (
+        SELECT CASE
+            WHEN incoming.last_seen < seen.last_seen THEN 'older'
+            WHEN incoming.facts_hash != kept.facts_hash THEN 'changed'
+            WHEN incoming.last_seen > seen.last_seen THEN 'refreshed'
+            ELSE 'unchanged'
+        END
+        FROM documents AS kept
+        JOIN sightings AS seen USING (device, source)
+        WHERE kept.device = incoming.device AND kept.source = :source
+        AND kept.until_revision IS NULL AND seen.until_revision IS NULL
+    ),
+    'added'
+)
+"""
+
+_CLOSE_DOCUMENTS = """
+UPDATE documents SET until_revision = :revision
+FROM temp.incoming AS incoming
+WHERE incoming.fate = 'changed' AND documents.device = incoming.device
+AND documents.source = :source AND documents.until_revision IS NULL
+"""
+
+_OPEN_DOCUMENTS = """
+INSERT INTO documents (device, source, since_revision, facts_hash, facts)
+SELECT device, :source, :revision, facts_hash, facts FROM temp.incoming
+WHERE fate IN ('added', 'changed')
+"""
+
+_CLOSE_SIGHTINGS = """
+UPDATE sightings SET until_revision = :revision
+FROM temp.incoming AS incoming
+WHERE incoming.fate IN ('changed', 'refreshed') AND sightings.device = incoming.device
+AND sightings.source = :source AND sightings.until_revision IS NULL
+AND sightings.last_seen != incoming.last_seen
+"""
+
+_OPEN_SIGHTINGS = """
+INSERT INTO sightings (device, source, since_revision, last_seen)
+SELECT device, :source, :revision, last_seen FROM temp.incoming
+WHERE fate IN ('added', 'changed', 'refreshed') AND NOT EXISTS (
+    SELECT 1 FROM sightings AS kept
+    WHERE kept.device = incoming.device AND kept.source = :source AND kept.until_revision IS NULL
+)
+"""
+
+
+def _apply(
+    connection: sqlite3.Connection, received: int, source: Source, now: datetime
+) -> IngestCounts:
+    connection.execute(
+        "INSERT OR IGNORE INTO device_names (name) SELECT name FROM temp.incoming"
+        " WHERE name NOT IN (SELECT name FROM device_names)"
+    )
+    connection.execute(
+        "UPDATE temp.incoming SET device ="
+        " (SELECT device FROM device_names WHERE name = incoming.name)"
+    )
+    number = _source_number(connection, source)
+    connection.execute(_FATE, {"source": number})
+    counts = _count(connection, received)
+    if counts.added or counts.changed or counts.refreshed:
+        detail = {"source": source.value, **asdict(counts)}
+        revision = new_revision(connection, "ingested", detail, now=now)
+        for statement in (_CLOSE_DOCUMENTS, _OPEN_DOCUMENTS, _CLOSE_SIGHTINGS, _OPEN_SIGHTINGS):
+            connection.execute(statement, {"source": number, "revision": revision})
+    return counts
+
+
+def _count(connection: sqlite3.Connection, received: int) -> IngestCounts:
+    rows = connection.execute("SELECT fate, count(*) FROM temp.incoming GROUP BY fate")
+    fates: dict[str, int] = dict(rows.fetchall())
+    return IngestCounts(received=received, duplicate=received - sum(fates.values()), **fates)
+
+
+def _source_number(connection: sqlite3.Connection, source: Source) -> int:
+    connection.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", (source.value,))
+    row = connection.execute("SELECT source FROM sources WHERE name = ?", (source.value,))
+    number: int = row.fetchone()[0]
+    return number
+
+
+_DEVICES = f"""
+SELECT names.name, sources.name, kept.facts, seen.last_seen
+FROM device_names AS names
+CROSS JOIN documents AS kept ON kept.device = names.device
+JOIN sightings AS seen ON seen.device = kept.device AND seen.source = kept.source
+JOIN sources ON sources.source = kept.source
+WHERE {IN_FORCE.format("kept")} AND {IN_FORCE.format("seen")}
+AND (:name IS NULL OR names.name = :name)
+ORDER BY names.name
+"""  # noqa: S608 - constants of this package, no value from outside
+
+
+def read_devices(
+    connection: sqlite3.Connection, revision: int, *, device_id: str | None = None
+) -> Iterator[Device]:
+    """Devices as they were at a revision, in the order of their ids."""
+    rows = connection.execute(_DEVICES, {"revision": revision, "name": device_id})
+    for _name, snapshots in groupby(rows, key=itemgetter(0)):
+        ranked = sorted(snapshots, key=lambda row: rank_of(row[1]))
+        yield merge_snapshots([decode_facts(row[2], parse_stamp(row[3])) for row in ranked])
+
+
+def count_devices(connection: sqlite3.Connection, revision: int) -> int:
+    """How many devices there were at a revision."""
+    sql = f"SELECT count(DISTINCT device) FROM documents AS kept WHERE {IN_FORCE.format('kept')}"  # noqa: S608 - constants of this package
+    number: int = connection.execute(sql, {"revision": revision}).fetchone()[0]
+    return number
+
+
+def retire_device(connection: sqlite3.Connection, device_id: str, *, now: datetime) -> None:
+    """End what every source says of a device. Raises `device_not_found`."""
+    with writing(connection):
+        row = connection.execute(
+            "SELECT device FROM device_names JOIN documents USING (device)"
+            " WHERE name = ? AND until_revision IS NULL",
+            (device_id,),
+        ).fetchone()
+        if row is None:
+            raise FleetError("device_not_found", f"no device has the id '{device_id}'")
+        revision = new_revision(connection, "retired", {"device_id": device_id}, now=now)
+        for table in ("documents", "sightings"):
+            connection.execute(
+                f"UPDATE {table} SET until_revision = ? WHERE device = ? AND until_revision IS NULL",  # noqa: S608 - table names from the line above
+                (revision, row[0]),
+            )

@@ -1,0 +1,84 @@
+"""Policies: their exact source, as intervals over revisions."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from fleetmdm.errors import FleetError
+from fleetmdm.policy import CompliancePolicy
+from fleetmdm.store.sqlite.connection import writing
+from fleetmdm.store.sqlite.revisions import IN_FORCE, new_revision
+
+_IN_FORCE = IN_FORCE.format("policies")
+
+_CURRENT = (
+    "SELECT policy, sha256 FROM policies JOIN policy_names USING (policy)"
+    " WHERE name = ? AND until_revision IS NULL"
+)
+
+_CLOSE = "UPDATE policies SET until_revision = ? WHERE policy = ? AND until_revision IS NULL"
+
+
+def put_policies(
+    connection: sqlite3.Connection, policies: Sequence[CompliancePolicy], *, now: datetime
+) -> None:
+    """Add or replace; a source that is kept already is left alone."""
+    with writing(connection):
+        changed = {one.id: one for one in policies if _differs(connection, one)}
+        if not changed:
+            return
+        revision = new_revision(connection, "policies", {"put": sorted(changed)}, now=now)
+        for policy in changed.values():
+            number = _number(connection, policy.id)
+            connection.execute(_CLOSE, (revision, number))
+            connection.execute(
+                "INSERT INTO policies (policy, since_revision, sha256, source) VALUES (?, ?, ?, ?)",
+                (number, revision, _digest(policy), policy.source),
+            )
+
+
+def _differs(connection: sqlite3.Connection, policy: CompliancePolicy) -> bool:
+    row = connection.execute(_CURRENT, (policy.id,)).fetchone()
+    return row is None or row[1] != _digest(policy)
+
+
+def _digest(policy: CompliancePolicy) -> bytes:
+    return hashlib.sha256(policy.source).digest()
+
+
+def _number(connection: sqlite3.Connection, policy_id: str) -> int:
+    connection.execute("INSERT OR IGNORE INTO policy_names (name) VALUES (?)", (policy_id,))
+    row = connection.execute("SELECT policy FROM policy_names WHERE name = ?", (policy_id,))
+    number: int = row.fetchone()[0]
+    return number
+
+
+def remove_policy(connection: sqlite3.Connection, policy_id: str, *, now: datetime) -> None:
+    """End a policy's interval. Raises `policy_not_found`."""
+    with writing(connection):
+        row = connection.execute(_CURRENT, (policy_id,)).fetchone()
+        if row is None:
+            raise FleetError("policy_not_found", f"no policy has the id '{policy_id}'")
+        revision = new_revision(connection, "policies", {"removed": [policy_id]}, now=now)
+        connection.execute(_CLOSE, (revision, row[0]))
+
+
+def read_policies(connection: sqlite3.Connection, revision: int) -> Iterator[tuple[str, bytes]]:
+    """(id, source) of the policies in force at a revision, in the order of their ids."""
+    yield from connection.execute(
+        f"SELECT name, source FROM policies JOIN policy_names USING (policy)"  # noqa: S608 - constants of this package
+        f" WHERE {_IN_FORCE} ORDER BY name",
+        {"revision": revision},
+    )
+
+
+def policy_numbers(connection: sqlite3.Connection, revision: int) -> dict[str, int]:
+    """The number of each policy in force at a revision, by id."""
+    rows = connection.execute(
+        f"SELECT name, policy FROM policies JOIN policy_names USING (policy) WHERE {_IN_FORCE}",  # noqa: S608 - constants of this package
+        {"revision": revision},
+    )
+    return dict(rows.fetchall())

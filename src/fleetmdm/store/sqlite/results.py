@@ -1,0 +1,113 @@
+"""Verdicts of a run and the differences between two, read from the intervals."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from fleetmdm.results import ResultRow, Status, Transition
+from fleetmdm.store.codec import decode_findings
+from fleetmdm.store.port import PopulationChange, Presence
+from fleetmdm.store.sqlite.runs import revision_of
+
+_RESULTS = """
+SELECT device_names.name, policy_names.name, status, findings, since_run, until_run
+FROM results JOIN device_names USING (device) JOIN policy_names USING (policy)
+WHERE since_run <= :run AND (until_run IS NULL OR until_run > :run)
+AND (:device IS NULL OR device_names.name = :device)
+AND (:policy IS NULL OR policy_names.name = :policy)
+ORDER BY device_names.name, policy_names.name
+"""
+
+
+def read_results(
+    connection: sqlite3.Connection,
+    run_id: int,
+    *,
+    device_id: str | None,
+    policy_id: str | None,
+    statuses: frozenset[Status],
+) -> Iterator[ResultRow]:
+    """The stored verdicts of a run. Raises `run_not_found`."""
+    revision_of(connection, run_id)
+    rows = connection.execute(_RESULTS, {"run": run_id, "device": device_id, "policy": policy_id})
+    for device, policy, status, findings, since, until in rows:
+        if not statuses or status in statuses:
+            decoded = decode_findings(findings)
+            yield ResultRow(device, policy, Status(status), decoded, since, until)
+
+
+# A row that holds at both runs is the same verdict, so only rows that hold at one of them matter.
+_AT = "({0}.since_run <= :{1} AND ({0}.until_run IS NULL OR {0}.until_run > :{1}))"
+_BEFORE = f"{_AT.format('old', 'before')} AND NOT {_AT.format('old', 'after')}"
+_AFTER = f"{_AT.format('new', 'after')} AND NOT {_AT.format('new', 'before')}"
+
+_TRANSITIONS = f"""
+SELECT device_names.name, policy_names.name, changed.before, changed.after, changed.findings
+FROM (
+    SELECT old.device, old.policy, old.status AS before, new.status AS after, new.findings
+    FROM results AS old
+    LEFT JOIN results AS new
+    ON new.device = old.device AND new.policy = old.policy AND {_AFTER}
+    WHERE {_BEFORE} AND old.status IS NOT new.status
+    UNION ALL
+    SELECT new.device, new.policy, NULL, new.status, new.findings
+    FROM results AS new
+    WHERE {_AFTER} AND NOT EXISTS (
+        SELECT 1 FROM results AS old
+        WHERE old.device = new.device AND old.policy = new.policy AND {_BEFORE}
+    )
+) AS changed JOIN device_names USING (device) JOIN policy_names USING (policy)
+ORDER BY device_names.name, policy_names.name
+"""  # noqa: S608 - constants of this file
+
+
+def read_transitions(
+    connection: sqlite3.Connection, before: int, after: int
+) -> Iterator[Transition]:
+    """Pairs whose status differs between two runs. Raises `run_not_found`."""
+    for run_id in (before, after):
+        revision_of(connection, run_id)
+    rows = connection.execute(_TRANSITIONS, {"before": before, "after": after})
+    for device, policy, old, new, findings in rows:
+        yield Transition(
+            device_id=device,
+            policy_id=policy,
+            before=None if old is None else Status(old),
+            after=None if new is None else Status(new),
+            findings=() if findings is None else decode_findings(findings),
+        )
+
+
+_HOLDS = "(since_revision <= {0} AND (until_revision IS NULL OR until_revision > {0}))"
+
+_KNOWN = """
+SELECT DISTINCT name FROM {table} JOIN {names} USING ({column})
+WHERE {holds} AND {column} NOT IN (SELECT {column} FROM {table} WHERE {held})
+ORDER BY name
+"""
+
+_POPULATIONS = (
+    ("device", {"table": "documents", "names": "device_names", "column": "device"}),
+    ("policy", {"table": "policies", "names": "policy_names", "column": "policy"}),
+)
+
+
+def read_population_changes(
+    connection: sqlite3.Connection, before: int, after: int
+) -> Iterator[PopulationChange]:
+    """Devices, then policies, that only one of two runs knew. Raises `run_not_found`."""
+    first, second = revision_of(connection, before), revision_of(connection, after)
+    for kind, words in _POPULATIONS:
+        new = _only(connection, words, at=second, not_at=first)
+        gone = _only(connection, words, at=first, not_at=second)
+        changes = [PopulationChange(kind, name, Presence.NEW) for name in new]
+        changes += [PopulationChange(kind, name, Presence.VANISHED) for name in gone]
+        yield from sorted(changes, key=lambda change: change.id)
+
+
+def _only(
+    connection: sqlite3.Connection, words: dict[str, str], *, at: int, not_at: int
+) -> list[str]:
+    sql = _KNOWN.format(holds=_HOLDS.format(":at"), held=_HOLDS.format(":not_at"), **words)
+    return [name for (name,) in connection.execute(sql, {"at": at, "not_at": not_at})]
