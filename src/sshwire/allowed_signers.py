@@ -107,11 +107,12 @@ class AllowedSigners:
         for entry in self.entries:
             if not _concerns(entry, key, certificate):
                 continue
-            refusal = _refusal(entry, certificate, principal, namespace, now)
-            if refusal is None:
+            try:
+                _check(entry, certificate, principal, namespace, now)
+            except VerificationError as refusal:
+                closest = max(closest, refusal, key=_rank)
+            else:
                 return entry
-            if _REASONS.index(refusal.reason) > _REASONS.index(closest.reason):
-                closest = refusal
         raise closest
 
 
@@ -213,6 +214,10 @@ def _timestamp(given: dict[str, str], name: str, localize: Localize | None) -> d
     return parse_timestamp(given[name], localize=localize) if name in given else None
 
 
+def _rank(refusal: VerificationError) -> int:
+    return _REASONS.index(refusal.reason)
+
+
 def _concerns(entry: AllowedSigner, key: PublicKey, certificate: Certificate | None) -> bool:
     """Whether the line lists this key itself, or the authority of this certificate."""
     if entry.is_authority:
@@ -220,44 +225,44 @@ def _concerns(entry: AllowedSigner, key: PublicKey, certificate: Certificate | N
     return entry.key == key
 
 
-def _refusal(
+def _check(
     entry: AllowedSigner,
     certificate: Certificate | None,
     principal: str,
     namespace: str,
     now: datetime,
-) -> VerificationError | None:
+) -> None:
     where = f"line {entry.line} of the allowed signers"
     if not match_pattern_list(principal, entry.principals):
-        return VerificationError("wrong_principal", f"{where} does not name {principal!r}")
+        raise VerificationError("wrong_principal", f"{where} does not name {principal!r}")
     if entry.namespaces is not None and not match_pattern_list(namespace, entry.namespaces):
-        return VerificationError(
+        raise VerificationError(
             "namespace_not_allowed", f"{where} does not allow namespace {namespace!r}"
         )
     if entry.valid_after is not None and now < entry.valid_after:
-        return VerificationError("key_not_yet_valid", f"{where} is not valid yet")
+        raise VerificationError("key_not_yet_valid", f"{where} is not valid yet")
     if entry.valid_before is not None and now > entry.valid_before:
-        return VerificationError("key_expired", f"{where} is no longer valid")
-    return _certificate_refusal(certificate, principal, now) if certificate else None
+        raise VerificationError("key_expired", f"{where} is no longer valid")
+    if certificate is not None:
+        _check_certificate(certificate, principal, now)
 
 
-def _certificate_refusal(
-    certificate: Certificate, principal: str, now: datetime
-) -> VerificationError | None:
+def _check_certificate(certificate: Certificate, principal: str, now: datetime) -> None:
     """The rules of sshkey_cert_check_authority in sshkey.c, for a user certificate."""
     seconds = now.timestamp()
     if certificate.type != CertificateType.USER:
-        return VerificationError("unsupported", "the signer's certificate is not a user's")
+        raise VerificationError("unsupported", "the signer's certificate is not a user's")
     if {name for name, _ in certificate.critical_options} - _LOGIN_OPTIONS:
-        return VerificationError("unsupported", "the certificate has an unknown critical option")
+        raise VerificationError("unsupported", "the certificate has an unknown critical option")
     if principal not in certificate.principals:
-        return VerificationError("wrong_principal", f"the certificate does not name {principal!r}")
+        raise VerificationError("wrong_principal", f"the certificate does not name {principal!r}")
     if seconds < certificate.valid_after:
-        return VerificationError("key_not_yet_valid", "the certificate is not valid yet")
+        raise VerificationError("key_not_yet_valid", "the certificate is not valid yet")
     if seconds >= certificate.valid_before:
-        return VerificationError("key_expired", "the certificate is no longer valid")
+        raise VerificationError("key_expired", "the certificate is no longer valid")
     try:
         verify_certificate_signature(certificate)
     except VerificationError as error:
-        return VerificationError("signature_invalid", f"the certificate's signature: {error}")
-    return None
+        raise VerificationError(
+            "signature_invalid", f"the certificate's own signature: {error}"
+        ) from error

@@ -212,7 +212,10 @@ def _signed_bytes(namespace: str, hash_name: str, digest: bytes) -> bytes:
 def _digest(message: Message, hash_name: str) -> bytes:
     _check_hash(hash_name)
     if isinstance(message, MessageDigest):
-        if message.hash_name != hash_name or len(message.value) != hashlib.new(hash_name).digest_size:
+        if (
+            message.hash_name != hash_name
+            or len(message.value) != hashlib.new(hash_name).digest_size
+        ):
             raise WireError(f"a {hash_name} digest is needed, not {message.hash_name}")
         return message.value
     hasher = hashlib.new(hash_name)
