@@ -38,8 +38,7 @@ COMMANDS = {
 
 def translate(error: Exception) -> Failure | None:
     """Errors of the packages below this one, as ours."""
-    from agentclient.errors import AgentError  # type: ignore[import-not-found,unused-ignore] # lands with the client
-
+    from agentclient.errors import AgentError
     from sshwire.errors import WireError
 
     if isinstance(error, AgentError):
