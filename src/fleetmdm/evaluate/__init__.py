@@ -1,1 +1,10 @@
-"""The evaluator: column batches in, verdicts out. Pure."""
+"""The evaluator: column batches in, verdicts out. Pure; knows no store, no clock, no file.
+
+Read `run` first. Meaning: docs/policy-language.md, tested cell by cell; `operators` is the table.
+"""
+
+from fleetmdm.evaluate.operators import OPERATORS
+from fleetmdm.evaluate.run import compile_policies, evaluate, run_programs
+from fleetmdm.evaluate.verdicts import VerdictBatch
+
+__all__ = ["OPERATORS", "VerdictBatch", "compile_policies", "evaluate", "run_programs"]

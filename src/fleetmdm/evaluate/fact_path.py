@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from fleetmdm.device import Device
+from fleetmdm.rfc3339 import encode_time
 
 MAX_PATH_CHARACTERS: Final = 512
 """Longer than any path of the shipped exporters by a factor of eight."""
@@ -132,7 +133,7 @@ def _quote(name: str) -> str:
 
 
 def _last_seen(device: Device) -> str:
-    return device.last_seen.isoformat().replace("+00:00", "Z")
+    return encode_time(device.last_seen)
 
 
 DOCUMENT_FIELDS: Final[Mapping[str, Any]] = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fleetmdm.evaluate.fact_path import PathError, parse_path
-from fleetmdm.evaluate.operator_row import OperandError, Operator
 from fleetmdm.evaluate.operators import OPERATORS
+from fleetmdm.evaluate.operators.row import OperandError, Operator
 from fleetmdm.policy import Combine, Group, Leaf, OnMissing, Position
 from fleetmdm.policy import Node as Check
 from fleetmdm.policy_yaml.parameters import Substitution

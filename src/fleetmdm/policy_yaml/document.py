@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fleetmdm.evaluate.times import parse_moment
 from fleetmdm.policy import (
     CompliancePolicy,
     OnMissing,
@@ -20,6 +19,7 @@ from fleetmdm.policy_yaml.parameters import Substitution, read_parameters
 from fleetmdm.policy_yaml.strict import Strict
 from fleetmdm.policy_yaml.yaml_tree import Node
 from fleetmdm.results import Severity, Status
+from fleetmdm.rfc3339 import parse_time
 
 MAX_ID_CHARACTERS: Final = 128
 
@@ -161,7 +161,7 @@ def _read_test(strict: Strict, node: Node) -> PolicyTest:
         device=_read_device(strict, entries.get("device")),
         expect=expect,
         position=node.position,
-        as_of=parse_moment(moment) if moment else None,
+        as_of=parse_time(moment) if moment else None,
     )
 
 
@@ -170,7 +170,7 @@ def _read_moment(strict: Strict, node: Node | None, what: str) -> str:
     if node is None or not text:
         return ""
     try:
-        parse_moment(text)
+        parse_time(text)
     except ValueError as error:
         strict.wrong(node.position, "invalid_value", f"{what}: {error}")
         return ""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from fleetmdm.evaluate import comparisons as c
-from fleetmdm.evaluate import moments as m
-from fleetmdm.evaluate.operator_row import Operator
-from fleetmdm.evaluate.versions import SCHEMES
+from fleetmdm.evaluate.operators import comparisons as c
+from fleetmdm.evaluate.operators import moments as m
+from fleetmdm.evaluate.operators.row import Operator
+from fleetmdm.evaluate.operators.versions import SCHEMES
 
 _ANY = "any"
 _SCALAR = "boolean, number or text"

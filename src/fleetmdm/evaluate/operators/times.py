@@ -1,4 +1,4 @@
-"""Moments and durations as text: RFC 3339 for facts, a little more for operands.
+"""Moments and durations in policies: RFC 3339 and a little more.
 
 Pure: "now" is always an argument. Everything is compared in UTC at microsecond resolution.
 """
@@ -10,37 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from fleetmdm.rfc3339 import parse_time
+
 MAX_DURATION: Final = timedelta(days=36_525)
 """A hundred years: far enough for any policy, near enough for no overflow."""
 FUTURE_ALLOWANCE: Final = timedelta(hours=24)
 """How far a fact's time may lie ahead; the same allowance that ingest gives `last_seen`."""
 TICK: Final = timedelta(microseconds=1)
 
-_MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d{1,9}))?(Z|z|[+-]\d\d:\d\d)", re.ASCII
-)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DURATION = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 _RELATIVE = re.compile(r"now(?:([+-])(\d{1,9}[smhdw]))?", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def parse_moment(text: str) -> datetime:
-    """An RFC 3339 date-time with its offset, in UTC; raises ValueError."""
-    match = _MOMENT.fullmatch(text)
-    if match is None:
-        raise ValueError("not an RFC 3339 date-time with an offset")
-    date, clock, seconds, fraction, offset = match.groups()
-    leap = seconds == "60"
-    if leap:
-        seconds = "59"
-    micros = (fraction or "0")[:6].ljust(6, "0")
-    zone = "+00:00" if offset in "Zz" else offset
-    try:
-        moment = datetime.fromisoformat(f"{date}T{clock}:{seconds}.{micros}{zone}").astimezone(UTC)
-        return moment + timedelta(seconds=1) if leap else moment
-    except OverflowError as error:
-        raise ValueError("out of the range of dates") from error
 
 
 def parse_duration(text: str) -> timedelta:
@@ -74,7 +55,7 @@ def parse_operand(text: str) -> MomentOperand:
         return MomentOperand(None, -distance if match[1] == "-" else distance)
     if _DATE.fullmatch(text):
         return MomentOperand(datetime.fromisoformat(text).replace(tzinfo=UTC), timedelta())
-    return MomentOperand(parse_moment(text), timedelta())
+    return MomentOperand(parse_time(text), timedelta())
 
 
 def shifted(moment: datetime, by: timedelta) -> datetime | None:

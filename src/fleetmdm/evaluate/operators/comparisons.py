@@ -1,6 +1,6 @@
 """The comparisons that do not depend on time: equality, order, membership, text, length, network.
 
-Each `prepare_*` takes (operand, scheme) and gives a `Comparison`; see `operator_row` for the rules.
+Each `prepare_*` takes (operand, scheme) and gives a `Comparison`; see `row` for the rules.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import operator as op
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from fleetmdm.evaluate.kinds import holds, kind_of, kinds_meet, same
-from fleetmdm.evaluate.operator_row import Comparison, FactFault, OperandError
-from fleetmdm.evaluate.versions import SCHEMES, same_shape, version_key
+from fleetmdm.evaluate.operators.kinds import holds, kind_of, kinds_meet, same
+from fleetmdm.evaluate.operators.row import Comparison, FactFault, OperandError
+from fleetmdm.evaluate.operators.versions import SCHEMES, same_shape, version_key
 
 MAX_PATTERN_CHARACTERS: Final = 4096
 MAX_PATTERN_BYTES: Final = 8 << 20

@@ -9,23 +9,23 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from fleetmdm.evaluate.comparisons import INVALID_VALUE, need, need_operand
-from fleetmdm.evaluate.operator_row import Answer, Comparison, FactFault, OperandError
-from fleetmdm.evaluate.times import (
+from fleetmdm.evaluate.operators.comparisons import INVALID_VALUE, need, need_operand
+from fleetmdm.evaluate.operators.row import Answer, Comparison, FactFault, OperandError
+from fleetmdm.evaluate.operators.times import (
     FUTURE_ALLOWANCE,
     TICK,
     MomentOperand,
     parse_duration,
-    parse_moment,
     parse_operand,
     shifted,
 )
+from fleetmdm.rfc3339 import parse_time
 
 
 def _moment(fact: Any) -> datetime:
     need(fact, "text")
     try:
-        return parse_moment(fact)
+        return parse_time(fact)
     except ValueError as error:
         raise FactFault(INVALID_VALUE) from error
 

@@ -1,0 +1,119 @@
+"""Deciding a compiled tree over a batch: leaves by distinct value, groups by numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fleetmdm.evaluate.columns import Column
+from fleetmdm.evaluate.fact_path import Absent, Elements
+from fleetmdm.evaluate.operators.row import FactFault
+from fleetmdm.evaluate.outcome import Codes, Outcome, combine
+from fleetmdm.evaluate.program import Compiled, CompiledLeaf
+from fleetmdm.policy import Combine
+
+NEVER: Final = np.iinfo(np.int64).max
+"""Microseconds since the epoch, for answers that time alone cannot change."""
+
+Moments = npt.NDArray[np.int64]
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a leaf says of one value; `reason` explains all but true."""
+
+    outcome: Outcome
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A node decided for every device of a batch; a leaf has its column, a group its members."""
+
+    outcomes: Codes
+    leaf: CompiledLeaf | None = None
+    column: Column | None = None
+    until: Moments | None = None
+    """Of a leaf, per device; None where no value has an end."""
+    combine: Combine = Combine.ALL
+    members: tuple[Decided, ...] = ()
+
+    def leaves(self) -> Iterator[Decided]:
+        """Every leaf below, in the order of the policy."""
+        if self.leaf is not None:
+            yield self
+        for member in self.members:
+            yield from member.leaves()
+
+
+def decide_node(node: Compiled, columns: Mapping[str, Column], now: datetime) -> Decided:
+    """Decide a tree over a batch."""
+    if isinstance(node, CompiledLeaf):
+        return _decide_leaf(node, columns[node.leaf.key], now)
+    members = tuple(decide_node(member, columns, now) for member in node.members)
+    outcomes = combine(node.combine, [member.outcomes for member in members])
+    return Decided(outcomes, combine=node.combine, members=members)
+
+
+def _decide_leaf(leaf: CompiledLeaf, column: Column, now: datetime) -> Decided:
+    """Decide every distinct value once and spread the answers over the devices."""
+    decisions = [decide_value(leaf, value, now) for value in column.values]
+    outcomes = np.array([each.outcome for each in decisions], dtype=np.int8)
+    until = None
+    if leaf.row.timely:
+        ends = np.array([encode_end(each.until) for each in decisions], dtype=np.int64)
+        until = ends[column.codes]
+    return Decided(outcomes[column.codes], leaf=leaf, column=column, until=until)
+
+
+def encode_end(moment: datetime | None) -> int:
+    """Microseconds since the epoch."""
+    return int(NEVER) if moment is None else (moment - _EPOCH) // _MICROSECOND
+
+
+def decode_end(end: int) -> datetime | None:
+    """The moment of `encode_end`."""
+    return None if end == NEVER else _EPOCH + timedelta(microseconds=end)
+
+
+def decide_value(leaf: CompiledLeaf, value: Any, now: datetime) -> Decision:
+    """What the leaf says of one value of its column; with `[*]` it must hold for every element."""
+    if not isinstance(value, Elements):
+        return decide_element(leaf, value, now)
+    decisions = [decide_element(leaf, found, now) for _, found in value.items]
+    worst = min(decisions, key=lambda each: each.outcome)
+    ends = [each.until for each in decisions if each.until is not None]
+    return Decision(worst.outcome, worst.reason, min(ends, default=None))
+
+
+def decide_element(leaf: CompiledLeaf, value: Any, now: datetime) -> Decision:
+    """What the leaf says of one value, or of one element under `[*]`."""
+    if isinstance(value, Absent):
+        return _decide_absent(leaf, value)
+    if leaf.row.presence is not None:
+        return _presence(leaf.row.presence)
+    try:
+        held, until = leaf.comparison.answer(value, now)
+    except FactFault as fault:
+        return Decision(Outcome.ERROR, fault.reason, fault.until)
+    return Decision(Outcome.TRUE if held else Outcome.FALSE, "" if held else "mismatch", until)
+
+
+def _decide_absent(leaf: CompiledLeaf, value: Absent) -> Decision:
+    if value.wrong:
+        return Decision(Outcome.ERROR, value.reason)
+    if leaf.row.presence is not None:
+        return _presence(not leaf.row.presence, value.reason)
+    return Decision(leaf.missing, value.reason)
+
+
+def _presence(held: bool, reason: str = "present") -> Decision:  # noqa: FBT001 - it is the answer
+    return Decision(Outcome.TRUE if held else Outcome.FALSE, "" if held else reason)
