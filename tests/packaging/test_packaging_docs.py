@@ -1,0 +1,80 @@
+"""The documents say what the code does: generated parts are fresh, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clikit.config import parse_config
+from fleetmdm.errors import CODES as FLEET_CODES
+from secretivex.config import ConfigInput
+from secretivex.config_settings import POLICY_SETTINGS, SETTINGS, STORE_TYPES
+from secretivex.errors import CODES as AGENT_CODES
+from secretivex.loading import make_setup
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@pytest.mark.parametrize("tool", ["settings_doc.py", "errors_doc.py"])
+def test_what_is_generated_is_up_to_date(tool: str) -> None:
+    result = subprocess.run(
+        [sys.executable, ROOT / "tools" / tool, "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_error_code_is_documented() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text()
+    codes = {row.code for table in (AGENT_CODES, FLEET_CODES) for row in table}
+    assert {code for code in codes if f"| `{code}` |" not in page} == set()
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    rows = [*SETTINGS, *POLICY_SETTINGS, *(r for t in STORE_TYPES.values() for r in t.settings)]
+    assert {row.key for row in rows if f"| `{row.key}` |" not in page} == set()
+
+
+def test_the_default_file_is_valid_and_changes_nothing() -> None:
+    data = (ROOT / "packaging" / "agent.toml").read_bytes()
+    file = parse_config(data, name="agent.toml", syntax="toml")
+    environ = {"HOME": "/home/alice"}
+    with_file = make_setup(ConfigInput({}, environ, file, 4, Path("/")))
+    without = make_setup(ConfigInput({}, environ, None, 4, Path("/")))
+    changed = {
+        row.key
+        for row in SETTINGS
+        if getattr(with_file.config, row.key) != getattr(without.config, row.key)
+    }
+    assert with_file.config.warnings == ()
+    assert (changed, with_file.policy) == (set(), without.policy)
+
+
+def test_the_default_file_names_every_setting() -> None:
+    text = (ROOT / "packaging" / "agent.toml").read_text()
+    values: dict[str, Any] = tomllib.loads(re.sub(r"(?m)^#(?=\w)", "", text))
+    assert set(values) == {row.key for row in SETTINGS} - {"worker_threads"}
+    assert set(values["policy"]) == {row.key for row in POLICY_SETTINGS}
+    assert set(values["stores"][0]) == {"type", *(r.key for r in STORE_TYPES["file"].settings)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    broken = [
+        target
+        for target in LINK.findall(page.read_text())
+        if not target.startswith(("http://", "https://", "mailto:", "#"))
+        and not (page.parent / target.partition("#")[0]).exists()
+    ]
+    assert broken == []
