@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from secretivex.config_settings import (  # noqa: E402 - the path above comes first
+from secretivex.config.settings import (  # noqa: E402 - the path above comes first
     ENV_PREFIX,
     POLICY_SETTINGS,
     SETTINGS,

@@ -13,8 +13,8 @@ from typing import Any
 
 from clikit.config import Problem
 from secretivex.config import AgentConfig, ConfigInput, resolve_config
-from secretivex.config_problems import Problems
-from secretivex.config_source import find_config, load_file
+from secretivex.config.problems import Problems
+from secretivex.config.source import find_config, load_file
 from secretivex.policy import SigningPolicy
 from secretivex.policy_keys import parse_flat_policy
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from secretivex.config_source import find_config, load_file
+from secretivex.config.source import find_config, load_file
 from secretivex.errors import SecretiveError
 
 

@@ -17,7 +17,7 @@ from clikit.command import Call, standard_options
 from clikit.table import render_table
 from secretivex.cli.agent_options import SetupOptions, setup_options
 from secretivex.config import AgentConfig, FileStoreConfig
-from secretivex.config_settings import SETTINGS, AgentSetting
+from secretivex.config.settings import SETTINGS, AgentSetting
 from secretivex.loading import AgentSetup
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from secretivex.config_settings import SETTINGS, AgentSetting
+from secretivex.config.settings import SETTINGS, AgentSetting
 from secretivex.loading import DEFAULT_STORES, AgentSetup, load_setup
 
 _IN_FILE_ONLY = {"tables", "table"}

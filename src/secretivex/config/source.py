@@ -13,8 +13,8 @@ from pathlib import Path
 
 from clikit.config import ConfigError, ConfigFile, parse_config
 from clikit.config_file import MAX_CONFIG_BYTES
-from secretivex.config_paths import PathError, config_folder, expand_path
-from secretivex.config_problems import as_secretive_error
+from secretivex.config.paths import PathError, config_folder, expand_path
+from secretivex.config.problems import as_secretive_error
 from secretivex.errors import SecretiveError
 
 CONFIG_VARIABLE = "SECRETIVE_CONFIG"

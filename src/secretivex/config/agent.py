@@ -14,11 +14,10 @@ from typing import Any
 
 from clikit.config import ConfigError, ConfigFile, Problem, Resolved, Value, resolve
 from clikit.nearest import nearest
-from secretivex.config_paths import PathError, default_socket_path, expand_path
-from secretivex.config_problems import Problems
-from secretivex.config_settings import ENV_PREFIX, SETTINGS, AgentSetting, settings_at
-from secretivex.config_tables import (
-    FileStoreConfig,
+from secretivex.config.paths import PathError, default_socket_path, expand_path
+from secretivex.config.problems import Problems
+from secretivex.config.settings import ENV_PREFIX, SETTINGS, AgentSetting, settings_at
+from secretivex.config.tables import (
     Place,
     StoreConfig,
     check_policy,
@@ -26,8 +25,6 @@ from secretivex.config_tables import (
     refuse_unenforced,
 )
 from secretivex.profiles import PROFILE_NAMES, Profile, find_profile
-
-__all__ = ["AgentConfig", "ConfigInput", "FileStoreConfig", "StoreConfig", "resolve_config"]
 
 _STRENGTH = ("default", "profile", "file", "env", "flag")
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from clikit.config import ConfigFile, Problem, check_value
 from clikit.nearest import nearest
-from secretivex.config_paths import PathError, expand_path
-from secretivex.config_problems import Problems
-from secretivex.config_settings import POLICY_SETTINGS, STORE_TYPES, AgentSetting
+from secretivex.config.paths import PathError, expand_path
+from secretivex.config.problems import Problems
+from secretivex.config.settings import POLICY_SETTINGS, STORE_TYPES, AgentSetting
 
 
 @dataclass(frozen=True, slots=True)
