@@ -22,7 +22,7 @@ _UINT64_MAX = 0xFFFFFFFFFFFFFFFF
 def encode_byte(value: int) -> bytes:
     """One byte, 0 to 255."""
     if not 0 <= value <= 0xFF:
-        raise WireError(f"byte out of range: {value}")
+        raise WireError("byte out of range")
     return bytes((value,))
 
 
@@ -34,14 +34,14 @@ def encode_boolean(value: bool) -> bytes:  # noqa: FBT001 - the type is the RFC'
 def encode_uint32(value: int) -> bytes:
     """Four bytes, most significant first."""
     if not 0 <= value <= _UINT32_MAX:
-        raise WireError(f"uint32 out of range: {value}")
+        raise WireError("uint32 out of range")
     return value.to_bytes(4, "big")
 
 
 def encode_uint64(value: int) -> bytes:
     """Eight bytes, most significant first."""
     if not 0 <= value <= _UINT64_MAX:
-        raise WireError(f"uint64 out of range: {value}")
+        raise WireError("uint64 out of range")
     return value.to_bytes(8, "big")
 
 
