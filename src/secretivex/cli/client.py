@@ -1,0 +1,49 @@
+"""`secretive-client`, the operator's tool: it works with any SSH agent.
+
+Also `python -m secretivex.cli.client`. Commands are rows of `COMMANDS`, imported when called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from clikit.command import LazyGroup, run
+from secretivex.cli.client_session import translate
+from secretivex.errors import SecretiveError
+
+COMMANDS = {
+    "list": ("secretivex.cli.client_list:command", "List the keys that the agent offers."),
+    "sign": ("secretivex.cli.client_sign:command", "Sign bytes with one key of the agent."),
+    "health": ("secretivex.cli.client_health:command", "Check the agent and its keys."),
+}
+
+
+def build() -> click.Group:
+    """The whole command line."""
+    group = LazyGroup(
+        "secretive-client",
+        table=COMMANDS,
+        help="List, use and check the keys of an SSH agent.",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    version = click.version_option(
+        package_name="secretivex-fleetmdm",
+        prog_name="secretive-client",
+        message="%(prog)s %(version)s",
+    )
+    return version(group)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; answers the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return run(
+        build(), arguments, prog="secretive-client", failure=SecretiveError, translate=translate
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""`secretive-client health`: does the agent answer, and is what it offers sound.
+
+It works with any agent, so it says what the protocol shows: the keys and how long a list took.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from clikit.table import show_text
+from secretivex.cli.client_keys import ListedKey, filter_keys, listed_key
+from secretivex.cli.client_session import ClientCall, client_options
+from secretivex.errors import SecretiveError
+from sshwire.errors import UnsupportedError, WireError
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the key list holds. A key type that we do not know is counted, not called invalid."""
+
+    counts: dict[str, int]
+    algorithms: dict[str, int]
+    invalid: tuple[dict[str, str], ...]
+
+
+@click.command("health")
+@client_options(timeout_ms=10_000)
+@click.option(
+    "--filter", "text", metavar="TEXT", help="Only keys whose comment or fingerprint has TEXT."
+)
+@click.option(
+    "--min-identities",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Unhealthy with fewer keys than this.",
+)
+def command(call: ClientCall, *, text: str | None, min_identities: int) -> None:
+    """Check that the agent answers and that its keys are sound; exit 1 if they are not."""
+    begun = time.monotonic()
+    with call.agent() as agent:
+        connected = time.monotonic()
+        keys = [listed_key(identity) for identity in agent.identities()]
+        listed = time.monotonic()
+    findings = examine(filter_keys(keys, text) if text else keys)
+    problems = _problems(findings, min_identities)
+    data: dict[str, Any] = {
+        "healthy": not problems,
+        "problems": problems,
+        "socket_path": agent.address,
+        "connect_ms": round((connected - begun) * 1000, 3),
+        "list_ms": round((listed - connected) * 1000, 3),
+        **findings.counts,
+        "algorithms": findings.algorithms,
+        "invalid_keys": list(findings.invalid),
+    }
+    call.emit(
+        data,
+        lambda: _lines(data),
+        found=SecretiveError("unhealthy", "; ".join(problems)) if problems else None,
+    )
+
+
+def examine(keys: Sequence[ListedKey]) -> Findings:
+    """Count the keys and validate every blob."""
+    blobs = Counter(key.blob for key in keys)
+    prints = Counter(key.fingerprint for key in keys)
+    comments = Counter(key.comment for key in keys)
+    invalid = tuple(
+        {"comment": key.comment, "fingerprint": key.fingerprint, "reason": reason}
+        for key in keys
+        if (reason := _fault(key.blob))
+    )
+    counts = {
+        "total_identities": len(keys),
+        "valid_identities": len(keys) - len(invalid),
+        "invalid_key_blobs": len(invalid),
+        "unique_key_blobs": len(blobs),
+        "duplicate_key_blobs": len(keys) - len(blobs),
+        "unique_fingerprints": len(prints),
+        "duplicate_fingerprints": len(keys) - len(prints),
+        "duplicate_comments": len(keys) - len(comments),
+    }
+    algorithms = Counter(key.algorithm for key in keys)
+    return Findings(counts, dict(sorted(algorithms.items())), invalid)
+
+
+def _fault(blob: bytes) -> str:
+    from sshwire.pubkey import parse_public_key
+
+    try:
+        parse_public_key(blob)
+    except UnsupportedError:
+        return ""
+    except WireError as error:
+        return str(error)
+    return ""
+
+
+def _problems(findings: Findings, min_identities: int) -> list[str]:
+    problems = []
+    if findings.invalid:
+        problems.append(f"{len(findings.invalid)} key blobs cannot be read")
+    total = findings.counts["total_identities"]
+    if total < min_identities:
+        problems.append(f"{total} keys, and at least {min_identities} are wanted")
+    return problems
+
+
+def _lines(data: dict[str, Any]) -> Iterable[str]:
+    for name, value in data.items():
+        if not isinstance(value, dict | list):
+            yield f"{name}: {show_text(str(value).lower() if value in (True, False) else value)}\n"
+    yield "algorithms:\n"
+    for name, count in data["algorithms"].items():
+        yield f"  {show_text(name)} {count}\n"
+    for key in data["invalid_keys"]:
+        yield f"invalid: {show_text(key['fingerprint'])} {show_text(key['comment'])}: {key['reason']}\n"

@@ -1,0 +1,100 @@
+"""What every `secretive-client` command starts with: its options and a connected agent.
+
+Rule for editors: nothing heavy at module level; `secretive-client list` is run by scripts in loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from agentclient.address import SSH_AUTH_SOCK, check_length, resolve
+from agentclient.client import AgentClient
+from agentclient.errors import AgentError
+from clikit.command import Call, standard_options
+from clikit.errors import Failure
+from secretivex.config_paths import PathError, default_socket_path
+from secretivex.errors import SecretiveError
+from sshwire.errors import WireError
+
+SECRETIVE_SOCK = "SECRETIVE_SOCK"
+"""Named before SSH_AUTH_SOCK, so that our tools meet our agent where both are set."""
+
+_CODES = {
+    "agent_unavailable": "agent_unavailable",
+    "socket_path_too_long": "socket_path_too_long",
+    "agent_refused": "sign_refused",
+    "protocol_error": "protocol_error",
+}
+
+
+@dataclass(slots=True)
+class ClientCall(Call):
+    """One client command being run."""
+
+    socket: str | None = None
+    response_timeout_ms: int = 0
+
+    def agent(self) -> AgentClient:
+        """The agent that the options and the environment name, not connected yet."""
+        timeout_s = self.response_timeout_ms / 1000
+        return AgentClient(find_socket(self), timeout_s=timeout_s)
+
+
+def find_socket(call: ClientCall) -> str:
+    """--socket, then SECRETIVE_SOCK, then SSH_AUTH_SOCK, then where `secretive-agent run` is."""
+    variables = (SECRETIVE_SOCK, SSH_AUTH_SOCK)
+    if call.socket or any(map(call.environ.get, variables)):
+        return resolve(call.socket, call.environ, variables=variables)
+    try:
+        path = str(default_socket_path(call.environ))
+    except PathError:
+        return resolve(None, {}, variables=variables)
+    check_length(path)
+    return path
+
+
+def client_options(*, timeout_ms: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The standard options, --socket and --response-timeout-ms; the command gets a `ClientCall`."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        def command(
+            call: ClientCall, *, socket: str | None, response_timeout_ms: int, **options: Any
+        ) -> Any:
+            call.socket = socket
+            call.response_timeout_ms = response_timeout_ms
+            return function(call, **options)
+
+        command.__doc__ = function.__doc__
+        command.__name__ = function.__name__
+        command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined] # how click hands parameters on
+        for option in (
+            click.option(
+                "--response-timeout-ms",
+                type=click.IntRange(min=1),
+                default=timeout_ms,
+                show_default=True,
+                help="Longest wait for each answer of the agent.",
+            ),
+            click.option(
+                "--socket",
+                metavar="PATH",
+                help="The agent's socket, instead of SECRETIVE_SOCK or SSH_AUTH_SOCK.",
+            ),
+        ):
+            option(command)
+        return standard_options(formats=("text", "json"), call_type=ClientCall)(command)
+
+    return decorate
+
+
+def translate(error: Exception) -> Failure | None:
+    """Errors of the packages below this one, as ours."""
+    if isinstance(error, AgentError):
+        return SecretiveError(_CODES[error.code], error.message, hint=error.hint)
+    if isinstance(error, WireError):
+        return SecretiveError("protocol_error", str(error))
+    return None
