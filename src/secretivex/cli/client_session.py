@@ -16,7 +16,7 @@ from agentclient.client import AgentClient
 from agentclient.errors import AgentError
 from clikit.command import Call, standard_options
 from clikit.errors import Failure
-from secretivex.config_paths import PathError, default_socket_path
+from secretivex.config.paths import PathError, default_socket_path
 from secretivex.errors import SecretiveError
 from sshwire.errors import WireError
 
