@@ -37,13 +37,13 @@ SSHD_LISTS = ("allowgroups", "allowusers", "denygroups", "denyusers", "port")
 SSHD_NUMBERS = ("clientalivecountmax", "maxauthtries", "maxsessions")
 SSHD_TIMES = ("clientaliveinterval", "logingracetime")
 SSHD_KEYWORDS = frozenset(SSHD_DEFAULTS) | frozenset(SSHD_ALGORITHMS) | frozenset(SSHD_LISTS)
-# Other names of the same setting, and other words for the same value (`sshd -T` prints some).
+# Other names of the same setting, and the old word that `sshd -T` still prints.
 SSHD_ALIASES = {
     "challengeresponseauthentication": "kbdinteractiveauthentication",
     "dsaauthentication": "pubkeyauthentication",
     "skeyauthentication": "kbdinteractiveauthentication",
 }
-SSHD_WORDS = {"true": "yes", "false": "no", "without-password": "prohibit-password"}
+SSHD_WORDS = {"without-password": "prohibit-password"}
 TIME_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 Directives = List[Tuple[str, List[str]]]
