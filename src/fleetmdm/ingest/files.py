@@ -1,0 +1,142 @@
+"""Inventory files on disk and on stdin: found, opened, decompressed.
+
+Rule for editors: a file is only ever read in chunks; what is compressed is told by its first bytes,
+never by its name.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from fleetmdm.errors import FleetError
+from fleetmdm.ingest.read import Chunks
+
+CHUNK_BYTES = 256 * 1024
+
+MAX_STREAM_BYTES = 64 * 1024**3
+"""What one file may hold after decompression: a bomb ends here."""
+
+SUFFIXES = frozenset({".json", ".ndjson", ".jsonl", ".gz", ".zst"})
+"""Names that are read when a folder is given."""
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryFile:
+    """A stream of documents and the name by which it is spoken of."""
+
+    name: str
+    chunks: Chunks
+
+
+@contextmanager
+def open_inventory(paths: Sequence[str], stdin: BinaryIO) -> Iterator[list[InventoryFile]]:
+    """Every file that the arguments name, folders in the order of their entries, `-` as stdin.
+
+    Raises `input_not_found` and `input_unreadable` before anything is read.
+    """
+    with tempfile.TemporaryFile() as spool:
+        files: list[InventoryFile] = []
+        for path in paths:
+            if path != "-":
+                files += [_on_disk(found) for found in _find(Path(path))]
+            elif not any(file.name == STDIN_NAME for file in files):
+                files.append(_from_stdin(stdin, spool))
+        yield files
+
+
+STDIN_NAME = "<stdin>"
+
+
+def _find(path: Path) -> list[Path]:
+    if not path.exists():
+        raise FleetError(
+            "input_not_found", f"{path}: there is no such file or folder", hint="check the path"
+        )
+    if not path.is_dir():
+        return [path]
+    found = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES and one.is_file())
+    if not found:
+        hint = f"files are told by their suffix: {', '.join(sorted(SUFFIXES))}"
+        raise FleetError("input_not_found", f"{path}: the folder has no inventory file", hint=hint)
+    return found
+
+
+def _on_disk(path: Path) -> InventoryFile:
+    def chunks() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            yield from _read(file, str(path))
+
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise FleetError(
+            "input_unreadable", f"{path}: {error.strerror}", hint="check its permissions"
+        ) from error
+    return InventoryFile(str(path), chunks)
+
+
+def _from_stdin(stdin: BinaryIO, spool: IO[bytes]) -> InventoryFile:
+    shutil.copyfileobj(stdin, spool, CHUNK_BYTES)
+
+    def chunks() -> Iterator[bytes]:
+        spool.seek(0)
+        yield from _read(cast("BinaryIO", spool), STDIN_NAME)
+
+    return InventoryFile(STDIN_NAME, chunks)
+
+
+def _read(file: BinaryIO, name: str) -> Iterator[bytes]:
+    try:
+        yield from _bounded(_decompressed(file), name)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(name, str(error)) from error
+
+
+def _decompressed(file: BinaryIO) -> Iterator[bytes]:
+    magic = file.read(4)
+    file.seek(0)
+    if magic.startswith(_GZIP):
+        with gzip.GzipFile(fileobj=file) as unzipped:
+            yield from _chunks(unzipped)
+    elif magic == _ZSTD:
+        yield from _zstd_chunks(file)
+    else:
+        yield from _chunks(file)
+
+
+def _zstd_chunks(file: BinaryIO) -> Iterator[bytes]:
+    import zstandard
+
+    reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+    try:
+        yield from _chunks(reader)
+    except zstandard.ZstdError as error:
+        raise EOFError(str(error)) from error
+
+
+def _chunks(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk
+
+
+def _bounded(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        if total > MAX_STREAM_BYTES:
+            raise _unreadable(name, f"more than {MAX_STREAM_BYTES} bytes after decompression")
+        yield chunk
+
+
+def _unreadable(name: str, reason: str) -> FleetError:
+    return FleetError("input_unreadable", f"{name}: {reason}", hint="write the file again")
