@@ -44,13 +44,16 @@ class FleetCall(Call):
             self._resolved = load_settings(self.config, self.environ, {"db": _text(self.db)})
         return self._resolved
 
+    def store_path(self) -> Path:
+        """Where the fleet is kept."""
+        return Path(os.path.expandvars(self.setting("db"))).expanduser()
+
     @contextmanager
     def open_store(self, *, create: bool = False) -> Iterator[FleetStore]:
         """The fleet's store; without `create`, a missing one is `database_not_found`."""
-        from fleetmdm.store.sqlite import open_store  # type: ignore[import-not-found,unused-ignore] # lands with the store
+        from fleetmdm.store.sqlite import open_store
 
-        path = Path(os.path.expandvars(self.setting("db"))).expanduser()
-        store = open_store(path, create=create, now=self.now())
+        store = open_store(self.store_path(), create=create, now=self.now())
         try:
             yield store
         finally:

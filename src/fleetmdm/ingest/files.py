@@ -11,10 +11,10 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from fleetmdm.errors import FleetError
 from fleetmdm.ingest.read import Chunks
@@ -38,23 +38,24 @@ class InventoryFile:
     chunks: Chunks
 
 
+STDIN_NAME = "<stdin>"
+
+
 @contextmanager
 def open_inventory(paths: Sequence[str], stdin: BinaryIO) -> Iterator[list[InventoryFile]]:
     """Every file that the arguments name, folders in the order of their entries, `-` as stdin.
 
-    Raises `input_not_found` and `input_unreadable` before anything is read.
+    Raises `input_not_found` before anything is read; a stream that fails later raises
+    `input_unreadable` when it is drawn from.
     """
-    with tempfile.TemporaryFile() as spool:
+    with ExitStack() as stack:
         files: list[InventoryFile] = []
-        for path in paths:
-            if path != "-":
-                files += [_on_disk(found) for found in _find(Path(path))]
-            elif not any(file.name == STDIN_NAME for file in files):
-                files.append(_from_stdin(stdin, spool))
+        for path in dict.fromkeys(paths):
+            if path == "-":
+                files.append(_spooled(STDIN_NAME, stdin, stack))
+            else:
+                files += [_on_disk(found, stack) for found in _find(Path(path))]
         yield files
-
-
-STDIN_NAME = "<stdin>"
 
 
 def _find(path: Path) -> list[Path]:
@@ -71,28 +72,32 @@ def _find(path: Path) -> list[Path]:
     return found
 
 
-def _on_disk(path: Path) -> InventoryFile:
+def _on_disk(path: Path, stack: ExitStack) -> InventoryFile:
+    if not path.is_file():
+        # A pipe or a device gives its bytes once.
+        with path.open("rb") as pipe:
+            return _spooled(str(path), pipe, stack)
+
     def chunks() -> Iterator[bytes]:
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise _unreadable(str(path), error.strerror or str(error)) from error
+        with file:
             yield from _read(file, str(path))
 
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise FleetError(
-            "input_unreadable", f"{path}: {error.strerror}", hint="check its permissions"
-        ) from error
     return InventoryFile(str(path), chunks)
 
 
-def _from_stdin(stdin: BinaryIO, spool: IO[bytes]) -> InventoryFile:
-    shutil.copyfileobj(stdin, spool, CHUNK_BYTES)
+def _spooled(name: str, pipe: BinaryIO, stack: ExitStack) -> InventoryFile:
+    spool = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack is the manager
+    shutil.copyfileobj(pipe, spool, CHUNK_BYTES)
 
     def chunks() -> Iterator[bytes]:
         spool.seek(0)
-        yield from _read(cast("BinaryIO", spool), STDIN_NAME)
+        yield from _read(cast("BinaryIO", spool), name)
 
-    return InventoryFile(STDIN_NAME, chunks)
+    return InventoryFile(name, chunks)
 
 
 def _read(file: BinaryIO, name: str) -> Iterator[bytes]:
@@ -139,4 +144,6 @@ def _bounded(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
 
 
 def _unreadable(name: str, reason: str) -> FleetError:
-    return FleetError("input_unreadable", f"{name}: {reason}", hint="write the file again")
+    return FleetError(
+        "input_unreadable", f"{name}: {reason}", hint="check the file and its permissions"
+    )

@@ -41,13 +41,18 @@ def read_devices(
     """Devices and refusals in the order of the stream.
 
     The stream is walked once before anything is answered: one that ends in the middle of a
-    document gives that single refusal and no device.
+    document, or cannot be read to its end, gives that single refusal and no device.
     """
-    for item in split_documents(chunks(), max_document_bytes=limits.max_document_bytes):
-        if isinstance(item, Fault) and item.whole:
-            yield _refuse_place(item, name)
-            return
-    for item in split_documents(chunks(), max_document_bytes=limits.max_document_bytes):
+    size = limits.max_document_bytes
+    try:
+        for item in split_documents(chunks(), max_document_bytes=size):
+            if isinstance(item, Fault) and item.whole:
+                yield _refuse_place(item, name)
+                return
+    except FleetError as error:
+        yield Refused(name, 1, "unreadable", error.message, error.hint)
+        return
+    for item in split_documents(chunks(), max_document_bytes=size):
         if isinstance(item, Fault):
             yield _refuse_place(item, name)
         else:
@@ -87,5 +92,5 @@ def _read_piece(piece: Piece, name: str, now: datetime, limits: DeviceLimits) ->
 
 
 def _refuse_place(fault: Fault, name: str) -> Refused:
-    hint = "nothing of this file went in" if fault.whole else ""
+    hint = "nothing of this file went in: write it again, whole" if fault.whole else ""
     return Refused(name, fault.line, fault.reason, fault.message, hint)

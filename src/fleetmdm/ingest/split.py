@@ -185,7 +185,8 @@ def _find_end(stream: _Stream, *, inside_array: bool) -> int:
         begin, position, token = matched
         if inside_array and depth == 0 and token in b",]":
             return begin
-        depth += (token in b"{[") - (token in b"}]")
+        # What closes more than was opened is for the decoder to refuse, in this document alone.
+        depth = max(0, depth + (token in b"{[") - (token in b"}]"))
         if not inside_array and depth == 0:
             return position
     raise stream.too_large()
