@@ -6,7 +6,7 @@ needs a clock or a file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -86,6 +86,8 @@ class Run:
     policy_set_hash: str
     inventory_root: str
     result_root: str
+    policy_counts: dict[str, dict[Status, int]] = field(default_factory=dict)
+    """By policy id, how many devices have each state: what a report says without its passes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ CREATE TABLE runs (
     devices INTEGER NOT NULL,
     policies INTEGER NOT NULL,
     counts TEXT NOT NULL,
+    policy_counts TEXT NOT NULL,
     tool_version TEXT NOT NULL,
     policy_set_hash TEXT NOT NULL,
     inventory_root TEXT NOT NULL,

@@ -125,7 +125,7 @@ class SqliteRunWriter:
         self._new = new
         self._revision = latest_revision(connection)
         self._policies = policy_numbers(connection, self._revision)
-        self._counts: Counter[Status] = Counter()
+        self._counts: dict[str, Counter[Status]] = {name: Counter() for name in self._policies}
         self._device: tuple[str, int] = ("", 0)
         for table in _STAGING:
             connection.execute(table)
@@ -159,7 +159,7 @@ class SqliteRunWriter:
 
     def _stored(self, verdicts: Iterable[Verdict]) -> Iterator[_Row]:
         for verdict in verdicts:
-            self._counts[verdict.status] += 1
+            self._counts[verdict.policy_id][verdict.status] += 1
             if verdict.status not in SILENT:
                 until = verdict.valid_until
                 yield (
@@ -217,24 +217,25 @@ class SqliteRunWriter:
             as_of=self._new.as_of,
             devices=devices,
             policies=len(self._policies),
-            counts=dict(self._counts),
+            counts=dict(sum(self._counts.values(), Counter())),
             tool_version=self._new.tool_version,
             policy_set_hash=hashes.policy_set_hash,
             inventory_root=hashes.inventory_root,
             result_root=hashes.result_root,
+            policy_counts={name: dict(counts) for name, counts in self._counts.items()},
         )
 
 
 _INSERT_RUN = """
 INSERT INTO runs (
-    run, started_at, finished_at, as_of, revision, devices, policies, counts, tool_version,
-    policy_set_hash, inventory_root, result_root, leaf
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    run, started_at, finished_at, as_of, revision, devices, policies, counts, policy_counts,
+    tool_version, policy_set_hash, inventory_root, result_root, leaf
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
 def _insert_run(connection: sqlite3.Connection, run: Run, revision: int, leaf: int) -> None:
-    counts = {status.value: count for status, count in run.counts.items()}
+    policies = {name: _named(counts) for name, counts in run.policy_counts.items()}
     connection.execute(
         _INSERT_RUN,
         (
@@ -245,7 +246,8 @@ def _insert_run(connection: sqlite3.Connection, run: Run, revision: int, leaf: i
             revision,
             run.devices,
             run.policies,
-            json.dumps(counts, sort_keys=True),
+            json.dumps(_named(run.counts), sort_keys=True),
+            json.dumps(policies, sort_keys=True),
             run.tool_version,
             run.policy_set_hash,
             run.inventory_root,
@@ -253,3 +255,7 @@ def _insert_run(connection: sqlite3.Connection, run: Run, revision: int, leaf: i
             leaf,
         ),
     )
+
+
+def _named(counts: dict[Status, int]) -> dict[str, int]:
+    return {status.value: count for status, count in counts.items()}

@@ -19,7 +19,7 @@ def newest_run(connection: sqlite3.Connection) -> int:
 
 _RUNS = """
 SELECT run, started_at, finished_at, as_of, devices, policies, counts, tool_version,
-    policy_set_hash, inventory_root, result_root
+    policy_set_hash, inventory_root, result_root, policy_counts
 FROM runs
 """
 
@@ -39,10 +39,15 @@ def read_run(connection: sqlite3.Connection, run_id: int) -> Run:
     return _parse_run(row)
 
 
-def _parse_run(row: tuple[int, str, str, str, int, int, str, str, str, str, str]) -> Run:
-    counts = {Status(name): count for name, count in json.loads(row[6]).items()}
+def _parse_run(row: tuple[int, str, str, str, int, int, str, str, str, str, str, str]) -> Run:
+    counts = _parse_counts(json.loads(row[6]))
+    policies = {name: _parse_counts(each) for name, each in json.loads(row[11]).items()}
     started_at, finished_at, as_of = (parse_stamp(text) for text in row[1:4])
-    return Run(row[0], started_at, finished_at, as_of, row[4], row[5], counts, *row[7:])
+    return Run(row[0], started_at, finished_at, as_of, row[4], row[5], counts, *row[7:11], policies)
+
+
+def _parse_counts(counts: dict[str, int]) -> dict[Status, int]:
+    return {Status(name): count for name, count in counts.items()}
 
 
 def revision_of(connection: sqlite3.Connection, run_id: int) -> int:
