@@ -84,6 +84,8 @@ def load_public_fields(key: PublicKey) -> PublicFields:
     """The key inside `key`, certificate or not; what follows in a certificate is not looked at."""
     reader = Reader(key.blob)
     row = read_algorithm(reader)
+    if row.name != key.algorithm:
+        raise WireError(f"a key called {key.algorithm[:64]!r} with a blob of {row.name}")
     if row.is_certificate:
         reader.string()
     fields = read_public_fields(reader, row)
