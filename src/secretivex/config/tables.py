@@ -157,10 +157,14 @@ def _file_store(
     if not values["paths"] and not values["scan_default_dir"]:
         reason = "the store names no path and does not scan ~/.ssh: it has no keys"
         problems.warn(place.where(), place.name(), reason)
+    variable = values["passphrase_env"]
+    if variable and not environ.get(variable):
+        reason = f"the variable {variable} is not set: encrypted keys are left out"
+        problems.warn(place.where("passphrase_env"), place.name("passphrase_env"), reason)
     return FileStoreConfig(
         paths=tuple(paths),
         default_dir=_default_dir(values["scan_default_dir"], place, environ, problems),
-        passphrase_env=values["passphrase_env"],
+        passphrase_env=variable,
         key_types=tuple(values["key_types"] or ()),
     )
 
