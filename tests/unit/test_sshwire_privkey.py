@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import sshwire
 from sshwire.algorithms import KEY_ALGORITHMS, find_algorithm
 from sshwire.errors import PassphraseError, UnsupportedError, WireError
 from sshwire.keyblob import PublicKey, encode_public_fields
@@ -26,7 +30,7 @@ from sshwire.privkey import (
     parse_private_file,
     parse_private_keys,
 )
-from sshwire.privkey.ciphers import CIPHERS
+from sshwire.privkey.ciphers import CIPHERS, wipe
 from sshwire.pubkey import parse_public_key
 from sshwire.signature import Signature, encode_signature, verify_signature
 from sshwire.wire import (
@@ -409,3 +413,21 @@ def test_key_under_a_certificate_signs_with_the_plain_format(name: str) -> None:
     assert signature.startswith(
         encode_signature(Signature(find_algorithm(name).signature_formats[0], b""))[:-4]
     )
+
+
+def test_wiped_buffer_keeps_its_length_and_nothing_else() -> None:
+    buffer = bytearray(b"secret")
+    wipe(buffer)
+    assert buffer == bytes(6)
+
+
+def test_nothing_heavy_is_loaded_before_a_key_is_read() -> None:
+    check = (
+        "import sys, sshwire.privkey; sys.exit(len({'cryptography', 'bcrypt'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check],
+        env={"PYTHONPATH": str(Path(sshwire.__file__).parents[1])},
+        check=False,
+    )
+    assert done.returncode == 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR, GCM
 
 MAX_KDF_ROUNDS = 1024
-"""ssh-keygen -a allows INT_MAX, weeks of work; its default is 16, and 1024 take about ten seconds."""
+"""ssh-keygen -a allows INT_MAX, months of work; its default is 16, and 1024 take ten seconds."""
 
 DEFAULT_KDF_ROUNDS = 24
 """What we write; OpenSSH 9.2 writes 16."""
