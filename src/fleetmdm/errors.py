@@ -35,6 +35,7 @@ CODES = ErrorTable(
         ErrorRow("insufficient_runs", Exit.NOT_FOUND, "two runs are needed and there are fewer"),
         ErrorRow("inventory_invalid", Exit.INVALID, "an inventory document is invalid"),
         ErrorRow("key_not_found", Exit.NOT_FOUND, "no signing key matches"),
+        ErrorRow("ledger_invalid", Exit.FOUND, "the ledger does not hold what it must hold"),
         ErrorRow("lint_findings", Exit.FOUND, "policy lint found something"),
         ErrorRow("no_devices", Exit.NOT_FOUND, "there is no device to evaluate"),
         ErrorRow("no_policies", Exit.NOT_FOUND, "there is no policy to evaluate"),

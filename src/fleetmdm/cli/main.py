@@ -38,11 +38,14 @@ COMMANDS = {
 
 def translate(error: Exception) -> Failure | None:
     """Errors of the packages below this one, as ours."""
-    from agentclient.errors import AgentError
+    from agentclient.errors import AgentError, AgentRefused
     from sshwire.errors import WireError
 
+    if isinstance(error, AgentRefused):
+        return FleetError("agent_refused", str(error), hint=error.hint or "is the agent locked?")
     if isinstance(error, AgentError):
-        return FleetError("agent_unavailable", str(error), hint="check SSH_AUTH_SOCK or --agent")
+        hint = error.hint or "check SSH_AUTH_SOCK or --agent"
+        return FleetError("agent_unavailable", str(error), hint=hint)
     if isinstance(error, WireError):
         return FleetError("input_unreadable", str(error))
     return None

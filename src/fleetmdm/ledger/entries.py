@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from clikit.canonical import CanonicalError, encode_canonical
 from fleetmdm.results import Run
+from fleetmdm.rfc3339 import encode_time
 
 SCHEMA = 1
 """Version of the leaf types below."""
@@ -25,13 +26,6 @@ class LeafError(ValueError):
     """Bytes that are no leaf of this ledger."""
 
 
-def render_time(moment: datetime) -> str:
-    """RFC 3339 in UTC, with as many digits as the moment has."""
-    if moment.tzinfo is None:
-        raise ValueError("a time without its zone cannot be recorded")
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def encode_run_leaf(run: Run) -> bytes:
     """The leaf of a finished run: everything that fixes what it judged and what it said."""
     return encode_canonical(
@@ -39,9 +33,9 @@ def encode_run_leaf(run: Run) -> bytes:
             "type": "run",
             "schema": SCHEMA,
             "run_id": run.run_id,
-            "started_at": render_time(run.started_at),
-            "finished_at": render_time(run.finished_at),
-            "as_of": render_time(run.as_of),
+            "started_at": encode_time(run.started_at),
+            "finished_at": encode_time(run.finished_at),
+            "as_of": encode_time(run.as_of),
             "tool_version": run.tool_version,
             "devices": run.devices,
             "policies": run.policies,
@@ -71,7 +65,7 @@ def encode_export_leaf(
             "manifest_sha256": manifest_sha256,
             "profile": profile,
             "signers": sorted(signers),
-            "exported_at": render_time(exported_at),
+            "exported_at": encode_time(exported_at),
             "tool_version": tool_version,
         }
     )

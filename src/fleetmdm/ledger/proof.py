@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from fleetmdm.ledger.checkpoint import Checkpoint
-from fleetmdm.ledger.entries import parse_leaf
 from fleetmdm.ledger.merkle import (
     ProofError,
     inclusion_proof,
@@ -32,18 +32,16 @@ class RunProof:
     hashes: tuple[bytes, ...]
 
 
-def prove_run(leaves: Iterable[bytes], run_id: int, *, origin: str) -> RunProof:
-    """The proof for a run's leaf; raises `ProofError` when the log does not hold the run."""
+def prove_run(leaves: Iterable[bytes], index: int, *, origin: str) -> RunProof:
+    """The proof for the leaf at `index`; raises `ProofError` when the log ends before it."""
     hashes: list[bytes] = []
-    for leaf in leaves:
+    leaf = b""
+    for leaf in islice(leaves, index + 1):
         hashes.append(leaf_hash(leaf))
-        entry = parse_leaf(leaf)
-        if entry["type"] == "run" and entry.get("run_id") == run_id:
-            index = len(hashes) - 1
-            checkpoint = Checkpoint(origin, len(hashes), root_of_hashes(hashes))
-            path = tuple(inclusion_proof(hashes, index))
-            return RunProof(leaf, index, checkpoint, path, tuple(hashes))
-    raise ProofError(f"the ledger has no leaf for run {run_id}")
+    if index < 0 or len(hashes) != index + 1:
+        raise ProofError(f"the ledger has no leaf {index}")
+    checkpoint = Checkpoint(origin, len(hashes), root_of_hashes(hashes))
+    return RunProof(leaf, index, checkpoint, tuple(inclusion_proof(hashes, index)), tuple(hashes))
 
 
 def verify_run_proof(proof: RunProof) -> None:

@@ -1,0 +1,14 @@
+"""`fleetmdm evidence`: the group; each command is a module of its own."""
+
+from __future__ import annotations
+
+from clikit.command import LazyGroup
+
+command = LazyGroup(
+    "evidence",
+    table={
+        "export": ("fleetmdm.cli.evidence_export:command", "Write a run as a signed pack."),
+        "verify": ("fleetmdm.cli.evidence_verify:command", "Check a pack, byte by byte."),
+    },
+    help="Export runs as packs that anyone can verify, and verify them.",
+)

@@ -1,0 +1,53 @@
+"""The files of a pack by name. Pure; importable with nothing but the base install."""
+
+from __future__ import annotations
+
+MANIFEST = "manifest.json"
+VIEW = "view.json"
+SUMS = "SHA256SUMS"
+SIGNATURES = "signatures"
+POLICIES = "policies"
+
+METADATA = "metadata.json"
+RUN = "run.json"
+RECONCILIATION = "reconciliation.json"
+ASSIGNMENTS = "assignments.json"
+WAIVERS = "waivers.json"
+CONTROLS = "controls.csv"
+DRIFT = "drift.json"
+LOG_LEAF = "log/leaf.json"
+LOG_CHECKPOINT = "log/checkpoint"
+LOG_INCLUSION = "log/inclusion.json"
+LOG_HASHES = "log/hashes"
+ALLOWED_SIGNERS = "keys/allowed_signers"
+README = "README.txt"
+
+WHOLE_FILES = frozenset(
+    {
+        ALLOWED_SIGNERS,
+        ASSIGNMENTS,
+        CONTROLS,
+        DRIFT,
+        LOG_CHECKPOINT,
+        LOG_HASHES,
+        LOG_INCLUSION,
+        LOG_LEAF,
+        METADATA,
+        README,
+        RECONCILIATION,
+        RUN,
+        WAIVERS,
+    }
+)
+"""Files that every pack has and that are the same in every view; beside them the policies."""
+
+POPULATION = "population.ndjson"
+INVENTORY = "inventory.ndjson"
+RESULTS = "results.ndjson"
+TRANSITIONS = "transitions.ndjson"
+
+RECORD_FILES = frozenset({INVENTORY, POPULATION, RESULTS, TRANSITIONS})
+"""Files that every pack has and of which views open different fields; one record a line."""
+
+FOLDERS = frozenset({"keys", "log", POLICIES, SIGNATURES})
+"""The folders of a pack."""

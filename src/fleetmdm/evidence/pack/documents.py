@@ -1,0 +1,199 @@
+"""The whole files of a pack: the same in every view, so they name no device. Pure.
+
+JSON is canonical (RFC 8785) with a newline at its end, so that the same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from clikit.canonical import encode_canonical
+from fleetmdm.evidence.names import (
+    ALLOWED_SIGNERS,
+    ASSIGNMENTS,
+    CONTROLS,
+    DRIFT,
+    LOG_CHECKPOINT,
+    LOG_HASHES,
+    LOG_INCLUSION,
+    LOG_LEAF,
+    METADATA,
+    POLICIES,
+    RECONCILIATION,
+    RUN,
+    WAIVERS,
+)
+from fleetmdm.evidence.pack.reconcile import Tally
+from fleetmdm.ledger.checkpoint import encode_checkpoint
+from fleetmdm.ledger.proof import RunProof
+from fleetmdm.policy import CompliancePolicy
+from fleetmdm.results import Run, Status
+from fleetmdm.rfc3339 import encode_time
+
+PRINCIPAL = "evidence"
+"""The name under which keys/allowed_signers lists the pack's own keys; it carries no trust."""
+
+_LOUD = tuple(status for status in Status if status not in (Status.PASS, Status.NOT_APPLICABLE))
+_UNSAFE_CHARACTER = re.compile(r"[^A-Za-z0-9._-]")
+_MAX_STEM_CHARACTERS = 120
+
+
+def encode_json(value: Any) -> bytes:
+    """A canonical document and a newline."""
+    return encode_canonical(value) + b"\n"
+
+
+def encode_metadata(*, tool_version: str, origin: str) -> bytes:
+    """What made this pack, and what each file is."""
+    return encode_json(
+        {
+            "schema": 1,
+            "format": "fleetmdm-evidence/1",
+            "tool": {"name": "fleetmdm", "version": tool_version},
+            "fleet": origin,
+            "files": ROLES,
+        }
+    )
+
+
+ROLES = {
+    METADATA: "what made this pack, and what each file is",
+    RUN: "the run: when, with which tool, over what, with which result",
+    "population.ndjson": "every device in scope, and why",
+    RECONCILIATION: "the counts, and that they add up",
+    "inventory.ndjson": "the document of every device, as the run judged it",
+    POLICIES: "the exact source of every policy that the run used",
+    ASSIGNMENTS: "policies bound to devices or tags; none: each policy's own targets decide",
+    WAIVERS: "accepted risks; none were recorded",
+    "results.ndjson": "every verdict that is neither pass nor notapplicable",
+    "transitions.ndjson": "every verdict that changed since the run before",
+    CONTROLS: "counts for each control of a framework and each policy that speaks to it",
+    DRIFT: "the counts of what changed since the run before",
+    "log": "the run's leaf in the append-only log, its checkpoint and its proof",
+    ALLOWED_SIGNERS: "the keys that signed, as they say of themselves; trust is yours to give",
+}
+
+
+def encode_run(run: Run) -> bytes:
+    """run.json."""
+    return encode_json(
+        {
+            "schema": 1,
+            "run_id": run.run_id,
+            "started_at": encode_time(run.started_at),
+            "finished_at": encode_time(run.finished_at),
+            "as_of": encode_time(run.as_of),
+            "tool_version": run.tool_version,
+            "devices": run.devices,
+            "policies": run.policies,
+            "counts": {status.value: count for status, count in run.counts.items() if count},
+            "policy_set_hash": run.policy_set_hash,
+            "inventory_root": run.inventory_root,
+            "result_root": run.result_root,
+        }
+    )
+
+
+def name_policies(ids: Iterable[str]) -> dict[str, str]:
+    """File names by policy id: safe everywhere, and distinct where case does not count."""
+    stems = {policy_id: _stem(policy_id) for policy_id in ids}
+    taken = Counter(stem.casefold() for stem in stems.values())
+    return {
+        policy_id: f"{POLICIES}/{stem if taken[stem.casefold()] == 1 else _marked(policy_id)}.yaml"
+        for policy_id, stem in stems.items()
+    }
+
+
+def _stem(policy_id: str) -> str:
+    stem = _UNSAFE_CHARACTER.sub(
+        lambda match: "".join(f"%{b:02X}" for b in match[0].encode()), policy_id
+    )
+    stem = re.sub(r"^[.]", "%2E", stem)
+    return stem if stem and len(stem) <= _MAX_STEM_CHARACTERS else _marked(policy_id)
+
+
+def _marked(policy_id: str) -> str:
+    stem = _UNSAFE_CHARACTER.sub("_", policy_id).strip(".")[:_MAX_STEM_CHARACTERS]
+    return f"{stem or '_'}~{hashlib.sha256(policy_id.encode()).hexdigest()[:16]}"
+
+
+def encode_controls(policies: Sequence[CompliancePolicy], tally: Tally) -> bytes:
+    """controls.csv: one row for each control and policy; safe to open in a spreadsheet.
+
+    Passes and devices that a policy does not apply to are counted together: neither has a row.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(
+        ["framework", "control", "policy_id", "severity", "devices", "pass_or_notapplicable"]
+        + [status.value for status in _LOUD]
+    )
+    rows = sorted(
+        (reference.framework, reference.control, policy.id, policy.severity.value)
+        for policy in policies
+        for reference in policy.references or (_NO_REFERENCE,)
+    )
+    for framework, control, policy_id, severity in rows:
+        counts = tally.by_policy.get(policy_id, Counter())
+        quiet = tally.devices - sum(counts.values())
+        texts = [_cell(text) for text in (framework, control, policy_id, severity)]
+        numbers = [tally.devices, quiet, *(counts[status] for status in _LOUD)]
+        writer.writerow([*texts, *numbers])
+    return out.getvalue().encode()
+
+
+class _NoReference:
+    framework = ""
+    control = ""
+
+
+_NO_REFERENCE = _NoReference()
+
+
+def _cell(text: str) -> str:
+    """A spreadsheet must not take text for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def encode_drift(
+    *,
+    before: Run | None,
+    after: Run,
+    changes: Mapping[tuple[str, str], int],
+    population: Mapping[str, int],
+) -> bytes:
+    """drift.json: the counts of transitions.ndjson."""
+    return encode_json(
+        {
+            "schema": 1,
+            "from_run": None if before is None else before.run_id,
+            "to_run": after.run_id,
+            "transitions": sum(changes.values()),
+            "changes": [
+                {"before": old, "after": new, "count": changes[old, new]}
+                for old, new in sorted(changes)
+            ],
+            "population": dict(population),
+        }
+    )
+
+
+def encode_log(proof: RunProof) -> dict[str, bytes]:
+    """The files under log/."""
+    inclusion = {
+        "index": proof.index,
+        "size": proof.checkpoint.size,
+        "path": [step.hex() for step in proof.path],
+    }
+    return {
+        LOG_LEAF: proof.leaf,
+        LOG_CHECKPOINT: encode_checkpoint(proof.checkpoint),
+        LOG_INCLUSION: encode_json(inclusion),
+        LOG_HASHES: b"".join(step.hex().encode() + b"\n" for step in proof.hashes),
+    }

@@ -1,0 +1,165 @@
+"""The records of a pack: which fields each has, and which of them a profile opens. Pure.
+
+A device appears in every file as `device`, its pseudonym; its own names are fields beside it.
+Rule for editors: the fields of a record must not depend on the profile, only their openness may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fleetmdm.device import Device
+from fleetmdm.evidence.commit import Field, Record, encode_record
+from fleetmdm.evidence.flatten import flatten
+from fleetmdm.evidence.keys import FleetKeys, record_key
+from fleetmdm.evidence.names import INVENTORY, POPULATION, RESULTS, TRANSITIONS
+from fleetmdm.evidence.redact import (
+    GUARDED_KINDS,
+    Class,
+    Profile,
+    Treatment,
+    classify,
+    fact_path,
+    identifiers_in,
+    is_open,
+    is_pseudonym_open,
+    leaks,
+)
+from fleetmdm.results import Finding, ResultRow, Status, Transition
+from fleetmdm.rfc3339 import encode_time
+
+ABSENT = "none"
+"""How a pair without a row is written: it passes, does not apply, or was not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordMaker:
+    """Makes the records of one run's pack under one profile."""
+
+    keys: FleetKeys
+    salt_key: bytes
+    profile: Profile
+
+    def population(self, device: Device, *, reason: str) -> Record:
+        """That a device was in scope, and why."""
+        pairs = [
+            ("device_id", device.device_id),
+            ("hostname", device.hostname),
+            ("serial", device.serial),
+            ("os", device.os),
+            ("os_version", device.os_version),
+            ("last_seen", encode_time(device.last_seen)),
+            ("scope", "in_scope"),
+            ("reason", reason),
+        ]
+        return self._record(POPULATION, device, pairs)
+
+    def inventory(self, device: Device) -> Record:
+        """The document that was judged, every leaf of its facts a field."""
+        pairs = [
+            ("device_id", device.device_id),
+            ("hostname", device.hostname),
+            ("serial", device.serial),
+            ("os", device.os),
+            ("os_version", device.os_version),
+            ("last_seen", encode_time(device.last_seen)),
+            ("tags", list(device.tags)),
+            *flatten("facts", device.facts),
+        ]
+        return self._record(INVENTORY, device, pairs)
+
+    def result(self, row: ResultRow, guarded: frozenset[str]) -> Record:
+        """One verdict; `guarded` are the device's own identifiers (`guarded_names`)."""
+        fields = [
+            *self._subject(row.device_id),
+            Field("policy_id", row.policy_id, is_open=True),
+            Field("status", row.status.value, is_open=True),
+            Field("since_run", row.since_run, is_open=True),
+            *self._findings(row.findings, guarded),
+        ]
+        return encode_record(fields, key=self._key(RESULTS, row.device_id, row.policy_id))
+
+    def transition(self, row: Transition, guarded: frozenset[str]) -> Record:
+        """One verdict that changed since the run before."""
+        fields = [
+            *self._subject(row.device_id),
+            Field("policy_id", row.policy_id, is_open=True),
+            Field("before", _status(row.before), is_open=True),
+            Field("after", _status(row.after), is_open=True),
+            *self._findings(row.findings, guarded),
+        ]
+        return encode_record(fields, key=self._key(TRANSITIONS, row.device_id, row.policy_id))
+
+    def _key(self, file: str, *identity: str) -> bytes:
+        return record_key(self.salt_key, file, *identity)
+
+    def _subject(self, device_id: str) -> list[Field]:
+        shown = is_open(classify("device_id"), self.profile)
+        return [
+            Field("device", self.keys.pseudonym("device", device_id), is_open=True),
+            Field("device_id", device_id, is_open=shown),
+        ]
+
+    def _record(self, file: str, device: Device, pairs: Sequence[tuple[str, Any]]) -> Record:
+        treated = [(path, value, classify(path)) for path, value in pairs]
+        guarded = identifiers_in(
+            value for _, value, treatment in treated if treatment.kind in GUARDED_KINDS
+        )
+        fields = [Field("device", self.keys.pseudonym("device", device.device_id), is_open=True)]
+        for path, value, treatment in treated:
+            fields.append(Field(path, value, self._opens(path, value, treatment, guarded)))
+            fields.extend(self._stand_in(path, value, treatment))
+        return encode_record(fields, key=self._key(file, device.device_id))
+
+    def _opens(self, path: str, value: Any, treatment: Treatment, guarded: frozenset[str]) -> bool:
+        if not is_open(treatment, self.profile):
+            return False
+        if self.profile is Profile.NONE or not path.startswith("facts"):
+            return True
+        return not leaks([path, value], guarded)
+
+    def _stand_in(self, path: str, value: Any, treatment: Treatment) -> Iterable[Field]:
+        """The pseudonym of an identifier, as a field of its own; `device` is that of the id."""
+        if treatment.cls is not Class.IDENTIFIER or path == "device_id":
+            return
+        name = self._pseudonym(treatment.kind, value)
+        if name is not None:
+            shown = is_pseudonym_open(treatment, self.profile)
+            yield Field(f"pseudonym.{path}", name, is_open=shown)
+
+    def _pseudonym(self, kind: str, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [self._pseudonym(kind, member) for member in value]
+        if isinstance(value, str) and value:
+            return self.keys.pseudonym(kind, value)
+        return None
+
+    def _findings(self, findings: Sequence[Finding], guarded: frozenset[str]) -> Iterator[Field]:
+        """What the policy wanted shows; what was seen shows where its fact would."""
+        for index, finding in enumerate(findings):
+            rule = {
+                "check": finding.check,
+                "key": finding.key,
+                "op": finding.op,
+                "expected": finding.expected,
+                "reason": finding.reason,
+            }
+            path = f"finding[{index}]"
+            yield Field(path, rule, is_open=True)
+            fact = fact_path(finding.key)
+            shown = self._opens("facts", finding.observed, classify(fact), guarded)
+            yield Field(f"{path}.observed", finding.observed, shown)
+            # A message may quote what was seen.
+            quiet = self.profile is not Profile.STRICT and not leaks(finding.message, guarded)
+            yield Field(f"{path}.message", finding.message, self.profile is Profile.NONE or quiet)
+
+
+def guarded_names(device: Device) -> frozenset[str]:
+    """The names of a device that no other field may give away."""
+    return identifiers_in(iter((device.device_id, device.hostname, device.serial)))
+
+
+def _status(status: Status | None) -> str:
+    return ABSENT if status is None else status.value

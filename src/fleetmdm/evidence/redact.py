@@ -1,0 +1,263 @@
+"""Which fields of a record show under which profile. Pure; docs/evidence-format.md has the table.
+
+`none` opens everything. `minimal` shuts identifiers and shows their pseudonyms instead. `strict`
+opens only what the tables below call public, so a fact that nobody classified stays shut.
+Rule for editors: a row makes something visible to strangers; when in doubt, leave it out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from fleetmdm.evidence.flatten import pattern_of
+
+GUARDED_KINDS = frozenset({"device", "host", "serial", "id", "mac", "email"})
+"""Identifiers that are looked for inside other values; user names and addresses are everywhere."""
+
+MIN_LEAK_CHARACTERS = 4
+"""Identifiers shorter than this are not looked for inside other values: all would match."""
+
+
+class Profile(StrEnum):
+    """How much a pack shows."""
+
+    NONE = "none"
+    MINIMAL = "minimal"
+    STRICT = "strict"
+
+
+class Class(StrEnum):
+    """How a field is treated."""
+
+    PUBLIC = "public"
+    """Opened in every profile."""
+    IDENTIFIER = "identifier"
+    """Names a device, a person or an address: opened in `none` alone, else a pseudonym shows."""
+    UNCLASSIFIED = "unclassified"
+    """Not in the tables: withheld under `strict`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """What the tables say of one field. `kind` is set for identifiers.
+
+    `known_path` says that the path itself gives nothing away, so its pseudonym may show.
+    """
+
+    cls: Class
+    kind: str = ""
+    known_path: bool = True
+
+
+_PUBLIC = Treatment(Class.PUBLIC)
+_UNCLASSIFIED = Treatment(Class.UNCLASSIFIED)
+
+IDENTIFIERS = {
+    "device_id": "device",
+    "hostname": "host",
+    "serial": "serial",
+    "facts.listening.tcp[*].address": "ip",
+    "facts.users.empty_passwords": "user",
+    "facts.users.weak_hashes": "user",
+    "facts.users.uid0": "user",
+    "facts.sudo.nopasswd": "user",
+    "facts.sshd.settings.allowusers": "user",
+    "facts.sshd.settings.denyusers": "user",
+    "facts.sshd.settings.allowgroups": "user",
+    "facts.sshd.settings.denygroups": "user",
+    "facts.sshd.settings.listenaddress": "ip",
+}
+"""Fields that name someone or something, and the kind of their pseudonyms."""
+
+IDENTIFYING_NAMES = {
+    **dict.fromkeys(("serial", "serial_number", "asset_tag", "imei"), "serial"),
+    **dict.fromkeys(("uuid", "product_uuid", "machine_id", "hardware_uuid", "udid"), "id"),
+    **dict.fromkeys(("hostname", "fqdn", "domain", "computer_name", "nodename"), "host"),
+    **dict.fromkeys(("mac", "mac_address", "macaddress", "bssid"), "mac"),
+    **dict.fromkeys(("ip", "ip_address", "address", "ipv4", "ipv6", "gateway"), "ip"),
+    **dict.fromkeys(("email", "mail", "e_mail"), "email"),
+    **dict.fromkeys(("user", "users", "username", "owner", "login", "account", "upn"), "user"),
+}
+"""Last names of a path that identify wherever they stand under `facts`."""
+
+PUBLIC_FIELDS = frozenset(
+    {
+        "device",
+        "os",
+        "os_version",
+        "last_seen",
+        "scope",
+        "reason",
+        "policy_id",
+        "status",
+        "since_run",
+        "before",
+        "after",
+    }
+)
+"""Fields of records that are no facts and name nobody."""
+
+PUBLIC_FACTS = (
+    "auto_update",
+    "core_dumps",
+    "disk_encryption",
+    "exporter",
+    "files",
+    "firewall",
+    "kernel",
+    "listening.open_tcp_ports",
+    "mounts",
+    "os_release",
+    "packages",
+    "password_policy",
+    "certificates.count",
+    "certificates.items[*].not_after",
+    "reboot",
+    "reboot_required",
+    "secure_boot",
+    "services",
+    "sshd.present",
+    "sudo.logfile",
+    "sudo.no_authenticate",
+    "sudo.present",
+    "sudo.use_pty",
+    "sysctl",
+    "time_sync",
+    "tpm",
+    "unread",
+    "updates",
+    "users.root_locked",
+    *(
+        f"sshd.settings.{name}"
+        for name in (
+            "allowagentforwarding",
+            "allowstreamlocalforwarding",
+            "allowtcpforwarding",
+            "ciphers",
+            "clientalivecountmax",
+            "clientaliveinterval",
+            "gatewayports",
+            "gssapiauthentication",
+            "hostbasedauthentication",
+            "hostkeyalgorithms",
+            "ignorerhosts",
+            "kbdinteractiveauthentication",
+            "kexalgorithms",
+            "logingracetime",
+            "loglevel",
+            "macs",
+            "maxauthtries",
+            "maxsessions",
+            "maxstartups",
+            "passwordauthentication",
+            "permitemptypasswords",
+            "permitrootlogin",
+            "permittunnel",
+            "permituserenvironment",
+            "port",
+            "pubkeyacceptedalgorithms",
+            "pubkeyauthentication",
+            "requiredrsasize",
+            "strictmodes",
+            "tcpkeepalive",
+            "usepam",
+            "x11forwarding",
+        )
+    ),
+)
+"""Facts, by their path and all below it, that describe a configuration and nobody's identity."""
+
+_LAST_NAME = re.compile(r"(\w+)(?:\[\*\])*\Z")
+_BOUNDARY = (".", "[")
+
+
+def classify(path: str) -> Treatment:
+    """What the tables say of the field at a path."""
+    return _classify(pattern_of(path))
+
+
+@lru_cache(maxsize=65536)
+def _classify(pattern: str) -> Treatment:
+    if pattern in IDENTIFIERS:
+        return Treatment(Class.IDENTIFIER, IDENTIFIERS[pattern])
+    if not pattern.startswith("facts."):
+        return _PUBLIC if pattern in PUBLIC_FIELDS else _UNCLASSIFIED
+    last = _LAST_NAME.search(pattern)
+    if last is not None and last[1].lower() in IDENTIFYING_NAMES:
+        return Treatment(Class.IDENTIFIER, IDENTIFYING_NAMES[last[1].lower()], known_path=False)
+    fact = pattern.removeprefix("facts.")
+    return _PUBLIC if any(_below(fact, row) for row in PUBLIC_FACTS) else _UNCLASSIFIED
+
+
+def _below(fact: str, row: str) -> bool:
+    return fact.startswith(row) and (len(fact) == len(row) or fact[len(row)] in _BOUNDARY)
+
+
+def is_open(treatment: Treatment, profile: Profile) -> bool:
+    """Whether a field so classified shows under a profile."""
+    if profile is Profile.NONE or treatment.cls is Class.PUBLIC:
+        return True
+    return profile is Profile.MINIMAL and treatment.cls is Class.UNCLASSIFIED
+
+
+def is_pseudonym_open(treatment: Treatment, profile: Profile) -> bool:
+    """Whether the stand-in for an identifier shows; it does wherever its path may be known."""
+    return profile is not Profile.STRICT or treatment.known_path
+
+
+def fact_path(key: str) -> str:
+    """The path in a record of the fact that a policy's key names."""
+    first = re.split(r"[.\[]", key, maxsplit=1)[0]
+    document = ("device_id", "hostname", "os", "os_version", "serial", "last_seen", "tags", "facts")
+    return key if first in document else f"facts.{key}"
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Every text inside a value, names of objects included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            yield name
+            yield from texts_of(member)
+    elif isinstance(value, list | tuple):
+        for member in value:
+            yield from texts_of(member)
+
+
+def leaks(value: Any, identifiers: frozenset[str]) -> bool:
+    """Whether a value that may show holds one of the device's own identifiers (case-folded)."""
+    return any(name in text.casefold() for text in texts_of(value) for name in identifiers)
+
+
+def identifiers_in(values: Iterator[Any]) -> frozenset[str]:
+    """The identifiers to look for inside other values of the same device."""
+    found = (text.strip().casefold() for value in values for text in texts_of(value))
+    return frozenset(text for text in found if len(text) >= MIN_LEAK_CHARACTERS)
+
+
+def may_show(path: str, fields: Mapping[str, Any], profile: Profile) -> bool:
+    """Whether a view of a profile may open this field of a record with these opened `fields`."""
+    if profile is Profile.NONE:
+        return True
+    if path.startswith("pseudonym."):
+        return is_pseudonym_open(classify(path.removeprefix("pseudonym.")), profile)
+    if path.startswith("finding["):
+        return _may_show_finding(path, fields, profile)
+    return is_open(classify(path), profile)
+
+
+def _may_show_finding(path: str, fields: Mapping[str, Any], profile: Profile) -> bool:
+    rule, _, part = path.partition("].")
+    if not part:
+        return True
+    if part != "observed":
+        return profile is Profile.MINIMAL
+    finding = fields.get(f"{rule}]")
+    key = finding.get("key") if isinstance(finding, dict) else None
+    return isinstance(key, str) and is_open(classify(fact_path(key)), profile)

@@ -1,0 +1,163 @@
+"""Whether the files of a pack tell one story: run, leaf, log, counts. Pure.
+
+Each file is what the manifest says by now; here it is asked whether they agree with each other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fleetmdm.evidence.manifest import Manifest, Records
+from fleetmdm.evidence.names import (
+    DRIFT,
+    INVENTORY,
+    LOG_CHECKPOINT,
+    LOG_HASHES,
+    LOG_INCLUSION,
+    LOG_LEAF,
+    MANIFEST,
+    POLICIES,
+    POPULATION,
+    RECONCILIATION,
+    RESULTS,
+    RUN,
+    TRANSITIONS,
+    VIEW,
+)
+from fleetmdm.evidence.pack.reconcile import check_reconciliation
+from fleetmdm.evidence.verify.files import Contents
+from fleetmdm.evidence.verify.findings import PackReport
+from fleetmdm.ledger.checkpoint import Checkpoint, CheckpointError, parse_checkpoint
+from fleetmdm.ledger.entries import LeafError, parse_leaf
+from fleetmdm.ledger.merkle import ProofError, leaf_hash
+from fleetmdm.ledger.proof import RunProof, verify_run_proof
+
+_HASH = re.compile(rb"[0-9a-f]{64}\n")
+
+
+class _StoryError(ValueError):
+    """A file that cannot be read as what it is."""
+
+
+def check_story(contents: Contents, report: PackReport) -> None:
+    """Everything that two files say twice must be said alike."""
+    manifest = contents.manifest
+    if manifest is None:
+        return
+    if contents.view is not None and contents.view.manifest_sha256 != report.manifest_sha256:
+        report.add("view_mismatch", VIEW, f"{VIEW} belongs to another {MANIFEST}")
+    leaf = _check_log(contents, manifest, report)
+    run = _object(contents, RUN)
+    if run is not None:
+        run_id = run.get("run_id")
+        report.run_id = run_id if isinstance(run_id, int) else None
+        if leaf is not None:
+            _check_run(run, leaf, report)
+    _check_counts(contents, manifest, run, report)
+
+
+def _check_log(contents: Contents, manifest: Manifest, report: PackReport) -> dict[str, Any] | None:
+    """The run's leaf, when the log files are there and prove it."""
+    if not {LOG_LEAF, LOG_CHECKPOINT, LOG_INCLUSION, LOG_HASHES} <= set(contents.kept):
+        return None
+    try:
+        proof = _parse_proof(contents)
+        leaf = parse_leaf(proof.leaf)
+        verify_run_proof(proof)
+    except (_StoryError, CheckpointError, LeafError, ProofError) as error:
+        report.add("ledger_proof_invalid", LOG_INCLUSION, str(error))
+        return None
+    _check_ledger(manifest, proof.checkpoint, proof.leaf, report)
+    return leaf
+
+
+def _parse_proof(contents: Contents) -> RunProof:
+    inclusion = _object(contents, LOG_INCLUSION)
+    hashes = contents.kept[LOG_HASHES]
+    if len(hashes) % 65 or len(_HASH.findall(hashes)) != len(hashes) // 65:
+        raise _StoryError(f"{LOG_HASHES} is not a list of hashes")
+    try:
+        assert inclusion is not None  # noqa: S101 - narrows; a TypeError would say the same
+        index, path = inclusion["index"], [bytes.fromhex(step) for step in inclusion["path"]]
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise _StoryError(f"{LOG_INCLUSION} is not a proof") from error
+    if not isinstance(index, int):
+        raise _StoryError(f"{LOG_INCLUSION} has no index")
+    checkpoint = parse_checkpoint(contents.kept[LOG_CHECKPOINT])
+    listed = tuple(bytes.fromhex(line.decode()) for line in hashes.split(b"\n")[:-1])
+    return RunProof(contents.kept[LOG_LEAF], index, checkpoint, tuple(path), listed)
+
+
+def _check_ledger(
+    manifest: Manifest, checkpoint: Checkpoint, leaf: bytes, report: PackReport
+) -> None:
+    said = {
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": checkpoint.root.hex(),
+    }
+    if dict(manifest.ledger) != said:
+        report.add("ledger_mismatch", LOG_CHECKPOINT, f"{MANIFEST} names another checkpoint")
+    if manifest.run.get("leaf") != leaf_hash(leaf).hex():
+        report.add("ledger_mismatch", LOG_LEAF, f"{MANIFEST} names another leaf")
+
+
+def _check_run(run: Mapping[str, Any], leaf: Mapping[str, Any], report: PackReport) -> None:
+    """run.json says what the leaf says, and nothing else."""
+    said = {name: value for name, value in run.items() if name != "schema"}
+    logged = {name: value for name, value in leaf.items() if name not in ("schema", "type")}
+    if leaf.get("type") != "run" or said != logged:
+        differing = sorted(name for name in {*said, *logged} if said.get(name) != logged.get(name))
+        report.add("run_mismatch", RUN, f"{RUN} and the leaf differ in: {', '.join(differing)}")
+
+
+def _check_counts(
+    contents: Contents, manifest: Manifest, run: Mapping[str, Any] | None, report: PackReport
+) -> None:
+    reconciliation = _object(contents, RECONCILIATION)
+    if reconciliation is not None:
+        message = check_reconciliation(reconciliation) or _compare(reconciliation, manifest, run)
+        if message is not None:
+            report.add("reconciliation_mismatch", RECONCILIATION, message)
+    drift = _object(contents, DRIFT)
+    if drift is not None and drift.get("transitions") != _count(manifest, TRANSITIONS):
+        report.add("drift_mismatch", DRIFT)
+
+
+def _compare(
+    document: Mapping[str, Any], manifest: Manifest, run: Mapping[str, Any] | None
+) -> str | None:
+    policies = sum(1 for name in manifest.files if name.startswith(f"{POLICIES}/"))
+    pairs = {
+        f"devices in {POPULATION}": (document["devices"]["in_scope"], _count(manifest, POPULATION)),
+        f"devices in {INVENTORY}": (document["devices"]["in_scope"], _count(manifest, INVENTORY)),
+        "policies": (document["policies"], policies),
+        f"rows in {RESULTS}": (document["rows"]["results"], _count(manifest, RESULTS)),
+    }
+    if run is not None:
+        pairs["devices that the run judged"] = (
+            document["devices"]["evaluated"],
+            run.get("devices"),
+        )
+        pairs["verdicts by state"] = (document["verdicts"]["by_state"], run.get("counts"))
+    wrong = [
+        f"{what}: {said} against {found}" for what, (said, found) in pairs.items() if said != found
+    ]
+    return "; ".join(wrong) or None
+
+
+def _count(manifest: Manifest, name: str) -> int | None:
+    entry = manifest.files.get(name)
+    return entry.count if isinstance(entry, Records) else None
+
+
+def _object(contents: Contents, name: str) -> dict[str, Any] | None:
+    """A kept JSON document; None when it is absent or no object (its bytes are judged elsewhere)."""
+    try:
+        value = json.loads(contents.kept[name])
+    except (KeyError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,97 @@
+"""Reading a pack that a stranger made: what is there, opened without following anything.
+
+Rule for editors: no path is opened that `scan` did not list, and no link is ever followed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from fleetmdm.errors import FleetError
+from fleetmdm.evidence.manifest import MAX_FILES, is_safe_name
+from fleetmdm.evidence.names import FOLDERS
+from fleetmdm.evidence.verify.findings import PackReport
+
+
+@dataclass(slots=True)
+class Tree:
+    """The regular files of a pack, by name with "/" between parts, with their sizes."""
+
+    root: Path
+    files: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A listed file; raises OSError when it is no regular file any more."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(self.root / name, flags)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(f"{name} is not a regular file")
+            yield file
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """A whole small file; raises OSError, for one that is too long too."""
+        with self.open(name) as file:
+            data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            raise OSError(f"{name} is longer than {max_bytes} bytes")
+        return data
+
+
+def scan(root: Path, report: PackReport) -> Tree:
+    """List a pack's files; raises `input_not_found` or `evidence_unreadable` for what is none."""
+    if not root.exists():
+        raise FleetError("input_not_found", f"no such evidence pack: {root}", hint="check the path")
+    if not root.is_dir():
+        raise FleetError(
+            "evidence_unreadable", f"{root} is not a folder", hint="name the folder of a pack"
+        )
+    tree = Tree(root)
+    try:
+        _scan_folder(tree, "", report)
+    except OSError as error:
+        raise FleetError(
+            "evidence_unreadable", f"cannot read {root}: {error.strerror}", hint="check permissions"
+        ) from error
+    _check_case(tree, report)
+    return tree
+
+
+def _scan_folder(tree: Tree, prefix: str, report: PackReport) -> None:
+    with os.scandir(tree.root / prefix) as entries:
+        for entry in entries:
+            if len(tree.files) > MAX_FILES:
+                report.add("too_many_files", prefix)
+                return
+            name = f"{prefix}/{entry.name}" if prefix else entry.name
+            _scan_entry(tree, name, entry, report)
+
+
+def _scan_entry(tree: Tree, name: str, entry: os.DirEntry[str], report: PackReport) -> None:
+    printable = ascii(name)[1:-1]
+    mode = entry.stat(follow_symlinks=False)
+    if not is_safe_name(name):
+        report.add("name_unsafe", printable)
+    elif stat.S_ISREG(mode.st_mode):
+        tree.files[name] = mode.st_size
+    elif not stat.S_ISDIR(mode.st_mode):
+        report.add("file_not_regular", name)
+    elif name in FOLDERS:
+        _scan_folder(tree, name, report)
+    else:
+        report.add("file_unexpected", name, "a folder that no pack has")
+
+
+def _check_case(tree: Tree, report: PackReport) -> None:
+    seen: dict[str, str] = {}
+    for name in sorted(tree.files):
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            report.add("name_collision", name, f"{name} and {other} differ in letter case alone")
