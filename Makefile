@@ -59,10 +59,10 @@ build: setup ## wheel and source distribution with their checksums
 	$(BIN)/python -m build --no-isolation
 	cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
 
-security: setup ## known vulnerabilities in what is locked; bandit over the sources
-	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements/all.txt \
+security: setup ## known vulnerabilities in what is locked; the security rules over the sources
+	$(BIN)/ruff check --select S src
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements/all.txt \
 		$(if $(PIP_AUDIT_CACHE_DIR),--cache-dir $(PIP_AUDIT_CACHE_DIR))
-	$(BIN)/bandit -q -r src -c pyproject.toml
 
 smoke: setup ## a quick walk through FleetMDM on a throw-away database
 	@BIN=$(BIN) ./tools/smoke.sh
