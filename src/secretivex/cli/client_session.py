@@ -16,7 +16,6 @@ from agentclient.client import AgentClient
 from agentclient.errors import AgentError
 from clikit.command import Call, standard_options
 from clikit.errors import Failure
-from secretivex.config.paths import PathError, default_socket_path
 from secretivex.errors import SecretiveError
 from sshwire.errors import WireError
 
@@ -49,6 +48,8 @@ def find_socket(call: ClientCall) -> str:
     variables = (SECRETIVE_SOCK, SSH_AUTH_SOCK)
     if call.socket or any(map(call.environ.get, variables)):
         return resolve(call.socket, call.environ, variables=variables)
+    from secretivex.config.paths import PathError, default_socket_path
+
     try:
         path = str(default_socket_path(call.environ))
     except PathError:

@@ -1,0 +1,111 @@
+"""Real agents and real keys for the tests that talk to them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 20.0
+"""Longest start of an agent: our own loads Python on a busy machine."""
+
+KEY_KINDS = {
+    "ed25519": ("-t", "ed25519"),
+    "p256": ("-t", "ecdsa", "-b", "256"),
+    "p384": ("-t", "ecdsa", "-b", "384"),
+    "p521": ("-t", "ecdsa", "-b", "521"),
+    "rsa": ("-t", "rsa", "-b", "2048"),
+}
+
+
+@dataclass(frozen=True)
+class RunningAgent:
+    """An agent that serves the keys of `key_files`."""
+
+    kind: str
+    address: str
+    process: subprocess.Popen[bytes]
+
+
+StartAgent = Callable[..., RunningAgent]
+
+
+@pytest.fixture(scope="session")
+def key_files(
+    tmp_path_factory: pytest.TempPathFactory, require_program: Callable[[str], str]
+) -> dict[str, Path]:
+    """One key of each kind without a passphrase; its comment is the kind."""
+    folder = tmp_path_factory.mktemp("keys")
+    keygen = require_program("ssh-keygen")
+    for kind, options in KEY_KINDS.items():
+        command = [keygen, "-q", *options, "-N", "", "-C", kind, "-f", str(folder / kind)]
+        subprocess.run(command, check=True, timeout=60)
+    return {kind: folder / kind for kind in KEY_KINDS}
+
+
+@pytest.fixture
+def start_agent(
+    tmp_path: Path, key_files: dict[str, Path], require_program: Callable[[str], str]
+) -> Iterator[StartAgent]:
+    """Start `ssh-agent` or `secretive-agent` with every key in it; stopped after the test."""
+    with ExitStack() as stack:
+
+        def start(kind: str) -> RunningAgent:
+            address = str(tmp_path / f"{kind}.sock")
+            if kind == "ssh-agent":
+                command = [require_program("ssh-agent"), "-D", "-a", address]
+            else:
+                command = _secretive_agent(tmp_path, address, key_files)
+            process = stack.enter_context(_running(command, address))
+            if kind == "ssh-agent":
+                environ = {**os.environ, "SSH_AUTH_SOCK": address}
+                for path in key_files.values():
+                    add = [require_program("ssh-add"), "-q", str(path)]
+                    subprocess.run(add, env=environ, check=True, timeout=30)
+            return RunningAgent(kind, address, process)
+
+        yield start
+
+
+def _secretive_agent(folder: Path, address: str, key_files: dict[str, Path]) -> list[str]:
+    config = folder / "agent.toml"
+    paths = ", ".join(f'"{path}"' for path in key_files.values())
+    config.write_text(f'[[stores]]\ntype = "file"\npaths = [{paths}]\n')
+    module = [sys.executable, "-m", "secretivex.cli.agent", "run"]
+    return [*module, "--config", str(config), "--socket", address]
+
+
+@contextmanager
+def _running(command: list[str], address: str) -> Iterator[subprocess.Popen[bytes]]:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+    try:
+        _wait_until_listening(process, address)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=10)
+
+
+def _wait_until_listening(process: subprocess.Popen[bytes], address: str) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(address)
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{process.args!r} does not listen")
