@@ -23,6 +23,7 @@ CODES = ErrorTable(
         ErrorRow("database_not_found", Exit.NOT_FOUND, "the database does not exist yet"),
         ErrorRow("database_read_only", Exit.UNAVAILABLE, "the database cannot be written"),
         ErrorRow("database_too_new", Exit.INVALID, "a newer version made this database"),
+        ErrorRow("database_unsound", Exit.FOUND, "the check of the database found problems"),
         ErrorRow("device_not_found", Exit.NOT_FOUND, "no device has this id"),
         ErrorRow("drift_found", Exit.FOUND, "verdicts changed between the two runs"),
         ErrorRow("evidence_invalid", Exit.FOUND, "the evidence pack does not verify"),

@@ -1,0 +1,113 @@
+"""`fleetmdm device`: the devices of the fleet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import click
+
+from clikit.table import render_table
+from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.device import Device, encode_device
+from fleetmdm.errors import FleetError
+from fleetmdm.rfc3339 import encode_time
+from fleetmdm.store.port import FleetStore
+
+
+@click.group()
+def command() -> None:
+    """List, show and retire devices."""
+
+
+@command.command("list")
+@click.option("--os", "os_name", help="Only devices of this operating system.")
+@click.option("--tag", help="Only devices with this tag.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, help="Devices to skip.")
+@limit_option
+@fleet_options()
+def list_devices(
+    call: FleetCall, *, os_name: str | None, tag: str | None, offset: int, limit: int | None
+) -> None:
+    """List the devices by id."""
+    with call.open_store() as store:
+        total = store.device_count()
+        chosen = _select(store, os_name, tag)
+        bound = rows_to_show(call, limit)
+        devices = list(islice(chosen, offset, None if bound is None else offset + bound))
+    headers = ("device", "hostname", "os", "version", "last seen", "tags")
+    call.emit(
+        {"total": total, "devices": [_summary(device) for device in devices]},
+        lambda: [
+            render_table(headers, [_cells(device) for device in devices], width=call.width),
+            f"{len(devices)} of {total} devices\n",
+        ],
+    )
+
+
+@command.command("show")
+@click.argument("device_id")
+@fleet_options()
+def show_device(call: FleetCall, device_id: str) -> None:
+    """Show one device with its facts."""
+    with call.open_store() as store:
+        device = next(store.devices(device_id=device_id), None)
+    if device is None:
+        hint = "see `fleetmdm device list`"
+        raise FleetError("device_not_found", f"no device has the id '{device_id}'", hint=hint)
+    document = json.loads(encode_device(device))
+    rows = list(flatten(document))
+    call.emit(document, lambda: [render_table(("fact", "value"), rows, width=call.width)])
+
+
+@command.command("retire")
+@click.argument("device_id")
+@fleet_options()
+def retire_device(call: FleetCall, device_id: str) -> None:
+    """Let a device leave the fleet; past runs keep what they judged."""
+    with call.open_store() as store:
+        store.retire_device(device_id, now=call.now())
+    call.emit({"device_id": device_id, "retired": True}, lambda: [f"{device_id} is retired\n"])
+
+
+def flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, JSON text) of every value that is not an object, in the order of the paths."""
+    if isinstance(value, dict) and value:
+        for key in sorted(value):
+            yield from flatten(value[key], f"{path}.{key}" if path else key)
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _select(store: FleetStore, os_name: str | None, tag: str | None) -> Iterator[Device]:
+    for device in store.devices():
+        if os_name is not None and device.os.lower() != os_name.lower():
+            continue
+        if tag is None or tag.strip().lower() in device.tags:
+            yield device
+
+
+def _cells(device: Device) -> tuple[str, ...]:
+    return (
+        device.device_id,
+        device.hostname,
+        device.os,
+        device.os_version,
+        encode_time(device.last_seen),
+        ", ".join(device.tags),
+    )
+
+
+def _summary(device: Device) -> dict[str, Any]:
+    return {
+        "device_id": device.device_id,
+        "hostname": device.hostname,
+        "os": device.os,
+        "os_version": device.os_version,
+        "serial": device.serial,
+        "last_seen": encode_time(device.last_seen),
+        "tags": list(device.tags),
+    }

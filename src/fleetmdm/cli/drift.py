@@ -1,0 +1,193 @@
+"""`fleetmdm drift`: which verdicts changed between two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+
+from clikit.table import render_table
+from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.drift import Drift, DriftRow, Strangers, judge_drift, without_strangers
+from fleetmdm.errors import FleetError
+from fleetmdm.results import Run
+from fleetmdm.rfc3339 import encode_time, parse_time
+from fleetmdm.store.port import FleetStore, PopulationChange, Presence
+
+
+@click.command()
+@click.option("--from", "before", type=click.IntRange(min=1), help="The earlier run.")
+@click.option("--to", "after", type=click.IntRange(min=1), help="The later run [newest].")
+@click.option("--since", help="Take as earlier run the first since this RFC 3339 time.")
+@click.option("--include-new-missing", is_flag=True, help="Show what only one of the runs knew.")
+@click.option("--device", "device_id", help="Only this device.")
+@click.option("--policy", "policy_id", help="Only this policy.")
+@limit_option
+@click.option("--fail-on", type=click.Choice(["drift"]), help="Exit with 1 if there is any.")
+@fleet_options()
+def command(call: FleetCall, **options: Any) -> None:
+    """Show verdicts that changed between two runs, by default the last two.
+
+    `-` stands for a verdict that passes or does not apply.
+    """
+    with call.open_store() as store:
+        before, after = _choose_runs(
+            store, options["before"], options["after"], _parse_since(options["since"])
+        )
+        changes = list(store.population_changes(before.run_id, after.run_id))
+        transitions = [
+            one
+            for one in store.transitions(before.run_id, after.run_id)
+            if options["device_id"] in {None, one.device_id}
+            and options["policy_id"] in {None, one.policy_id}
+        ]
+    shown = judge_drift(
+        transitions,
+        new=_strangers(changes, Presence.NEW),
+        vanished=_strangers(changes, Presence.VANISHED),
+    )
+    if not options["include_new_missing"]:
+        shown, changes = without_strangers(shown), []
+    found = _found(shown, changes) if options["fail_on"] else None
+    limit = rows_to_show(call, options["limit"])
+    call.emit(
+        _document(before, after, shown, changes),
+        lambda: _text(call, before, after, shown, changes, limit),
+        found=found,
+    )
+
+
+def _parse_since(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise FleetError(
+            "usage", f"--since: {error}", hint="such as 2026-01-31T08:00:00Z"
+        ) from None
+
+
+def _choose_runs(
+    store: FleetStore, before: int | None, after: int | None, since: datetime | None
+) -> tuple[Run, Run]:
+    """The two runs to compare. Raises `insufficient_runs`, `run_not_found`, `usage`."""
+    runs = list(store.runs())
+    later = store.run(after) if after is not None else next(iter(runs), None)
+    older = [run for run in runs if later is not None and run.run_id < later.run_id]
+    if since is not None:
+        older = [run for run in older if run.started_at >= since][-1:]
+    if before is not None:
+        older = [store.run(before)]
+    if later is None or not older:
+        hint = "record them with `fleetmdm check`; see `fleetmdm runs`"
+        raise FleetError("insufficient_runs", "drift needs two runs", hint=hint)
+    if older[0].run_id >= later.run_id:
+        raise FleetError("usage", "--from must be a run before --to", hint="see `fleetmdm runs`")
+    return older[0], later
+
+
+def _strangers(changes: list[PopulationChange], presence: Presence) -> Strangers:
+    ids = {
+        kind: frozenset(one.id for one in changes if (one.kind, one.presence) == (kind, presence))
+        for kind in ("device", "policy")
+    }
+    return Strangers(ids["device"], ids["policy"])
+
+
+def _found(drift: Drift, changes: list[PopulationChange]) -> FleetError | None:
+    if not drift.rows and not changes:
+        return None
+    words = [f"{count} {change}" for change, count in drift.counts.items() if count]
+    details = {change.value: count for change, count in drift.counts.items()}
+    message = ", ".join(words) or f"{len(changes)} devices or policies are new or vanished"
+    return FleetError("drift_found", f"drift: {message}", details=details)
+
+
+def _document(
+    before: Run, after: Run, drift: Drift, changes: list[PopulationChange]
+) -> dict[str, Any]:
+    return {
+        "from": _run(before),
+        "to": _run(after),
+        "counts": {change.value: count for change, count in drift.counts.items()},
+        "policies": [
+            {"policy_id": policy, **{change.value: count for change, count in counts.items()}}
+            for policy, counts in sorted(drift.by_policy.items())
+        ],
+        "rows": [_row(row) for row in drift.rows],
+        "population": [
+            {"kind": one.kind, "id": one.id, "presence": one.presence.value} for one in changes
+        ],
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "as_of": encode_time(run.as_of),
+        "devices": run.devices,
+        "policies": run.policies,
+    }
+
+
+def _row(row: DriftRow) -> dict[str, Any]:
+    one = row.transition
+    return {
+        "change": row.change.value,
+        "device_id": one.device_id,
+        "policy_id": one.policy_id,
+        "before": one.before,
+        "after": one.after,
+        "findings": [
+            {
+                "check": each.check,
+                "key": each.key,
+                "op": each.op,
+                "expected": each.expected,
+                "observed": each.observed,
+                "reason": each.reason,
+                "message": each.message,
+            }
+            for each in one.findings
+        ],
+    }
+
+
+def _text(
+    call: FleetCall,
+    before: Run,
+    after: Run,
+    drift: Drift,
+    changes: list[PopulationChange],
+    limit: int | None,
+) -> Iterator[str]:
+    counts = ", ".join(f"{count} {change}" for change, count in drift.counts.items() if count)
+    yield f"run {before.run_id} -> run {after.run_id}: {counts or 'no verdict changed'}\n"
+    rows = drift.rows[:limit]
+    if rows:
+        yield "\n"
+        headers = ("change", "device", "policy", "before", "after", "why")
+        yield render_table(headers, [_cells(row) for row in rows], width=call.width)
+    if len(rows) < len(drift.rows):
+        yield f"... {len(drift.rows) - len(rows)} more; --limit 0 shows all\n"
+    if changes:
+        yield "\n"
+        cells = [(one.presence.value, one.kind, one.id) for one in changes]
+        yield render_table(("change", "kind", "id"), cells, width=call.width)
+
+
+def _cells(row: DriftRow) -> tuple[str, ...]:
+    one = row.transition
+    why = "; ".join(each.message for each in one.findings)
+    return (
+        row.change.value,
+        one.device_id,
+        one.policy_id,
+        one.before or "-",
+        one.after or "-",
+        why,
+    )

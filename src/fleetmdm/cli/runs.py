@@ -1,0 +1,54 @@
+"""`fleetmdm runs`: the recorded runs, newest first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from clikit.table import render_table
+from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.results import Run, Status
+from fleetmdm.rfc3339 import encode_time
+
+_COUNTED = (Status.PASS, Status.FAIL, Status.ERROR, Status.UNKNOWN, Status.NOT_APPLICABLE)
+
+
+@click.command()
+@limit_option
+@fleet_options()
+def command(call: FleetCall, limit: int | None) -> None:
+    """List the recorded runs, newest first."""
+    with call.open_store() as store:
+        runs = list(store.runs(limit=rows_to_show(call, limit) or 0))
+    headers = ("run", "as of", "devices", "policies", *_COUNTED)
+    call.emit(
+        [_document(run) for run in runs],
+        lambda: [
+            render_table(headers, [_cells(run) for run in runs], width=call.width)
+            if runs
+            else "no run yet: record one with `fleetmdm check`\n"
+        ],
+    )
+
+
+def _cells(run: Run) -> tuple[object, ...]:
+    counts = [run.counts.get(status, 0) for status in _COUNTED]
+    return (run.run_id, encode_time(run.as_of), run.devices, run.policies, *counts)
+
+
+def _document(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "started_at": encode_time(run.started_at),
+        "finished_at": encode_time(run.finished_at),
+        "as_of": encode_time(run.as_of),
+        "devices": run.devices,
+        "policies": run.policies,
+        "counts": {status.value: count for status, count in sorted(run.counts.items())},
+        "tool_version": run.tool_version,
+        "policy_set_hash": run.policy_set_hash,
+        "inventory_root": run.inventory_root,
+        "result_root": run.result_root,
+    }

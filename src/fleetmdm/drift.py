@@ -1,0 +1,96 @@
+"""What changed between two runs: transitions grouped, counted and ordered for a reader. Pure.
+
+Rule for editors: a device or policy that only one run knew is not drift of a verdict; it has a
+group of its own, which is shown when asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleetmdm.results import SILENT, Status, Transition
+
+
+class Change(StrEnum):
+    """What a transition means to whoever runs the fleet."""
+
+    REGRESSED = "regressed"
+    """Passed or did not apply; now it does not pass."""
+    RESOLVED = "resolved"
+    """Did not pass; now it passes or no longer applies."""
+    ALTERED = "altered"
+    """Did not pass before and does not now, in another state."""
+    NEW = "new"
+    """The earlier run did not know the device or the policy."""
+    VANISHED = "vanished"
+    """The later run no longer knows the device or the policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRow:
+    """One transition and what it means."""
+
+    change: Change
+    transition: Transition
+
+
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """Ids that only one of the two runs knew, by kind."""
+
+    devices: frozenset[str] = frozenset()
+    policies: frozenset[str] = frozenset()
+
+    def has(self, transition: Transition) -> bool:
+        """Whether the transition's device or policy is among them."""
+        return transition.device_id in self.devices or transition.policy_id in self.policies
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The rows in order: by change, then device, then policy; and their counts."""
+
+    rows: tuple[DriftRow, ...]
+    counts: Mapping[Change, int]
+    by_policy: Mapping[str, Mapping[Change, int]]
+
+
+def judge_drift(transitions: Iterable[Transition], *, new: Strangers, vanished: Strangers) -> Drift:
+    """Group transitions; verdicts of strangers are `new` or `vanished`, whatever their state."""
+    rows = [DriftRow(_change(one, new, vanished), one) for one in transitions]
+    order = list(Change)
+    rows.sort(
+        key=lambda row: (
+            order.index(row.change),
+            row.transition.device_id,
+            row.transition.policy_id,
+        )
+    )
+    by_policy: dict[str, Counter[Change]] = {}
+    for row in rows:
+        by_policy.setdefault(row.transition.policy_id, Counter())[row.change] += 1
+    counts = Counter(row.change for row in rows)
+    return Drift(tuple(rows), {change: counts[change] for change in order}, by_policy)
+
+
+def without_strangers(drift: Drift) -> Drift:
+    """The same drift without what only one run knew."""
+    kept = [row for row in drift.rows if row.change not in {Change.NEW, Change.VANISHED}]
+    return judge_drift((row.transition for row in kept), new=Strangers(), vanished=Strangers())
+
+
+def _change(transition: Transition, new: Strangers, vanished: Strangers) -> Change:
+    if vanished.has(transition):
+        return Change.VANISHED
+    if new.has(transition):
+        return Change.NEW
+    if _silent(transition.before):
+        return Change.REGRESSED
+    return Change.RESOLVED if _silent(transition.after) else Change.ALTERED
+
+
+def _silent(status: Status | None) -> bool:
+    return status is None or status in SILENT
