@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from sshwire.agent.numbers import SignFlag
 from sshwire.algorithms import KeyAlgorithm, find_algorithm, find_signature_format
 from sshwire.errors import UnsupportedError, WireError
 from sshwire.keyblob import PublicKey, plain_public_key
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
 
     LoadedPrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 
-SIGN_RSA_SHA2_256 = 2
-"""SSH_AGENT_RSA_SHA2_256 of RFC 9987; with both bits set it is preferred, as in OpenSSH."""
-
-SIGN_RSA_SHA2_512 = 4
-"""SSH_AGENT_RSA_SHA2_512 of RFC 9987."""
+_KNOWN_FLAGS = int(SignFlag.RSA_SHA2_256 | SignFlag.RSA_SHA2_512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +50,11 @@ class PrivateKey:
     def sign(self, data: bytes, flags: int = 0) -> bytes:
         """The encoded signature of `data`.
 
-        RSA signs with SHA-512 for flags 4, else with SHA-256; other keys ignore these flags. Any other
-        bit is a `WireError`; a security key, which must sign on its device, an `UnsupportedError`.
+        RSA signs with SHA-512 for that flag alone, else with SHA-256, which OpenSSH too prefers when
+        both are set; other keys ignore these flags. Any other bit is a `WireError`; a security key,
+        which must sign on its device, an `UnsupportedError`.
         """
-        if flags & ~(SIGN_RSA_SHA2_256 | SIGN_RSA_SHA2_512):
+        if flags & ~_KNOWN_FLAGS:
             raise WireError(f"unknown sign flags: {flags:#x}")
         if isinstance(self.secret, SecurityKeyHandle):
             raise UnsupportedError(f"{self.public.algorithm} signs on its device, not here")
@@ -87,7 +85,7 @@ def _sign_ecdsa(secret: Any, row: KeyAlgorithm, data: bytes, _flags: int) -> Sig
 def _sign_rsa(secret: Any, _row: KeyAlgorithm, data: bytes, flags: int) -> Signature:
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
-    name = "rsa-sha2-512" if flags == SIGN_RSA_SHA2_512 else "rsa-sha2-256"
+    name = "rsa-sha2-512" if flags == SignFlag.RSA_SHA2_512 else "rsa-sha2-256"
     digest = hash_algorithm(find_signature_format(name))
     return Signature(name, secret.sign(data, PKCS1v15(), digest))
 
