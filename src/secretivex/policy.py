@@ -12,6 +12,9 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from sshwire.errors import WireError
+from sshwire.keyblob import PublicKey, plain_public_key
+
 MAX_COMMENT_CHARS = 1024
 """Longest comment that is compared; a longer one counts as undetermined. It is the buffer that
 `ssh-keygen -c` reads a new comment into."""
@@ -51,13 +54,19 @@ class SignQuery:
 
 @dataclass(frozen=True, slots=True)
 class KeyBlobs:
-    """Matches the key blob byte for byte."""
+    """Matches the key blob byte for byte; a certificate also by the blob of its plain key."""
 
     blobs: frozenset[bytes]
 
     def match(self, query: SignQuery) -> Match:
-        """Never unknown: a request always carries its key blob."""
-        return Match.YES if query.key_blob in self.blobs else Match.NO
+        """Unknown for a blob whose plain key cannot be told."""
+        if query.key_blob in self.blobs:
+            return Match.YES
+        try:
+            plain = plain_public_key(PublicKey(query.algorithm, query.key_blob))
+        except WireError:
+            return Match.UNKNOWN
+        return Match.YES if plain.blob in self.blobs else Match.NO
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from secretivex.policy import (
     fold_comment,
 )
 from sshwire.errors import WireError
-from sshwire.wire import Reader
+from sshwire.pubkey import parse_public_key
 
 MAX_ENTRIES = 10_000
 """Entries in one list; a larger one is a mistake in whatever generated it."""
@@ -80,13 +80,14 @@ def parse_key_blob(text: str) -> bytes:
     """A public key blob from hex, base64 or a line of a .pub file."""
     fields = text.split()
     word = fields[1] if len(fields) > 1 else text.strip()
-    blob = _decode_hex(word) or _decode_base64(word)
-    algorithm = _algorithm_of(blob)
-    if algorithm is None:
-        raise EntryError(f"not a public key: {_shorten(text)!r}", _BLOB_HINT)
-    if len(fields) > 1 and fields[0] != algorithm:
-        raise EntryError(f"the line says {fields[0]!r} and the key {algorithm!r}", _BLOB_HINT)
-    return blob
+    try:
+        key = parse_public_key(_decode_hex(word) or _decode_base64(word))
+    except WireError as error:
+        reason = f"not a public key: {_shorten(text)!r}: {error}"
+        raise EntryError(reason, _BLOB_HINT) from error
+    if len(fields) > 1 and fields[0] != key.algorithm:
+        raise EntryError(f"the line says {fields[0]!r} and its key {key.algorithm!r}", _BLOB_HINT)
+    return key.blob
 
 
 _BLOB_HINT = "the whole line of a .pub file, its base64 part, or that in hexadecimal"
@@ -104,15 +105,6 @@ def _decode_base64(word: str) -> bytes:
         return base64.b64decode(word, validate=True)
     except (binascii.Error, ValueError):
         return b""
-
-
-def _algorithm_of(blob: bytes) -> str | None:
-    reader = Reader(blob)
-    try:
-        algorithm = reader.text(max_bytes=64)
-    except WireError:
-        return None
-    return algorithm if reader.remaining and algorithm.isascii() and algorithm else None
 
 
 def _shorten(text: str) -> str:

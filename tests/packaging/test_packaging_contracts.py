@@ -61,8 +61,9 @@ def test_the_import_contracts_hold() -> None:
 
 @pytest.mark.parametrize("path", sources("fleetmdm/exporters"), ids=name_of)
 def test_an_exporter_needs_nothing_but_the_standard_library(path: Path) -> None:
-    roots = {name.partition(".")[0] for name in imported(path)}
-    assert roots <= sys.stdlib_module_names
+    # Its own pieces are joined into the one file that runs on a target.
+    foreign = [name for name in imported(path) if not name.startswith("fleetmdm.exporters.")]
+    assert {name.partition(".")[0] for name in foreign} <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", sources(*PURE), ids=name_of)

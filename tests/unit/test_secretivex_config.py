@@ -142,6 +142,11 @@ def test_paths_expand_home_and_variables_and_start_at_the_files_folder() -> None
         ("[[stores]]\ntype = 'file'\npath = 'a'", 3, ["stores[0].path", "did you mean 'paths'"]),
         ("[[stores]]\ntype = 'file'\npaths = 'a'", 3, ["stores[0].paths", "list of texts"]),
         ("[[stores]]\ntype = 'file'\naskpass = true", 3, ["askpass", "not available"]),
+        (
+            "[[stores]]\ntype = 'file'\nkey_types = ['ssh-ed2519']",
+            3,
+            ["stores[0].key_types[0]", "did you mean 'ssh-ed25519'"],
+        ),
         ("[policy]\ndeny_comment = ['a']", 2, ["policy.deny_comment", "did you mean"]),
         ("[policy]\ndeny_comments = 'a'", 2, ["policy.deny_comments", "list of texts"]),
         ("[policy]\nconfirm_command = ['a']", 2, ["confirm_command", "not available"]),
@@ -205,6 +210,12 @@ def test_a_setting_without_effect_is_warned_about_where_somebody_chose_it() -> N
 def test_a_store_without_keys_is_warned_about() -> None:
     config = setup_of("[[stores]]\ntype = 'file'\nscan_default_dir = false").config
     assert ["it has no keys" in str(warning) for warning in config.warnings] == [True]
+
+
+def test_a_passphrase_variable_that_is_not_set_is_warned_about() -> None:
+    toml = "[[stores]]\ntype = 'file'\npassphrase_env = 'PASS'"
+    assert [w.key for w in setup_of(toml).config.warnings] == ["stores[0].passphrase_env"]
+    assert setup_of(toml, env={"PASS": "x"}).config.warnings == ()
 
 
 def test_the_deprecated_name_of_workers_still_works_and_says_so() -> None:

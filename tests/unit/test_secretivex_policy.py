@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from secretivex.policy import Decision, SignQuery, decide
 from secretivex.policy_keys import parse_flat_policy
@@ -14,7 +15,8 @@ from sshwire.wire import encode_string
 
 
 def blob_of(seed: bytes) -> bytes:
-    return encode_string(b"ssh-ed25519") + encode_string(hashlib.sha256(seed).digest())
+    key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest()).public_key()
+    return encode_string(b"ssh-ed25519") + encode_string(key.public_bytes_raw())
 
 
 def fingerprint_of(blob: bytes, name: str = "sha256") -> str:
@@ -161,3 +163,34 @@ def test_an_empty_deny_list_denies_nothing() -> None:
     policy, problems = parse_flat_policy({"deny_comments": []})
     assert problems == ()
     assert decide(policy, QUERY).allowed
+
+
+def certificate_of(plain: bytes) -> bytes:
+    """The front of a certificate for a key: name, nonce, key, and a rest that policy skips."""
+    name = b"ssh-ed25519-cert-v01@openssh.com"
+    key = plain[4 + len(b"ssh-ed25519") :]
+    return encode_string(name) + encode_string(b"nonce") + key + b"rest"
+
+
+@pytest.mark.parametrize(
+    ("keys", "allowed"),
+    [
+        ({"deny_key_blobs": [MINE.hex()]}, False),
+        ({"deny_key_blobs": [OTHER.hex()]}, True),
+        ({"allow_key_blobs": [MINE.hex()]}, True),
+        ({"allow_key_blobs": [OTHER.hex()]}, False),
+    ],
+)
+def test_a_certificate_counts_as_its_plain_key_too(
+    keys: dict[str, list[str]], allowed: bool
+) -> None:
+    policy, _ = parse_flat_policy(keys)
+    algorithm = "ssh-ed25519-cert-v01@openssh.com"
+    query = replace(QUERY, key_blob=certificate_of(MINE), algorithm=algorithm)
+    assert decide(policy, query).allowed is allowed
+
+
+def test_a_certificate_that_cannot_be_read_is_denied_where_any_blob_is() -> None:
+    policy, _ = parse_flat_policy({"deny_key_blobs": [OTHER.hex()]})
+    query = replace(QUERY, key_blob=b"junk", algorithm="ssh-ed25519-cert-v01@openssh.com")
+    assert decide(policy, query).reason == "undetermined"

@@ -4,6 +4,6 @@ Rule for editors: `AgentConfig` is what the rest of the agent sees; tables and f
 """
 
 from secretivex.config.agent import AgentConfig, ConfigInput, resolve_config
-from secretivex.config.tables import FileStoreConfig, StoreConfig
+from secretivex.config.stores import FileStoreConfig, StoreConfig
 
 __all__ = ["AgentConfig", "ConfigInput", "FileStoreConfig", "StoreConfig", "resolve_config"]
