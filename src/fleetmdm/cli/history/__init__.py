@@ -1,1 +1,0 @@
-"""Commands that look back: runs, drift between them, intervals of verdicts."""

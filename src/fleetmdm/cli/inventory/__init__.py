@@ -1,1 +1,0 @@
-"""Commands that fill the store and show what is in it."""

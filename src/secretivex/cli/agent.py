@@ -1,0 +1,55 @@
+"""`secretive-agent`: the configured service (`run` and its kin), or `ssh-agent`'s own command line.
+
+A reserved word as first argument is a sub-command; anything else is ssh-agent's form. Rule for
+editors: start-up is part of the contract, so nothing is imported here before it is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from clikit.command import LazyGroup, run
+from secretivex.errors import SecretiveError
+
+PROG = "secretive-agent"
+
+COMMANDS = {
+    "run": ("secretivex.cli.agent_run:command", "Run the configured agent in the foreground."),
+    "check-config": ("secretivex.cli.agent_config:check_config", "Check the configuration."),
+    "show-config": ("secretivex.cli.agent_config:show_config", "Show what is in force, and why."),
+}
+"""Reserved words and where their commands live."""
+
+GROUP_WORDS = frozenset({"--help", "-h", "--version"})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; answers the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    first = arguments[0] if arguments else ""
+    if first in COMMANDS or first in GROUP_WORDS:
+        command: click.Command = _service_group()
+    else:
+        command = importlib.import_module("secretivex.cli.agent_ssh").command
+    return run(command, arguments, prog=PROG, failure=SecretiveError)
+
+
+def _service_group() -> click.Command:
+    group = LazyGroup(
+        PROG,
+        table=COMMANDS,
+        help="An SSH agent.\n\nWithout a command it is ssh-agent: secretive-agent -D [-a SOCKET].",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    version = click.version_option(
+        package_name="secretivex-fleetmdm", prog_name=PROG, message="%(prog)s %(version)s"
+    )
+    return version(group)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""`secretive-agent run`: the configured service in the foreground; SIGHUP reads keys again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from clikit.command import Call, standard_options
+from clikit.logs import FORMATS, LEVELS, configure
+from secretivex.cli.agent_options import SetupOptions, setup_options
+from secretivex.server.startup import serve
+
+
+def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --log-level and --log-format."""
+    level = click.option("--log-level", type=click.Choice(LEVELS), help="Least level to log.")
+    form = click.option(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        default="text",
+        show_default=True,
+        help="How a line of the log looks.",
+    )
+    return level(form(function))
+
+
+def start_logging(call: Call, level: str | None, form: str) -> None:
+    """Send logs to stderr; --debug and --quiet choose the level where --log-level does not."""
+    chosen = level or ("debug" if call.debug else "warning" if call.quiet else "info")
+    configure(level=chosen, format=form, stream=call.stderr)
+
+
+@click.command("run")
+@standard_options(formats=("text", "json"))
+@setup_options
+@log_options
+@click.option("--check-config", is_flag=True, help="Check the configuration and stop.")
+def command(
+    call: Call,
+    options: SetupOptions,
+    *,
+    log_level: str | None,
+    log_format: str,
+    check_config: bool,
+) -> None:
+    """Run the configured agent in the foreground.
+
+    SIGTERM ends it cleanly; SIGHUP reads the key files again.
+    """
+    setup = options.load(call.environ)
+    if check_config:
+        from secretivex.cli.agent_config import report_check
+
+        report_check(call, setup)
+        return
+    start_logging(call, log_level, log_format)
+    for warning in setup.config.warnings:
+        call.note(f"warning: {warning}")
+    serve(setup.config, environ=call.environ, hangup="reload")

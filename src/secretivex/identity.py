@@ -1,0 +1,96 @@
+"""The keys that the agent offers, and the ports through which it reaches them.
+
+A `KeyStore` lives in the supervisor; a `SigningKey` is what a worker signs with. Rule for editors:
+a new kind of store implements `KeyStore`, and nothing above this module learns that it exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A key as clients see it, and the name of the store that signs for it."""
+
+    key_blob: bytes
+    comment: str
+    algorithm: str
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """An identity with what a worker needs to sign for it.
+
+    `private_fields` is the encoding that openssh-key-v1 and the agent's ADD message share: the
+    algorithm's name, then its fields. It travels over private channels only.
+    """
+
+    identity: Identity
+    private_fields: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEvent:
+    """Something a person should know about a store: what it concerns, and why."""
+
+    store: str
+    kind: str
+    """`key_skipped` or `store_broken`."""
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """How a store does; `reason` says what is wrong with one that is not well."""
+
+    store: str
+    kind: str
+    is_well: bool
+    identities: int
+    reason: str = ""
+
+
+class SigningKey(Protocol):
+    """A key that can sign."""
+
+    def sign(self, data: bytes, flags: int = 0) -> bytes:
+        """The encoded signature; blocks for as long as the key needs. Raises on failure."""
+        ...
+
+
+class KeyStore(Protocol):
+    """A place that keys live in. Every method blocks; none is called from an event loop."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the stores of one agent."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """`file`, `memory` and so on, as policies and health name it."""
+        ...
+
+    def refresh(self) -> tuple[StoreEvent, ...]:
+        """Look again at what there is; answers what was not reported before."""
+        ...
+
+    def identities(self) -> tuple[Identity, ...]:
+        """What the last refresh found, in the store's stable order."""
+        ...
+
+    def sign(self, identity: Identity, data: bytes, flags: int = 0) -> bytes:
+        """The encoded signature; raises `LookupError` for an identity that is not here."""
+        ...
+
+    def export(self, identity: Identity) -> KeyRecord:
+        """What a worker needs to sign by itself; raises `LookupError` as `sign` does."""
+        ...
+
+    def health(self) -> StoreHealth:
+        """How the store does since its last refresh."""
+        ...

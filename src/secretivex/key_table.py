@@ -1,0 +1,107 @@
+"""The keys of one generation, ready to be answered from: an index and a list reply made once.
+
+Rule for editors: a table never changes; a change of keys is a new table with the next generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from secretivex.identity import Identity, SigningKey
+from secretivex.peer import Peer
+from secretivex.policy import SignQuery
+from sshwire.agent.connection import encode_frame
+from sshwire.agent.numbers import MAX_FRAME_BYTES, MAX_IDENTITIES
+from sshwire.agent.replies import IdentitiesAnswer, encode_identity, encode_reply
+from sshwire.agent.replies import Identity as ListedIdentity
+from sshwire.keyblob import plain_public_key
+from sshwire.pubkey import fingerprint, parse_public_key
+
+INLINE_ALGORITHMS = frozenset({"ssh-ed25519", "ecdsa-sha2-nistp256"})
+"""Signatures that take less than the hand-over to another thread would."""
+
+_LIST_HEAD_BYTES = 5
+"""Message number and count, before the first identity of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """One key: what clients see, what signs, and whether that is quick enough for an event loop."""
+
+    identity: Identity
+    key: SigningKey
+    is_cheap: bool
+    sha256: str
+    sha512: str
+
+    def query(self, peer: Peer) -> SignQuery:
+        """What policy may ask about a signature with this key."""
+        return SignQuery(
+            key_blob=self.identity.key_blob,
+            fingerprint_sha256=self.sha256,
+            fingerprint_sha512=self.sha512,
+            comment=self.identity.comment,
+            algorithm=self.identity.algorithm,
+            store=self.identity.store,
+            peer_uid=peer.uid,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTable:
+    """All keys of a generation; `list_frame` answers REQUEST_IDENTITIES.
+
+    `listed` is how many keys the list holds: fewer than there are when they do not fit into what
+    OpenSSH's client accepts.
+    """
+
+    generation: int
+    entries: dict[bytes, TableEntry]
+    list_frame: bytes
+    listed: int
+
+    def find(self, key_blob: bytes) -> TableEntry | None:
+        """The entry of a key blob."""
+        return self.entries.get(key_blob)
+
+
+def build_entry(identity: Identity, key: SigningKey, *, inline: bool | None = None) -> TableEntry:
+    """An entry; `inline` overrides which thread signs. Raises `WireError` for a bad key blob."""
+    plain = plain_public_key(parse_public_key(identity.key_blob))
+    return TableEntry(
+        identity,
+        key,
+        is_cheap=plain.algorithm in INLINE_ALGORITHMS if inline is None else inline,
+        sha256=fingerprint(plain.blob, "sha256"),
+        sha512=fingerprint(plain.blob, "sha512"),
+    )
+
+
+def build_table(generation: int, entries: Iterable[TableEntry]) -> KeyTable:
+    """A table in the order of `entries`; of two with one key blob the first counts."""
+    index: dict[bytes, TableEntry] = {}
+    for entry in entries:
+        index.setdefault(entry.identity.key_blob, entry)
+    listed = _cut(
+        ListedIdentity(entry.identity.key_blob, entry.identity.comment) for entry in index.values()
+    )
+    frame = encode_frame(encode_reply(IdentitiesAnswer(listed)))
+    return KeyTable(generation, index, frame, len(listed))
+
+
+def _cut(identities: Iterable[ListedIdentity]) -> tuple[ListedIdentity, ...]:
+    """As many as OpenSSH's client takes in one answer, in their order."""
+    room = MAX_FRAME_BYTES - _LIST_HEAD_BYTES
+    listed: list[ListedIdentity] = []
+    for identity in islice(identities, MAX_IDENTITIES):
+        room -= len(encode_identity(identity))
+        if room < 0:
+            break
+        listed.append(identity)
+    return tuple(listed)
+
+
+EMPTY_TABLE = build_table(0, ())
+"""What a worker answers from before it knows better."""

@@ -1,0 +1,87 @@
+"""The private channel between the supervisor and one worker: framed messages over a socket pair.
+
+A frame is a uint32 length, a kind byte and a body. Closing the channel ends the worker. Rule for
+editors: a worker believes its supervisor; the supervisor believes no more than this module parses.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from secretivex.server.state import MAX_STATE_BYTES
+from sshwire.errors import WireError
+from sshwire.wire import Reader, encode_uint32
+
+MAX_WORKER_FRAME_BYTES = 512 * 1024
+"""Longest message from a worker: a client's frame and room for what we put before it."""
+
+_HEADER_BYTES = 4
+
+
+class Kind(IntEnum):
+    """What a message is; below 64 from the supervisor, above from a worker."""
+
+    STATE = 1
+    """A `WorkerState`: answer with ACKNOWLEDGE once every later reply comes from it."""
+    DRAIN = 2
+    """uint32 ms: accept no more, finish what is in hand, exit."""
+    ACKNOWLEDGE = 64
+    """uint32 generation."""
+
+
+class Message(NamedTuple):
+    """One message."""
+
+    kind: Kind
+    body: bytes
+
+
+def encode_message(kind: Kind, body: bytes = b"") -> bytes:
+    """As bytes for the channel."""
+    return encode_uint32(1 + len(body)) + bytes((kind,)) + body
+
+
+def encode_number(number: int) -> bytes:
+    """The body of DRAIN and ACKNOWLEDGE."""
+    return encode_uint32(number)
+
+
+def parse_number(body: bytes) -> int:
+    """The inverse; raises `WireError`."""
+    reader = Reader(body)
+    number = reader.uint32()
+    reader.finish()
+    return number
+
+
+class MessageReader:
+    """Cuts what arrives on a channel into messages; raises `WireError` for what is none."""
+
+    def __init__(self, max_bytes: int = MAX_STATE_BYTES) -> None:
+        self._buffer = bytearray()
+        self._max_bytes = max_bytes
+
+    def receive(self, data: bytes) -> tuple[Message, ...]:
+        """The messages that are now whole."""
+        self._buffer += data
+        messages: list[Message] = []
+        while (message := self._next()) is not None:
+            messages.append(message)
+        return tuple(messages)
+
+    def _next(self) -> Message | None:
+        if len(self._buffer) < _HEADER_BYTES:
+            return None
+        length = int.from_bytes(self._buffer[:_HEADER_BYTES], "big")
+        if not 1 <= length <= self._max_bytes:
+            raise WireError(f"control message of {length} bytes")
+        end = _HEADER_BYTES + length
+        if len(self._buffer) < end:
+            return None
+        number, body = self._buffer[_HEADER_BYTES], bytes(self._buffer[_HEADER_BYTES + 1 : end])
+        del self._buffer[:end]
+        try:
+            return Message(Kind(number), body)
+        except ValueError as error:
+            raise WireError(f"control message of unknown kind {number}") from error

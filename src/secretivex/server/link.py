@@ -1,0 +1,93 @@
+"""The supervisor's end of one worker: its process, its channel, what it owes.
+
+Rule for editors: nothing here blocks; what cannot be written now stays in `outbox`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+
+from secretivex.server.control import MAX_WORKER_FRAME_BYTES, Kind, MessageReader, parse_number
+from sshwire.errors import WireError
+
+_READ_BYTES = 65536
+
+
+class WorkerLink:
+    """One worker. `deadline` is when it must have acknowledged; `was_ready` once it ever did."""
+
+    def __init__(self, number: int, pid: int, channel: socket.socket) -> None:
+        self.number = number
+        self.pid = pid
+        self.channel = channel
+        self.outbox = bytearray()
+        self.deadline: float | None = None
+        self.was_ready = False
+        self._awaited = 0
+        self._reader = MessageReader(MAX_WORKER_FRAME_BYTES)
+        self._pidfd = _open_pidfd(pid)
+        channel.setblocking(False)
+
+    def expect(self, generation: int, deadline: float) -> None:
+        """From now on wait for this generation's acknowledgement."""
+        self._awaited = generation
+        self.deadline = deadline
+
+    def write(self) -> None:
+        """Send what the channel takes; raises OSError when it is broken."""
+        with contextlib.suppress(BlockingIOError):
+            while self.outbox:
+                sent = self.channel.send(self.outbox)
+                del self.outbox[:sent]
+
+    def read(self) -> None:
+        """Take in what it says; raises EOFError at its end, `WireError` for nonsense."""
+        try:
+            data = self.channel.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            raise EOFError
+        for kind, body in self._reader.receive(data):
+            if kind is not Kind.ACKNOWLEDGE:
+                raise WireError(f"a worker may not send {kind.name}")
+            self._acknowledge(parse_number(body))
+
+    def _acknowledge(self, generation: int) -> None:
+        if generation == self._awaited:
+            self.deadline = None
+            self.was_ready = True
+
+    def kill(self) -> None:
+        """End the process, if it has not ended, and let go of it.
+
+        Workers are the zygote's children, so their numbers may be used again: where the system has
+        process descriptors, those are certain.
+        """
+        self.channel.close()
+        with contextlib.suppress(OSError):
+            if self._pidfd is None:
+                os.kill(self.pid, signal.SIGKILL)
+            else:
+                _send_kill(self._pidfd)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+
+
+def _open_pidfd(pid: int) -> int | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _send_kill(pidfd: int) -> None:
+    if sys.platform == "linux":
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -1,0 +1,211 @@
+"""The agent's unix socket: made so that nobody else can ever connect, taken from nobody alive.
+
+Rule for editors: never unlink what was not seen to be a dead socket, and never what is not ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from secretivex.errors import SecretiveError
+
+MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
+"""unix(7): sun_path has 108 bytes on Linux, 104 on the BSDs and macOS, with the final NUL."""
+
+_PRIVATE_UMASK = 0o177
+"""A socket is 0600 from its first instant."""
+
+MAX_BACKLOG = 65_535
+"""For listen(2); the kernel cuts it to net.core.somaxconn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket, and what shows that the file at its path is still this one."""
+
+    socket: socket.socket
+    path: Path
+    inode: tuple[int, int]
+    lock: _Lock
+
+    def close(self) -> None:
+        """Stop listening here and remove the file, unless another one stands in its place.
+
+        Calling it again does nothing.
+        """
+        if self.socket.fileno() < 0:
+            return
+        self.socket.close()
+        if _inode(self.path) == self.inode:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        self.lock.release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    """A held lock file beside the socket; keeps two agents from replacing one stale socket."""
+
+    descriptor: int
+    path: Path
+
+    def drop(self) -> None:
+        """Let go of our copy in a forked process; the parent's stays."""
+        os.close(self.descriptor)
+
+    def release(self) -> None:
+        """Remove the file while it is still held, then let go."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        os.close(self.descriptor)
+
+
+def listen(path: Path, backlog: int = 0) -> Listener:
+    """Listen at `path`; backlog 0 is the system's limit. Raises `SecretiveError`."""
+    check_length(path)
+    _make_parent(path.parent)
+    lock = _take_lock(path)
+    try:
+        _clear_way(path)
+        bound = _bind(path)
+        bound.listen(backlog or MAX_BACKLOG)
+        bound.setblocking(False)
+        inode = _inode(path)
+        if inode is None:
+            raise SecretiveError("socket_failed", f"{path} vanished while it was made")
+    except BaseException:
+        lock.release()
+        raise
+    return Listener(bound, path, inode, lock)
+
+
+def check_length(path: Path) -> None:
+    """Raise `socket_path_too_long` for a path that the system has no room for."""
+    size = len(os.fsencode(path))
+    if size > MAX_SOCKET_PATH_BYTES:
+        raise SecretiveError(
+            "socket_path_too_long",
+            f"the socket path has {size} bytes, and the limit is {MAX_SOCKET_PATH_BYTES}: {path}",
+            hint="choose a shorter one, for example below $XDG_RUNTIME_DIR",
+            details={"bytes": size, "limit_bytes": MAX_SOCKET_PATH_BYTES},
+        )
+
+
+def _make_parent(folder: Path) -> None:
+    """Make the folder, private, if there is none; refuse one in which others could swap the file."""
+    try:
+        with _umask(0o077):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise _failed(folder, error) from error
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise SecretiveError(
+            "socket_failed",
+            f"anybody may write to the socket's folder {folder}",
+            hint=f"chmod o-w {folder}, or choose another socket path",
+        )
+
+
+def _take_lock(path: Path) -> _Lock:
+    name = path.with_name(path.name + ".lock")
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(name, flags, 0o600)
+    except OSError as error:
+        raise _failed(name, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) != _inode(name):
+            # Its holder removed it between our open and our lock: that agent is about to be gone.
+            raise BlockingIOError(errno.EWOULDBLOCK, "the lock file was replaced")
+    except OSError as error:
+        os.close(descriptor)
+        raise _in_use(path) from error
+    return _Lock(descriptor, name)
+
+
+def _clear_way(path: Path) -> None:
+    """Remove a dead socket; refuse a live one and everything that is no socket."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _failed(path, error) from error
+    if not stat.S_ISSOCK(mode):
+        raise SecretiveError(
+            "socket_path_taken",
+            f"{path} exists and is not a socket",
+            hint="choose another socket path, or move that file away",
+        )
+    if _is_alive(path):
+        raise _in_use(path)
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+
+
+def _is_alive(path: Path) -> bool:
+    """Whether anybody listens: only ECONNREFUSED says that nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def _bind(path: Path) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _umask(_PRIVATE_UMASK):
+            bound.bind(os.fspath(path))
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise _in_use(path) from error
+        raise _failed(path, error) from error
+    return bound
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _in_use(path: Path) -> SecretiveError:
+    return SecretiveError(
+        "socket_in_use",
+        f"an agent listens at {path} already",
+        hint="stop it first, or choose another socket path",
+    )
+
+
+def _failed(path: Path, error: OSError) -> SecretiveError:
+    return SecretiveError("socket_failed", f"cannot make {path}: {error.strerror}")
+
+
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    """A umask for a moment; it is the process's own, so only before there are threads."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -1,0 +1,72 @@
+"""Starts the agent, in this order: harden, listen, say so, split off the zygote, read keys, serve.
+
+Rule for editors: nothing heavy is imported before the socket listens, and no key is read before
+the process is hardened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from clikit.output import write_atomic
+from secretivex.config import AgentConfig
+from secretivex.errors import SecretiveError
+from secretivex.server.hardening import harden
+from secretivex.server.listen_unix import listen
+from secretivex.server.signals import Hangup, SignalPipe
+
+LOG = logging.getLogger("secretivex.server")
+
+
+def serve(
+    config: AgentConfig,
+    *,
+    environ: Mapping[str, str],
+    hangup: Hangup,
+    on_listening: Callable[[], None] = lambda: None,
+) -> None:
+    """Run the agent in the foreground until it is told to stop; raises `SecretiveError`."""
+    for refused in harden():
+        LOG.warning("the system would not let us forbid %s", refused)
+    signals = SignalPipe(hangup)
+    listener = listen(config.socket_path, config.socket_backlog)
+    try:
+        with _pid_file(config.pid_file):
+            on_listening()
+            fields = {"socket": str(config.socket_path), "workers": config.workers}
+            LOG.info("listening", extra={"fields": fields})
+            from secretivex.server.authority import Authority
+
+            authority = Authority(config, environ)
+            if config.workers == 1:
+                from secretivex.server.single import run_single as run
+            else:
+                from secretivex.server.supervisor import run_supervised as run
+            run(listener, authority, signals, config.drain_timeout_ms)
+    finally:
+        listener.close()
+        signals.close()
+    LOG.info("stopped")
+
+
+@contextlib.contextmanager
+def _pid_file(path: Path | None) -> Iterator[None]:
+    """Our number in a file while we run; what stands there at the end is removed only if ours."""
+    if path is None:
+        yield
+        return
+    line = f"{os.getpid()}\n".encode()
+    try:
+        write_atomic(path, [line], mode=0o644)
+    except OSError as error:
+        raise SecretiveError("socket_failed", f"cannot write {path}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == line:
+                path.unlink()

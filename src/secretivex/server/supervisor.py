@@ -1,0 +1,243 @@
+"""The supervisor: owns the socket and the agent's state, and keeps every worker alive and current.
+
+Plain selectors, no threads, no event loop. Rule for editors: nothing here waits for a worker; a
+worker that does not answer in time is killed, and another one gets the whole state.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import time
+from collections.abc import Callable
+
+from secretivex.server.authority import Authority
+from secretivex.server.control import Kind, encode_message, encode_number
+from secretivex.server.link import WorkerLink
+from secretivex.server.listen_unix import Listener
+from secretivex.server.signals import SignalPipe, Wish
+from secretivex.server.state import encode_state
+from secretivex.server.worker.cells import ConnectionCells
+from secretivex.server.zygote import Zygote, start_zygote
+from sshwire.errors import WireError
+
+LOG = logging.getLogger("secretivex.server")
+
+ACKNOWLEDGE_S = 0.5
+"""How long a worker may take to answer from a new state."""
+
+ACKNOWLEDGE_PER_KEY_S = 0.002
+"""More for each key, since a worker loads them all."""
+
+START_S = 10.0
+"""How long a new worker may take to its first acknowledgement."""
+
+RETRY_S = 1.0
+"""Pause before a worker is made again that never got to its first acknowledgement."""
+
+KILL_GRACE_S = 0.5
+"""After the time to drain is over, until what is left is killed."""
+
+
+class Supervisor:
+    """Runs the workers of one listener until it is told to stop."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        authority: Authority,
+        *,
+        signals: SignalPipe,
+        drain_timeout_ms: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._listener = listener
+        self._authority = authority
+        self._drain_timeout_ms = drain_timeout_ms
+        self._clock = clock
+        self._cells = ConnectionCells(authority.workers)
+        self._selector = selectors.DefaultSelector()
+        self._links: dict[int, WorkerLink] = {}
+        self._retries: dict[int, float] = {}
+        self._kill_at: float | None = None
+        self._is_stopping = False
+        self._signals = signals
+        self._zygote = self._fork_zygote()
+        self._selector.register(self._signals.socket, selectors.EVENT_READ, self._on_signal)
+        self._watch_zygote()
+
+    def run(self) -> None:
+        """Serve; returns after a clean stop, with every worker gone."""
+        self._authority.refresh()
+        self._state = self._encode()
+        try:
+            for number in range(self._authority.workers):
+                self._spawn(number)
+            while self._links or not self._is_stopping:
+                self._turn()
+        finally:
+            self._end()
+
+    def _turn(self) -> None:
+        for key, mask in self._selector.select(self._patience()):
+            if isinstance(key.data, WorkerLink):
+                self._on_worker(key.data, mask)
+            else:
+                key.data()
+        self._act_on_deadlines()
+
+    def _patience(self) -> float | None:
+        """Seconds to the next deadline; None if there is none."""
+        moments = [link.deadline for link in self._links.values() if link.deadline is not None]
+        moments += self._retries.values()
+        if self._kill_at is not None:
+            moments.append(self._kill_at)
+        return max(0.0, min(moments) - self._clock()) if moments else None
+
+    # Workers.
+
+    def _encode(self) -> bytes:
+        state = self._authority.state()
+        self._generation = state.generation
+        self._keys = len(state.keys)
+        return encode_message(Kind.STATE, encode_state(state))
+
+    def _spawn(self, number: int) -> None:
+        self._retries.pop(number, None)
+        self._cells.set(number, 0)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                pid = self._zygote.spawn(number, theirs)
+            except OSError as error:
+                ours.close()
+                self._retries[number] = self._clock() + RETRY_S
+                LOG.error("cannot make a worker", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - the reason is all
+                return
+        link = WorkerLink(number, pid, ours)
+        self._links[number] = link
+        self._selector.register(ours, selectors.EVENT_READ, link)
+        self._tell_state(link, START_S)
+
+    def _tell_state(self, link: WorkerLink, patience_s: float) -> None:
+        patience_s += ACKNOWLEDGE_PER_KEY_S * self._keys
+        link.expect(self._generation, self._clock() + patience_s)
+        self._send(link, self._state)
+
+    def _send(self, link: WorkerLink, data: bytes) -> None:
+        link.outbox += data
+        self._on_worker(link, selectors.EVENT_WRITE)
+
+    def _on_worker(self, link: WorkerLink, mask: int) -> None:
+        try:
+            if mask & selectors.EVENT_WRITE:
+                link.write()
+            if mask & selectors.EVENT_READ:
+                link.read()
+        except (OSError, EOFError, WireError) as error:
+            self._replace(link, f"{type(error).__name__}: {error}" if str(error) else "it ended")
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.outbox else 0)
+        self._selector.modify(link.channel, events, link)
+
+    def _replace(self, link: WorkerLink, reason: str) -> None:
+        """Make sure that a worker is gone; unless we stop, have another one."""
+        if self._links.get(link.number) is not link:
+            return
+        self._selector.unregister(link.channel)
+        del self._links[link.number]
+        link.kill()
+        self._cells.set(link.number, 0)
+        if self._is_stopping:
+            return
+        fields = {"worker": link.number, "pid": link.pid, "reason": reason}
+        LOG.error("worker lost", extra={"fields": fields})
+        if link.was_ready:
+            self._spawn(link.number)
+        else:
+            self._retries[link.number] = self._clock() + RETRY_S
+
+    def _act_on_deadlines(self) -> None:
+        now = self._clock()
+        for link in tuple(self._links.values()):
+            if link.deadline is not None and now >= link.deadline:
+                self._replace(link, "it did not acknowledge in time")
+        for number, moment in tuple(self._retries.items()):
+            if now >= moment and not self._is_stopping:
+                self._spawn(number)
+        if self._kill_at is not None and now >= self._kill_at:
+            for link in tuple(self._links.values()):
+                LOG.warning("worker killed", extra={"fields": {"worker": link.number}})
+                self._replace(link, "it did not end in time")
+
+    # Zygote.
+
+    def _fork_zygote(self) -> Zygote:
+        closers = [link.channel.close for link in self._links.values()]
+        closers += [self._listener.lock.drop, self._selector.close, self._signals.close]
+        return start_zygote(self._listener.socket, self._cells, closers)
+
+    def _watch_zygote(self) -> None:
+        self._selector.register(self._zygote.channel, selectors.EVENT_READ, self._on_zygote)
+
+    def _on_zygote(self) -> None:
+        """It never speaks unasked: the zygote is gone.
+
+        We have no thread and no loop, so another one can be forked; unlike the first, it has a copy
+        of the keys, as every worker has.
+        """
+        self._selector.unregister(self._zygote.channel)
+        self._zygote.close()
+        if self._is_stopping:
+            return
+        LOG.error("zygote lost", extra={"fields": {"pid": self._zygote.pid}})
+        self._zygote = self._fork_zygote()
+        self._watch_zygote()
+
+    # Signals.
+
+    def _on_signal(self) -> None:
+        for wish in self._signals.read():
+            if wish is Wish.RELOAD:
+                self._reload()
+            elif wish is Wish.STOP:
+                self._stop()
+
+    def _reload(self) -> None:
+        """Read the keys again and hand them to every worker."""
+        if self._is_stopping:
+            return
+        self._authority.refresh()
+        self._state = self._encode()
+        fields = {"generation": self._generation, "keys": self._keys}
+        LOG.info("keys read again", extra={"fields": fields})
+        for link in tuple(self._links.values()):
+            self._tell_state(link, ACKNOWLEDGE_S if link.was_ready else START_S)
+
+    def _stop(self) -> None:
+        """Stop accepting and let workers finish; a second wish ends them at once."""
+        if self._is_stopping:
+            self._kill_at = self._clock()
+            return
+        self._is_stopping = True
+        self._retries.clear()
+        self._listener.close()
+        self._kill_at = self._clock() + self._drain_timeout_ms / 1000 + KILL_GRACE_S
+        order = encode_message(Kind.DRAIN, encode_number(self._drain_timeout_ms))
+        for link in tuple(self._links.values()):
+            link.deadline = None
+            self._send(link, order)
+
+    def _end(self) -> None:
+        for link in self._links.values():
+            link.kill()
+        self._zygote.close()
+        self._selector.close()
+
+
+def run_supervised(
+    listener: Listener, authority: Authority, signals: SignalPipe, drain_timeout_ms: int
+) -> None:
+    """Serve with workers; returns after a clean stop."""
+    Supervisor(listener, authority, signals=signals, drain_timeout_ms=drain_timeout_ms).run()

@@ -1,0 +1,1 @@
+"""What runs in a worker: accepting, connections, signing, and the process around them."""

@@ -1,0 +1,124 @@
+"""Takes new connections off the listening socket that all workers share.
+
+Rule for editors: only the owner's and root's connections get as far as a protocol; a worker above
+its share leaves the listener to others, but never for longer than `REST_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from secretivex.peer import Peer, is_admitted
+from secretivex.server.peercred import read_peer
+from secretivex.server.worker.cells import ConnectionCells
+
+LOG = logging.getLogger("secretivex.server")
+
+BATCH = 8
+"""Connections taken at a time before the loop looks at other sockets."""
+
+REST_S = 0.005
+"""How long a worker above its share leaves the listener alone. Bounded, so that a worker that
+hangs with few connections cannot make all others wait for it."""
+
+BACK_OFF_S = 0.1
+"""Pause after an accept that failed for want of descriptors or memory."""
+
+_LOG_EVERY = 100
+
+
+class Acceptor:
+    """One worker's hand on the listener; `adopt` gets each admitted connection."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: socket.socket,
+        cells: ConnectionCells,
+        worker: int,
+        adopt: Callable[[socket.socket, Peer], None],
+    ) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._cells = cells
+        self._worker = worker
+        self._adopt = adopt
+        self._is_stopped = True
+        self._max_connections = 0
+        self._owner_uid = os.geteuid()
+        self._rejected = 0
+
+    def start(self, max_connections: int) -> None:
+        """Begin, or go on with another limit; 0 is none."""
+        self._max_connections = max_connections
+        if self._is_stopped:
+            self._is_stopped = False
+            self._loop.add_reader(self._listener.fileno(), self._accept_batch)
+
+    def stop(self) -> None:
+        """Leave the listener alone for good."""
+        self._is_stopped = True
+        self._loop.remove_reader(self._listener.fileno())
+
+    def _rest(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listener.fileno())
+        self._loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        """One connection even if still above the share, then as usual."""
+        if not self._is_stopped:
+            self._loop.add_reader(self._listener.fileno(), self._accept_batch)
+            self._accept()
+
+    def _accept_batch(self) -> None:
+        for _ in range(BATCH):
+            if self._cells.is_above_share(self._worker):
+                self._rest(REST_S)
+                return
+            if not self._accept():
+                return
+
+    def _accept(self) -> bool:
+        """Take one connection; False if there is none to take now."""
+        try:
+            connected, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            return False
+        except OSError as error:
+            LOG.warning("cannot accept", extra={"fields": {"reason": error.strerror}})
+            self._rest(BACK_OFF_S)
+            return False
+        peer = self._admit(connected)
+        if peer is None:
+            connected.close()
+        else:
+            connected.setblocking(False)
+            self._adopt(connected, peer)
+        return True
+
+    def _admit(self, connected: socket.socket) -> Peer | None:
+        try:
+            peer = read_peer(connected)
+        except OSError as error:
+            self._reject("peer_unknown", reason=error.strerror)
+            return None
+        if not is_admitted(peer, self._owner_uid):
+            self._reject("peer_not_admitted", uid=peer.uid, pid=peer.pid)
+        elif 0 < self._max_connections <= self._cells.total():
+            self._reject("max_connections", limit=self._max_connections)
+        else:
+            return peer
+        return None
+
+    def _reject(self, why: str, **fields: object) -> None:
+        """Say so at the first time and at every hundredth: a flood must not fill the log."""
+        if self._rejected % _LOG_EVERY == 0:
+            count = self._rejected + 1
+            LOG.warning(
+                "connection refused", extra={"fields": {"why": why, "count": count, **fields}}
+            )
+        self._rejected += 1

@@ -1,0 +1,204 @@
+"""One client: bytes in, replies out in the order of the requests, with bounded memory and time.
+
+A protocol with callbacks, without a task. Rule for editors: whatever a client sends or fails to
+read, it costs at most one frame, one read and `MAX_TURNS` replies, and no other client waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol, cast
+
+from secretivex.engine import Reply, SignJob
+from secretivex.peer import Peer
+from secretivex.server.worker.signing import Turn
+from sshwire.agent.connection import NEED_DATA, FrameReader
+from sshwire.errors import WireError
+
+MAX_TURNS = 64
+"""Requests of one connection in hand at a time; more wait in the client's socket."""
+
+WRITE_BUFFER_BYTES = 256 * 1024
+"""Replies that may wait for a client to read them before its requests are left alone; one largest
+reply, as OpenSSH's agent has it."""
+
+
+class Host(Protocol):
+    """The worker, as its connections see it."""
+
+    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob:
+        """Ask the engine."""
+        ...
+
+    def queue(self, job: SignJob, turn: Turn) -> None:
+        """Have a signature made and the turn filled."""
+        ...
+
+    def now(self) -> float:
+        """The loop's clock, in seconds."""
+        ...
+
+    def lost(self, connection: Connection) -> None:
+        """The connection is no more."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """The server's side of one connection."""
+
+    __slots__ = (
+        "_frames",
+        "_host",
+        "_is_at_eof",
+        "_is_ending",
+        "_is_paused",
+        "_max_frame_bytes",
+        "_peer",
+        "_transport",
+        "_turns",
+        "blocked_since_s",
+        "quiet_since_s",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, host: Host, peer: Peer, max_frame_bytes: int) -> None:
+        self._host = host
+        self._peer = peer
+        self._max_frame_bytes = max_frame_bytes
+        self._frames: FrameReader | None = None
+        self._turns: deque[Turn] = deque()
+        self._is_paused = False
+        self._is_ending = False
+        self._is_at_eof = False
+        self.quiet_since_s = host.now()
+        self.blocked_since_s: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop first."""
+        # A cast, for uvloop's transports have asyncio's methods and not its classes.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is whole; a single whole frame, the usual case, is not copied."""
+        length = int.from_bytes(data[:4], "big")
+        if self._frames is None and len(data) == 4 + length and 0 < length <= self._max_frame_bytes:
+            if self._is_ending:
+                return
+            self._take(memoryview(data)[4:])
+            self._flush()
+            return
+        if self._frames is None:
+            self._frames = FrameReader(max_frame_bytes=self._max_frame_bytes)
+        self._frames.receive_data(data)
+        self._drain_frames()
+
+    def _drain_frames(self) -> None:
+        """Take buffered frames while there is room for their replies."""
+        frames = self._frames
+        while frames is not None and not self._is_ending and self._has_room():
+            try:
+                payload = frames.next_frame()
+            except WireError:
+                # No frame boundary can be found again: OpenSSH's agent hangs up, and so do we.
+                self._frames = None
+                self._flush()
+                self.close()
+                return
+            if payload is NEED_DATA:
+                if not frames.buffered_bytes:
+                    self._frames = None
+                break
+            self._take(payload)
+        self._flush()
+        self._regulate()
+        self._settle()
+
+    def _has_room(self) -> bool:
+        return len(self._turns) < MAX_TURNS and self.blocked_since_s is None
+
+    def _take(self, payload: bytes | memoryview) -> None:
+        """Ask for one answer and give it its place in the order."""
+        turn = Turn(self)
+        self._turns.append(turn)
+        answer = self._host.answer(payload, self._peer)
+        if isinstance(answer, SignJob):
+            self._host.queue(answer, turn)
+        else:
+            turn.frame = answer.frame
+
+    def fill(self, turn: Turn, frame: bytes) -> None:
+        """A reply became known."""
+        turn.frame = frame
+        self._flush()
+        if self._frames is not None:
+            self._drain_frames()
+        else:
+            self._settle()
+
+    def _flush(self) -> None:
+        """Write the replies that are next in order."""
+        turns = self._turns
+        while turns and (frame := turns[0].frame) is not None:
+            turns.popleft()
+            self._transport.write(frame)
+        if not turns:
+            self.quiet_since_s = self._host.now()
+
+    def _settle(self) -> None:
+        """Hang up once there is nothing left to say."""
+        if (self._is_ending or self._is_at_eof) and not self._turns:
+            self._transport.close()
+
+    def _regulate(self) -> None:
+        """Read on only when there is room; a request that waits is not read twice."""
+        if self._is_paused == self._has_room() and not self._transport.is_closing():
+            self._is_paused = not self._is_paused
+            if self._is_paused:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Called by the loop when the client does not read its replies."""
+        self.blocked_since_s = self._host.now()
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """Called by the loop when the client has read."""
+        self.blocked_since_s = None
+        self._drain_frames()
+
+    def eof_received(self) -> bool:
+        """A client that has said all still gets its replies; True keeps the way out open."""
+        self._is_at_eof = True
+        return bool(self._turns)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Called by the loop last."""
+        for turn in self._turns:
+            turn.is_dropped = True
+        self._turns.clear()
+        self._host.lost(self)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the client owes us a request, rather than we a reply."""
+        return not self._turns and self.blocked_since_s is None
+
+    def finish(self) -> None:
+        """Take no more requests; close once those in hand are answered."""
+        self._is_ending = True
+        self._frames = None
+        self._settle()
+
+    def close(self) -> None:
+        """Close after what was written has gone out; drop what was not."""
+        self._is_ending = True
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()

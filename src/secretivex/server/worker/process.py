@@ -1,0 +1,115 @@
+"""A worker as a process of its own: its loop, its end of the private channel, its end.
+
+Rule for editors: a worker never outlives its channel; its last word is `os._exit`, for it was
+forked and must not run its parent's clean-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from typing import cast
+
+from secretivex.server.control import (
+    Kind,
+    MessageReader,
+    encode_message,
+    encode_number,
+    parse_number,
+)
+from secretivex.server.state import parse_state
+from secretivex.server.worker.cells import ConnectionCells
+from secretivex.server.worker.serving import Worker
+
+LOG = logging.getLogger("secretivex.server")
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Uvloop's where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+class ControlProtocol(asyncio.Protocol):
+    """The worker's end of the channel; `closed` is done when the supervisor is gone."""
+
+    _transport: asyncio.WriteTransport
+
+    def __init__(self, worker: Worker, closed: asyncio.Future[None]) -> None:
+        self._worker = worker
+        self._closed = closed
+        self._reader = MessageReader()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop first."""
+        # A cast, for uvloop's transports have asyncio's methods and not its classes.
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Obey; what goes wrong ends the worker, and the supervisor makes a new one."""
+        try:
+            for kind, body in self._reader.receive(data):
+                self._obey(kind, body)
+        except Exception:
+            LOG.exception("a worker cannot apply what it was told")
+            self._end()
+
+    def _obey(self, kind: Kind, body: bytes) -> None:
+        if kind is Kind.STATE:
+            state = parse_state(body)
+            self._worker.apply(state)
+            self._transport.write(encode_message(Kind.ACKNOWLEDGE, encode_number(state.generation)))
+        elif kind is Kind.DRAIN:
+            self._worker.drain(parse_number(body) / 1000)
+
+    def eof_received(self) -> None:
+        """The supervisor closed its end."""
+        self._end()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The channel broke."""
+        self._end()
+
+    def _end(self) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+
+def run_worker(
+    channel: socket.socket, listener: socket.socket, cells: ConnectionCells, number: int
+) -> None:
+    """Serve until told to drain or the channel closes; does not return.
+
+    Signals stay ignored, as the zygote left them: the supervisor decides what they mean.
+    """
+    status = 1
+    try:
+        loop = new_loop()
+        loop.run_until_complete(_serve(loop, channel, listener, cells, number))
+        status = 0
+    except BaseException:
+        LOG.exception("a worker failed")
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+async def _serve(
+    loop: asyncio.AbstractEventLoop,
+    channel: socket.socket,
+    listener: socket.socket,
+    cells: ConnectionCells,
+    number: int,
+) -> None:
+    worker = Worker(loop, listener, cells, number)
+    closed: asyncio.Future[None] = loop.create_future()
+    channel.setblocking(False)
+    await loop.create_unix_connection(lambda: ControlProtocol(worker, closed), sock=channel)
+    await asyncio.wait({closed, worker.drained}, return_when=asyncio.FIRST_COMPLETED)

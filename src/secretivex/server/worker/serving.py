@@ -1,0 +1,171 @@
+"""One worker: an event loop that accepts, answers and signs from the state it was last given.
+
+Rule for editors: a worker decides nothing by itself; what it answers follows from its state, and
+it ends when its supervisor does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from secretivex.engine import Engine, Reply, SignJob, SignOutcome
+from secretivex.key_table import KeyTable, TableEntry, build_entry, build_table
+from secretivex.peer import Peer
+from secretivex.policy import decide
+from secretivex.policy_keys import parse_flat_policy
+from secretivex.server.state import ServerLimits, WorkerState
+from secretivex.server.worker.accepting import Acceptor
+from secretivex.server.worker.cells import ConnectionCells
+from secretivex.server.worker.connection import Connection
+from secretivex.server.worker.signing import SigningQueue, Turn
+from sshwire.errors import WireError
+from sshwire.privkey import parse_private_fields
+from sshwire.wire import Reader
+
+LOG = logging.getLogger("secretivex.server")
+
+SWEEP_S = 0.25
+"""How often time-outs of connections are looked at, at most."""
+
+
+class Worker:
+    """Serves connections of one listener on one loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: socket.socket,
+        cells: ConnectionCells,
+        number: int,
+    ) -> None:
+        self._loop = loop
+        self._cells = cells
+        self._number = number
+        self._limits = ServerLimits()
+        self._engine = Engine(partial(decide, parse_flat_policy({})[0]))
+        self._signing = SigningQueue(loop, self._limits, self._finish)
+        self._acceptor = Acceptor(loop, listener, cells, number, self._adopt)
+        self._connections: set[Connection] = set()
+        self._openings: set[asyncio.Task[None]] = set()
+        self._is_draining = False
+        self._sweep: asyncio.TimerHandle | None = None
+        self.drained: asyncio.Future[None] = loop.create_future()
+
+    def apply(self, state: WorkerState) -> None:
+        """From now on answer from `state`; the first one opens the listener."""
+        policy, problems = parse_flat_policy(state.policy)
+        if problems:
+            raise ValueError(f"the supervisor sent a policy with problems: {problems}")
+        self._limits = state.limits
+        self._signing.limit(state.limits)
+        self._engine.replace(partial(decide, policy), load_table(state))
+        if not self._is_draining:
+            self._acceptor.start(state.limits.max_connections)
+            self._schedule_sweep()
+
+    def drain(self, timeout_s: float) -> None:
+        """Accept no more, finish what is in hand; `drained` is done then, or at the time-out."""
+        if self._is_draining:
+            return
+        self._is_draining = True
+        self._acceptor.stop()
+        for connection in tuple(self._connections):
+            connection.finish()
+        self._loop.call_later(timeout_s, self._end_drain)
+        self._check_drained()
+
+    def _end_drain(self) -> None:
+        if not self.drained.done():
+            LOG.warning("requests cut off", extra={"fields": {"open": len(self._connections)}})
+            self.drained.set_result(None)
+
+    def _check_drained(self) -> None:
+        is_empty = not self._connections and not self._openings
+        if self._is_draining and is_empty and not self.drained.done():
+            self.drained.set_result(None)
+
+    # What connections ask for: the Host port.
+
+    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob:
+        """Ask the engine."""
+        return self._engine.handle(payload, peer, time.time())
+
+    def queue(self, job: SignJob, turn: Turn) -> None:
+        """Have a signature made."""
+        self._signing.submit(job, turn)
+
+    def now(self) -> float:
+        """The loop's clock, in seconds."""
+        return self._loop.time()
+
+    def lost(self, connection: Connection) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+        self._count()
+        self._check_drained()
+
+    def _finish(self, job: SignJob, outcome: SignOutcome, turn: Turn) -> None:
+        if turn.is_dropped:
+            return
+        reply = self._engine.complete(job, outcome, time.time())
+        turn.owner.fill(turn, reply.frame)
+
+    def _adopt(self, connected: socket.socket, peer: Peer) -> None:
+        """Make a connection of an accepted socket; the task lasts for one turn of the loop."""
+        connection = Connection(self, peer, self._limits.max_frame_bytes)
+        self._connections.add(connection)
+        self._count()
+        opening = self._loop.create_task(self._open(connected, connection))
+        self._openings.add(opening)
+        opening.add_done_callback(self._openings.discard)
+
+    async def _open(self, connected: socket.socket, connection: Connection) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, connected)
+        except OSError:
+            connected.close()
+            self.lost(connection)
+            return
+        if self._is_draining:
+            connection.finish()
+
+    def _count(self) -> None:
+        self._cells.set(self._number, len(self._connections))
+
+    def _schedule_sweep(self) -> None:
+        if self._sweep is None and (self._limits.idle_timeout_ms or self._limits.write_timeout_ms):
+            self._sweep = self._loop.call_later(SWEEP_S, self._close_overdue)
+
+    def _close_overdue(self) -> None:
+        """Close clients that send no request or read no reply in time."""
+        self._sweep = None
+        now = self._loop.time()
+        idle_s, write_s = self._limits.idle_timeout_ms / 1000, self._limits.write_timeout_ms / 1000
+        for connection in tuple(self._connections):
+            blocked = connection.blocked_since_s
+            if write_s and blocked is not None and now - blocked > write_s:
+                connection.abort()
+            elif idle_s and connection.is_quiet and now - connection.quiet_since_s > idle_s:
+                connection.close()
+        self._schedule_sweep()
+
+
+def load_table(state: WorkerState) -> KeyTable:
+    """The key table of a state; a key that cannot be loaded is logged and left out."""
+    return build_table(state.generation, _load_entries(state))
+
+
+def _load_entries(state: WorkerState) -> Iterator[TableEntry]:
+    for record in state.keys[: state.limits.max_identities]:
+        identity = record.identity
+        reader = Reader(record.private_fields)
+        try:
+            key = parse_private_fields(reader, reader.text(), identity.comment)
+            yield build_entry(identity, key, inline=state.limits.inline_sign)
+        except WireError as error:
+            LOG.error("a key cannot be loaded", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - a traceback could show more of the key than its reason

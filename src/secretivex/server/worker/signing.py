@@ -1,0 +1,139 @@
+"""Whose turn it is to sign: cheap signatures in short batches on the loop, slow ones in threads.
+
+Queue wait runs from the moment a request was whole to the moment its signing starts, whatever
+queues lie between. Rule for editors: a job is dropped, failed or signed, and its turn always ends;
+nothing here waits while it holds a slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+from secretivex.engine import SignJob, SignOutcome
+from secretivex.server.state import ServerLimits
+
+MAX_BATCH_S = 0.002
+"""Longest stretch of signatures on the loop before other connections are looked at again."""
+
+MAX_THREADS = 64
+"""Threads of one worker; more of them only fight over the interpreter."""
+
+
+class TurnOwner(Protocol):
+    """A connection, as its turns see it."""
+
+    def fill(self, turn: Turn, frame: bytes) -> None:
+        """The reply of a turn became known."""
+        ...
+
+
+class Turn:
+    """One request's place in its connection's order of replies.
+
+    `is_dropped` once its connection is gone; not frozen, for the reply comes later.
+    """
+
+    __slots__ = ("frame", "is_dropped", "owner")
+
+    def __init__(self, owner: TurnOwner) -> None:
+        self.owner = owner
+        self.frame: bytes | None = None
+        self.is_dropped = False
+
+
+class _Waiting(NamedTuple):
+    job: SignJob
+    turn: Turn
+    arrived_s: float
+
+
+Finish = Callable[[SignJob, SignOutcome, Turn], None]
+
+
+class SigningQueue:
+    """The two queues of one worker. `finish` is called on the loop, once for each job."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: ServerLimits, finish: Finish):
+        self._loop = loop
+        self._finish = finish
+        self._inline: deque[_Waiting] = deque()
+        self._pooled: deque[_Waiting] = deque()
+        self._batch_is_due = False
+        self._in_threads = 0
+        self._pool: ThreadPoolExecutor | None = None
+        self.limit(limits)
+
+    def limit(self, limits: ServerLimits) -> None:
+        """Apply new limits; what is signing already goes on."""
+        threads = limits.share_of(min(limits.max_blocking_threads, limits.max_signers))
+        self._max_in_threads = min(threads, MAX_THREADS)
+        self._timeout_s = limits.sign_timeout_ms / 1000
+
+    def submit(self, job: SignJob, turn: Turn) -> None:
+        """Queue a job whose request became whole now."""
+        waiting = _Waiting(job, turn, self._loop.time())
+        if job.entry.is_cheap:
+            self._inline.append(waiting)
+            self._schedule_batch()
+        else:
+            self._pooled.append(waiting)
+            self._fill_threads()
+
+    def _schedule_batch(self) -> None:
+        if not self._batch_is_due:
+            self._batch_is_due = True
+            self._loop.call_soon(self._run_batch)
+
+    def _run_batch(self) -> None:
+        """Sign for a while, then let the loop look at its sockets."""
+        self._batch_is_due = False
+        end = self._loop.time() + MAX_BATCH_S
+        while self._inline:
+            waiting = self._inline.popleft()
+            if not self._is_dead(waiting):
+                self._finish(waiting.job, sign(waiting.job), waiting.turn)
+            if self._loop.time() >= end:
+                break
+        if self._inline:
+            self._schedule_batch()
+
+    def _fill_threads(self) -> None:
+        while self._pooled and self._in_threads < self._max_in_threads:
+            waiting = self._pooled.popleft()
+            if self._is_dead(waiting):
+                continue
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="signer")
+            self._in_threads += 1
+            future = self._pool.submit(sign, waiting.job)
+            future.add_done_callback(lambda done, waiting=waiting: self._hand_back(done, waiting))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+
+    def _hand_back(self, done: Future[SignOutcome], waiting: _Waiting) -> None:
+        """Called in the thread that signed."""
+        self._loop.call_soon_threadsafe(self._end, done.result(), waiting)
+
+    def _end(self, outcome: SignOutcome, waiting: _Waiting) -> None:
+        self._in_threads -= 1
+        self._finish(waiting.job, outcome, waiting.turn)
+        self._fill_threads()
+
+    def _is_dead(self, waiting: _Waiting) -> bool:
+        """Whether nobody wants the signature any more, or its time is over."""
+        if waiting.turn.is_dropped:
+            return True
+        if self._timeout_s and self._loop.time() - waiting.arrived_s > self._timeout_s:
+            self._finish(waiting.job, SignOutcome(None, "sign_timeout"), waiting.turn)
+            return True
+        return False
+
+
+def sign(job: SignJob) -> SignOutcome:
+    """Make the signature; whatever goes wrong is an outcome."""
+    try:
+        return SignOutcome(job.entry.key.sign(job.data, job.flags))
+    except Exception as error:  # noqa: BLE001 - one key's failure is one FAILURE frame
+        return SignOutcome(None, f"sign_failed_{type(error).__name__}")

@@ -1,0 +1,160 @@
+"""The process that forks workers: it has no loop, no thread and no key, so its forks are clean.
+
+It splits off from the supervisor before any of those exist. The supervisor sends a worker's number
+with the worker's end of a new channel, and gets the process number back. Rule for editors: nothing
+that starts a thread or reads a key may be imported or called here before the fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from secretivex.server.signals import TAKEN
+from secretivex.server.worker.cells import ConnectionCells
+
+LOG = logging.getLogger("secretivex.server")
+
+_NUMBER = struct.Struct("!i")
+
+FAILED = -1
+"""Instead of a process number: the system would not fork."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zygote:
+    """The supervisor's hand on its zygote."""
+
+    channel: socket.socket
+    pid: int
+
+    def spawn(self, number: int, worker_end: socket.socket) -> int:
+        """Fork a worker onto `worker_end`; its process number. Raises OSError if that fails."""
+        socket.send_fds(self.channel, [_NUMBER.pack(number)], [worker_end.fileno()])
+        answer = self.channel.recv(_NUMBER.size)
+        if len(answer) != _NUMBER.size:
+            raise ConnectionResetError("the zygote is gone")
+        pid = int(_NUMBER.unpack(answer)[0])
+        if pid == FAILED:
+            raise OSError("the zygote could not fork")
+        return pid
+
+    def close(self) -> None:
+        """Let it end, and wait for that; a zygote that hangs is killed."""
+        self.channel.close()
+        with contextlib.suppress(OSError):
+            if not _has_ended(self.pid, END_S):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+
+
+def _has_ended(pid: int, patience_s: float) -> bool:
+    """Wait for a child for a while."""
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def start_zygote(
+    listener: socket.socket, cells: ConnectionCells, closers: Iterable[Callable[[], None]] = ()
+) -> Zygote:
+    """Fork the zygote; `closers` close descriptors of the supervisor's that it must not keep."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # A signal between the fork and the zygote's own handlers would be taken for the supervisor's.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
+    try:
+        pid = os.fork()
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+    if pid == 0:
+        try:
+            _ignore_signals()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            ours.close()
+            for close in closers:
+                close()
+            _serve(theirs, listener, cells)
+        except BaseException:
+            LOG.exception("the zygote failed")
+        finally:
+            os._exit(0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    ours.settimeout(ANSWER_TIMEOUT_S)
+    return Zygote(ours, pid)
+
+
+ANSWER_TIMEOUT_S = 10.0
+"""How long the first spawn may take: the zygote imports what workers need before it answers."""
+
+
+def _ignore_signals() -> None:
+    """A terminal's signals reach the whole group; the supervisor decides what they mean."""
+    signal.set_wakeup_fd(-1)
+    for ignored in TAKEN:
+        signal.signal(ignored, signal.SIG_IGN)
+    # Nobody waits for workers: the supervisor learns of their end from their channels.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+END_S = 1.0
+"""How long a zygote may take to see that its channel is closed."""
+
+
+def _serve(channel: socket.socket, listener: socket.socket, cells: ConnectionCells) -> None:
+    """Fork a worker for every request until the supervisor is gone."""
+    _import_for_workers()
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(channel, _NUMBER.size, 1)
+        if not data:
+            return
+        worker_end = socket.socket(fileno=descriptors[0])
+        pid = _fork_worker(channel, worker_end, listener, cells, _NUMBER.unpack(data)[0])
+        worker_end.close()
+        channel.send(_NUMBER.pack(pid))
+
+
+def _import_for_workers() -> None:
+    """Load once what every worker needs, so that a replacement starts at once."""
+    import cryptography.hazmat.primitives.asymmetric.ec
+    import cryptography.hazmat.primitives.asymmetric.ed25519
+    import cryptography.hazmat.primitives.asymmetric.padding  # noqa: F401 - for its effect
+
+    import secretivex.server.worker.process  # noqa: F401 - for its effect
+
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: F401 - for its effect
+
+
+def _fork_worker(
+    channel: socket.socket,
+    worker_end: socket.socket,
+    listener: socket.socket,
+    cells: ConnectionCells,
+    number: int,
+) -> int:
+    try:
+        pid = os.fork()
+    except OSError:
+        return FAILED
+    if pid:
+        return pid
+    try:
+        from secretivex.server.worker.process import run_worker
+
+        channel.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        run_worker(worker_end, listener, cells, number)
+    finally:
+        os._exit(70)
