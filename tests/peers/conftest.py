@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -109,3 +111,34 @@ def _wait_until_listening(process: subprocess.Popen[bytes], address: str) -> Non
             return
         time.sleep(0.02)
     raise AssertionError(f"{process.args!r} does not listen")
+
+
+@pytest.fixture
+def junk_agent(tmp_path: Path) -> Iterator[Callable[[bytes], str]]:
+    """Something that takes one connection and answers its first request with this payload."""
+    with ExitStack() as stack:
+        counter = itertools.count()
+
+        def serve(payload: bytes) -> str:
+            address = str(tmp_path / f"junk{next(counter)}.sock")
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(address)
+            listener.listen(1)
+            listener.settimeout(30)
+            thread = threading.Thread(target=_answer_once, args=(listener, payload))
+            thread.start()
+            stack.callback(thread.join, 30)
+            return address
+
+        yield serve
+
+
+def _answer_once(listener: socket.socket, payload: bytes) -> None:
+    with suppress(OSError):
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(30)
+            connection.recv(5)
+            if payload:
+                connection.sendall(len(payload).to_bytes(4, "big") + payload)
+            connection.recv(1)
