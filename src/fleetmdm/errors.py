@@ -44,6 +44,7 @@ CODES = ErrorTable(
         ErrorRow("policy_failures", Exit.FOUND, "devices fail policies that --fail-on names"),
         ErrorRow("policy_invalid", Exit.INVALID, "a policy document is invalid"),
         ErrorRow("policy_not_found", Exit.NOT_FOUND, "no policy has this id"),
+        ErrorRow("policy_tests_failed", Exit.FOUND, "a policy's own test gave another state"),
         ErrorRow("reconciliation_failed", Exit.INTERNAL, "the counts of a pack do not add up"),
         ErrorRow("run_not_found", Exit.NOT_FOUND, "no run has this id"),
         ErrorRow("trust_invalid", Exit.INVALID, "the allowed signers file is invalid"),

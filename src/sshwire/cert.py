@@ -61,7 +61,7 @@ def parse_certificate(blob: bytes) -> Certificate:
     nonce = reader.string()
     inner = read_public_fields(reader, row)
     serial, cert_type = reader.uint64(), _read_type(reader)
-    key_id, principals = reader.text(), _read_principals(reader)
+    key_id, principals = _read_name(reader), _read_principals(reader)
     valid_after, valid_before = reader.uint64(), reader.uint64()
     options, extensions = _read_options(reader), _read_options(reader)
     reader.string()  # reserved: ignored, as PROTOCOL.certkeys asks
@@ -104,24 +104,36 @@ def _read_type(reader: Reader) -> CertificateType:
         raise WireError(f"unknown certificate type: {number}") from error
 
 
+def _read_name(reader: Reader) -> str:
+    """Text without NUL, which OpenSSH refuses too: what follows one would be lost on C programs."""
+    name = reader.text()
+    if "\x00" in name:
+        raise WireError("certificate text holds a NUL")
+    return name
+
+
 def _read_principals(reader: Reader) -> tuple[str, ...]:
     nested = reader.nested()
     names: list[str] = []
     while nested.remaining:
         if len(names) == MAX_PRINCIPALS:
             raise WireError(f"more than {MAX_PRINCIPALS} principals")
-        names.append(nested.text())
+        names.append(_read_name(nested))
     return tuple(names)
 
 
 def _read_options(reader: Reader) -> tuple[tuple[str, bytes], ...]:
-    """PROTOCOL.certkeys: pairs in the order of their names, each name once."""
+    """Pairs in the order of their names, each name once.
+
+    PROTOCOL.certkeys asks for it; OpenSSH does not check, x/crypto/ssh does, and so do we: with a name
+    said twice, two readers could obey different ones.
+    """
     nested = reader.nested()
     pairs: list[tuple[str, bytes]] = []
     while nested.remaining:
         if len(pairs) == MAX_OPTIONS:
             raise WireError(f"more than {MAX_OPTIONS} options")
-        name, data = nested.text(), nested.string()
+        name, data = _read_name(nested), nested.string()
         if pairs and name.encode() <= pairs[-1][0].encode():
             raise WireError(f"certificate option out of order or repeated: {name[:64]!r}")
         pairs.append((name, data))

@@ -239,6 +239,21 @@ def test_security_key_signatures_mean_the_same_to_ssh_keygen(
         verify_signature(key, signature, message + b".")
 
 
+@pytest.mark.parametrize("name", SECURITY_KEYS)
+def test_ssh_keygen_reads_the_security_key_files_we_write(
+    name: str, keygen: Keygen, tmp_path: Path
+) -> None:
+    public, _ = software_security_key(name)
+    key = PrivateKey(public, "device", SecurityKeyHandle(1, b"handle"))
+    ours = tmp_path / "ours"
+    ours.touch(0o600)
+    ours.write_bytes(encode_private_key(key, random_bytes=secrets.token_bytes))
+    assert keygen("-y", "-f", ours).split()[:2] == encode_public_line(public).split()
+    keygen("-q", "-p", "-N", "pw", "-a", "2", "-f", ours)
+    (back,) = parse_private_keys(ours.read_bytes(), passphrase=b"pw")
+    assert (back.public, back.comment, back.secret) == (public, "device", key.secret)
+
+
 # ssh-agent: the fields of an ADD message and raw signatures.
 
 

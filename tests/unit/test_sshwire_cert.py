@@ -152,6 +152,8 @@ def test_reserved_bytes_are_ignored_but_signed() -> None:
         (build(principals=encode_text("a") * (MAX_PRINCIPALS + 1)), "principals"),
         (build(principals=b"\0\0\0\5a"), "wanted"),
         (build(principals=encode_string(b"\xff")), "UTF-8"),
+        (build(principals=encode_text("root\0alice")), "NUL"),
+        (build(extensions=pairs(("permit-pty\0", b""))), "NUL"),
         (build(options=pairs(("b", b""), ("a", b""))), "order"),
         (build(extensions=pairs(("a", b""), ("a", b""))), "repeated"),
         (build(options=encode_text("name without data")), "wanted"),

@@ -14,22 +14,22 @@ from clikit.errors import Failure
 from fleetmdm.errors import FleetError
 
 COMMANDS = {
-    "init": ("fleetmdm.cli.init:command", "Make an empty database for a fleet."),
-    "ingest": ("fleetmdm.cli.ingest:command", "Take in device documents."),
+    "init": ("fleetmdm.cli.inventory.init:command", "Make an empty database for a fleet."),
+    "ingest": ("fleetmdm.cli.inventory.ingest:command", "Take in device documents."),
     "collect": ("fleetmdm.cli.collect:command", "Gather device documents over SSH."),
-    "device": ("fleetmdm.cli.device:command", "List and show devices."),
+    "device": ("fleetmdm.cli.inventory.device:command", "List and show devices."),
     "policy": ("fleetmdm.cli.policy:command", "Add, list, lint and test policies."),
     "check": ("fleetmdm.cli.check:command", "Evaluate the fleet and record a run."),
     "report": ("fleetmdm.cli.report:command", "Show the result of a run."),
-    "runs": ("fleetmdm.cli.runs:command", "List recorded runs."),
-    "drift": ("fleetmdm.cli.drift:command", "Show what changed between two runs."),
+    "runs": ("fleetmdm.cli.history.runs:command", "List recorded runs."),
+    "drift": ("fleetmdm.cli.history.drift:command", "Show what changed between two runs."),
     "evidence": ("fleetmdm.cli.evidence:command", "Export and verify evidence packs."),
     "ledger": ("fleetmdm.cli.ledger:command", "Show and verify the append-only log."),
     "export-collector": (
         "fleetmdm.cli.export_collector:command",
         "Print the stand-alone exporter.",
     ),
-    "doctor": ("fleetmdm.cli.doctor:command", "Check the database."),
+    "doctor": ("fleetmdm.cli.upkeep.doctor:command", "Check the database."),
     "config": ("fleetmdm.cli.config:command", "Show the settings in force."),
     "errors": ("fleetmdm.cli.errors:command", "Print the table of error codes."),
     "version": ("fleetmdm.cli.version:command", "Print the version."),

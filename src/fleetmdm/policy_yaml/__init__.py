@@ -16,6 +16,15 @@ from fleetmdm.policy_yaml.problems import Problem, Problems
 from fleetmdm.policy_yaml.strict import Strict
 from fleetmdm.policy_yaml.yaml_tree import MAX_FILE_BYTES, read_documents
 
+__all__ = [
+    "PolicyFile",
+    "Problem",
+    "parse_policies",
+    "parse_policy",
+    "policy_invalid",
+    "read_policies",
+]
+
 MAX_POLICIES: Final = 1000
 """Policies of one file."""
 MAX_PROBLEMS: Final = 200

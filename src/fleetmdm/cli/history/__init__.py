@@ -1,0 +1,1 @@
+"""Commands that look back: runs, drift between them, intervals of verdicts."""

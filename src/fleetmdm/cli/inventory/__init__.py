@@ -1,0 +1,1 @@
+"""Commands that fill the store and show what is in it."""

@@ -1,0 +1,18 @@
+"""`fleetmdm policy`: one module for each group of subcommands."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clikit.command import LazyGroup
+
+_COMMANDS: Final = {
+    "add": ("fleetmdm.cli.policy.stored:add", "Add policies, or replace them by id."),
+    "list": ("fleetmdm.cli.policy.stored:list_policies", "List the policies in force."),
+    "show": ("fleetmdm.cli.policy.stored:show", "Show one policy."),
+    "remove": ("fleetmdm.cli.policy.stored:remove", "Remove a policy; past runs keep it."),
+    "lint": ("fleetmdm.cli.policy.quality:lint", "Look for mistakes in policy files."),
+    "test": ("fleetmdm.cli.policy.quality:test", "Run the tests that policies carry."),
+}
+
+command = LazyGroup("policy", table=_COMMANDS, help="Add, list, lint and test policies.")

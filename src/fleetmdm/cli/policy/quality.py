@@ -1,0 +1,116 @@
+"""`fleetmdm policy lint|test`: mistakes in policy files, and the tests that policies carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clikit.table import show_text
+from fleetmdm.cli.policy.files import all_policies, read_library, read_paths
+from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.engines.local import load_policies
+from fleetmdm.errors import FleetError
+from fleetmdm.evaluate.examples import TestOutcome, run_tests
+from fleetmdm.lint import lint_files
+from fleetmdm.policy import CompliancePolicy
+from fleetmdm.policy_yaml import PolicyFile, Problem
+
+_LIBRARY = click.option(
+    "--library", metavar="NAME", help="A set of the library that ships, or `all`."
+)
+_PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE|DIR]...")
+
+
+@click.command()
+@_PATHS
+@_LIBRARY
+@fleet_options()
+def lint(call: FleetCall, paths: Sequence[Path], library: str | None) -> None:
+    """Look for mistakes in policy files; folders are searched to the bottom."""
+    files = _files(paths, library)
+    if not files:
+        raise FleetError("usage", "nothing to lint", hint="name files or folders")
+    findings = lint_files(files)
+    data = {
+        "files": len(files),
+        "policies": sum(len(file.policies) for file in files),
+        "findings": [finding.as_json() for finding in findings],
+    }
+    found = None
+    if findings:
+        found = FleetError("lint_findings", f"{len(findings)} findings in {len(files)} files")
+    call.emit(data, lambda: _lint_text(findings, data), found=found)
+
+
+def _lint_text(findings: Sequence[Problem], data: dict[str, Any]) -> Iterator[str]:
+    for finding in findings:
+        yield f"{show_text(finding)}\n"
+    if not findings:
+        yield f"{data['policies']} policies in {data['files']} files: nothing found\n"
+
+
+def _files(paths: Sequence[Path], library: str | None) -> list[PolicyFile]:
+    return [*read_paths(paths), *(read_library(library) if library is not None else ())]
+
+
+@click.command()
+@_PATHS
+@_LIBRARY
+@fleet_options()
+def test(call: FleetCall, paths: Sequence[Path], library: str | None) -> None:
+    """Run the tests that policies carry: of files, or else of the policies in force."""
+    policies = _policies(call, paths, library)
+    outcomes = [outcome for policy in policies for outcome in run_tests(policy)]
+    wrong = [outcome for outcome in outcomes if not outcome.passed]
+    untested = [policy.id for policy in policies if not policy.tests]
+    data = {
+        "policies": len(policies),
+        "tests": [_test_json(outcome) for outcome in outcomes],
+        "untested": untested,
+    }
+    found = None
+    if wrong:
+        message = f"{len(wrong)} of {len(outcomes)} tests gave another state than expected"
+        found = FleetError("policy_tests_failed", message)
+    call.emit(data, lambda: _test_text(outcomes, untested), found=found)
+
+
+def _policies(
+    call: FleetCall, paths: Sequence[Path], library: str | None
+) -> Sequence[CompliancePolicy]:
+    if paths or library is not None:
+        return all_policies(_files(paths, library))
+    with call.open_store() as store:
+        return load_policies(store.policy_sources())
+
+
+def _test_json(outcome: TestOutcome) -> dict[str, Any]:
+    return {
+        "policy_id": outcome.policy.id,
+        "test": outcome.test.name,
+        "expected": outcome.test.expect.value,
+        "actual": outcome.verdict.status.value,
+        "passed": outcome.passed,
+        "reasons": [f"{each.key}: {each.reason}" for each in outcome.verdict.findings],
+    }
+
+
+def _test_text(outcomes: Sequence[TestOutcome], untested: Sequence[str]) -> Iterator[str]:
+    for outcome in outcomes:
+        if not outcome.passed:
+            found = _test_json(outcome)
+            why = "; ".join(found["reasons"])
+            yield (
+                show_text(
+                    f"{found['policy_id']}: {found['test']!r} gave {found['actual']}, "
+                    f"expected {found['expected']}" + (f" ({why})" if why else "")
+                )
+                + "\n"
+            )
+    for policy_id in untested:
+        yield f"{policy_id}: no tests\n"
+    right = sum(outcome.passed for outcome in outcomes)
+    yield f"{right} of {len(outcomes)} tests as expected\n"

@@ -1,0 +1,127 @@
+"""What a report says of a run, as a value: totals for every policy, and the rows behind them.
+
+Pure. Rule for editors: renderers read this and nothing else; `rows` streams and is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from fleetmdm.policy import CompliancePolicy
+from fleetmdm.results import Finding, ResultRow, Run, Severity, Status
+
+PROBLEM_STATES = (Status.FAIL, Status.ERROR, Status.UNKNOWN)
+"""States that keep a policy from being met, worst first."""
+
+SCORED_STATES = (Status.PASS, *PROBLEM_STATES)
+"""What a score is taken of; the other states stand beside it."""
+
+
+class SortBy(StrEnum):
+    """How policies are ordered in a report."""
+
+    SEVERITY = "severity"
+    """Most severe first, then most failures."""
+    FAILED = "failed"
+    NAME = "name"
+    PASSED = "passed"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLine:
+    """One policy's totals."""
+
+    policy: CompliancePolicy
+    counts: Mapping[Status, int]
+
+    def count(self, status: Status) -> int:
+        """Devices in this state."""
+        return self.counts.get(status, 0)
+
+    @property
+    def is_met(self) -> bool:
+        """No device fails, errs or is unknown."""
+        return not any(self.count(state) for state in PROBLEM_STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One verdict that is not silent, with what its policy says."""
+
+    row: ResultRow
+    policy: CompliancePolicy
+
+    def findings(self) -> Sequence[Finding]:
+        """What was found; empty for a policy that is not selected."""
+        return self.row.findings
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A run as a person or a machine wants to see it."""
+
+    run: Run
+    lines: Sequence[PolicyLine]
+    rows: Iterable[ReportRow]
+    device_id: str | None = None
+    """Set where the report is about one device: then the counts are of that device."""
+
+    def totals(self) -> dict[Status, int]:
+        """Counts over the policies shown, in the order of the states."""
+        return add_counts(line.counts for line in self.lines)
+
+    def by_severity(self) -> dict[Severity, dict[Status, int]]:
+        """Counts for each severity that a policy has, most severe first."""
+        return {
+            severity: add_counts(
+                line.counts for line in self.lines if line.policy.severity is severity
+            )
+            for severity in reversed(Severity)
+            if any(line.policy.severity is severity for line in self.lines)
+        }
+
+
+def add_counts(many: Iterable[Mapping[Status, int]]) -> dict[Status, int]:
+    """The sums, in the order of the states, without zeros."""
+    each = list(many)
+    sums = {state: sum(counts.get(state, 0) for counts in each) for state in Status}
+    return {state: count for state, count in sums.items() if count}
+
+
+def score(counts: Mapping[Status, int]) -> float | None:
+    """Passes per hundred of what was decided or should have been; None where there is nothing."""
+    scored = sum(counts.get(state, 0) for state in SCORED_STATES)
+    return round(100 * counts.get(Status.PASS, 0) / scored, 1) if scored else None
+
+
+def sort_lines(lines: Iterable[PolicyLine], by: SortBy) -> list[PolicyLine]:
+    """Policies in the order asked for; ties by name, then id."""
+    severities = list(Severity)
+
+    def rank(line: PolicyLine) -> tuple[Any, ...]:
+        failed, passed = line.count(Status.FAIL), line.count(Status.PASS)
+        first: tuple[int, ...] = {
+            SortBy.SEVERITY: (
+                -severities.index(line.policy.severity),
+                -failed,
+                -line.count(Status.ERROR),
+            ),
+            SortBy.FAILED: (-failed, -passed),
+            SortBy.NAME: (),
+            SortBy.PASSED: (-passed, failed),
+        }[by]
+        return (*first, line.policy.name.casefold(), line.policy.id)
+
+    return sorted(lines, key=rank)
+
+
+def row_stream(rows: Iterable[ResultRow], lines: Sequence[PolicyLine]) -> Iterator[ReportRow]:
+    """The rows of the policies that are shown."""
+    shown = {line.policy.id: line.policy for line in lines}
+    for row in rows:
+        policy = shown.get(row.policy_id)
+        if policy is not None:
+            yield ReportRow(row, policy)
