@@ -7,10 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from fleetmdm.exporters.bundle import stand_alone
 
@@ -97,6 +102,7 @@ HARDENED: Mapping[str, str] = {
     "sys/devices/virtual/block/dm-0/slaves/sda3": "",
     "sys/module/apparmor/parameters/enabled": "Y\n",
     "sys/class/tpm/tpm0/tpm_version_major": "2\n",
+    "run/utmp": "",
 }
 """A host that passes every policy of the library, but for the bytes of its EFI variables."""
 
@@ -153,7 +159,9 @@ WEAK: Mapping[str, str] = {
     "   0: 00000000:0017 00000000:0000 0A 0 0\n",
     "sys/devices/pci/block/sda/sda1/partition": "1\n",
     "sys/module/apparmor/parameters/enabled": "N\n",
+    "etc/selinux/config": "SELINUX=permissive\n",
     "sys/class/net/lo": "",
+    "run/reboot-required": "",
 }
 """A host that fails every policy of the library."""
 
@@ -184,6 +192,20 @@ def write_tree() -> WriteTree:
     return _write_tree
 
 
+def _make_certificate(path: Path, *, days: int) -> None:
+    """A self-signed certificate that expires so many days from now."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "host")])
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=days))
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(built.sign(key, None).public_bytes(Encoding.PEM))
+
+
 def _write_tree(root: Path, files: Mapping[str, str]) -> Path:
     for name, text in files.items():
         path = root / name
@@ -211,6 +233,7 @@ def hardened_root(tmp_path: Path) -> Path:
     for name, mode in (("shadow", 0o640), ("gshadow", 0o640), ("sudoers", 0o440)):
         (root / "etc" / name).chmod(mode)
     (root / "etc/ssh/sshd_config").chmod(0o600)
+    _make_certificate(root / "etc/ssl/certs/host.pem", days=3650)
     return root
 
 
@@ -223,6 +246,7 @@ def weak_root(tmp_path: Path) -> Path:
         place = root / EFI_VARIABLE.format(name)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(ATTRIBUTES + value)
+    _make_certificate(root / "etc/ssl/host.crt", days=5)
     for name in ("etc/passwd", "etc/group", "etc/shadow", "etc/ssh/sshd_config"):
         (root / name).chmod(0o666)
     return root

@@ -101,10 +101,11 @@ def read_packages(host: Host) -> Facts:
 
 def read_updates(host: Host) -> Facts:
     """Counted from the package lists that are already on the host; nothing is downloaded."""
-    facts: Facts = {
-        "reboot_required": host.exists("/run/reboot-required")
-        or host.exists("/var/run/reboot-required")
-    }
+    facts: Facts = {}
+    if host.exists("/run"):
+        facts["reboot_required"] = host.exists("/run/reboot-required")
+    else:
+        host.miss("updates.reboot_required", "not_found" if host.live else "not_under_root")
     if not host.live:
         host.miss("updates.pending", "not_under_root")
     elif not host.files("/var/lib/apt/lists", "*_Packages*"):
