@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,19 @@ class RunningAgent:
     kind: str
     address: str
     process: subprocess.Popen[bytes]
+
+    def signal_all(self, number: int) -> None:
+        """Signal the agent and the processes it made."""
+        os.killpg(self.process.pid, number)
+
+    def kill_all(self) -> None:
+        """End them without warning, and wait until the last one has let go of the socket."""
+        self.signal_all(signal.SIGKILL)
+        self.process.wait()
+        deadline = time.monotonic() + START_S
+        while _is_listening(self.address):
+            assert time.monotonic() < deadline, f"{self.address} is still served"
+            time.sleep(0.01)
 
 
 StartAgent = Callable[..., RunningAgent]
@@ -81,7 +95,7 @@ def start_agent(
 def _secretive_agent(folder: Path, address: str, key_files: dict[str, Path]) -> list[str]:
     config = folder / "agent.toml"
     paths = ", ".join(f'"{path}"' for path in key_files.values())
-    config.write_text(f'[[stores]]\ntype = "file"\npaths = [{paths}]\n')
+    config.write_text(f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = [{paths}]\n')
     module = [sys.executable, "-m", "secretivex.cli.agent", "run"]
     return [*module, "--config", str(config), "--socket", address]
 
@@ -89,7 +103,9 @@ def _secretive_agent(folder: Path, address: str, key_files: dict[str, Path]) -> 
 @contextmanager
 def _running(command: list[str], address: str) -> Iterator[subprocess.Popen[bytes]]:
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=environ, stdout=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         _wait_until_listening(process, address)
         yield process
@@ -106,11 +122,17 @@ def _wait_until_listening(process: subprocess.Popen[bytes], address: str) -> Non
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(address)
+        if _is_listening(address):
             return
         time.sleep(0.02)
     raise AssertionError(f"{process.args!r} does not listen")
+
+
+def _is_listening(address: str) -> bool:
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(address)
+        return True
+    return False
 
 
 @pytest.fixture

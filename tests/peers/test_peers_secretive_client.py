@@ -14,7 +14,7 @@ from sshwire.signature import parse_signature, verify_signature
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 Client = Callable[..., "subprocess.CompletedProcess[str]"]
 
-AGENTS = ["ssh-agent"]
+AGENTS = ["ssh-agent", "secretive-agent"]
 
 
 @pytest.fixture(params=AGENTS)

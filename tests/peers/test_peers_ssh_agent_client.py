@@ -27,7 +27,7 @@ from sshwire.pubkey import parse_public_key, parse_public_line
 from sshwire.signature import parse_signature, verify_signature
 from sshwire.wire import Reader
 
-AGENTS = ["ssh-agent"]
+AGENTS = ["ssh-agent", "secretive-agent"]
 
 
 @pytest.fixture(params=AGENTS)
@@ -122,12 +122,12 @@ def test_caller_that_gives_up_does_not_shift_the_replies(
 def test_agent_that_stops_answering_times_out(agent: Any) -> None:
     with AgentClient(agent.address, timeout_s=0.3) as client:
         client.identities()
-        agent.process.send_signal(signal.SIGSTOP)
+        agent.signal_all(signal.SIGSTOP)
         try:
             with pytest.raises(AgentTimeout):
                 client.identities()
         finally:
-            agent.process.send_signal(signal.SIGCONT)
+            agent.signal_all(signal.SIGCONT)
         with pytest.raises(AgentUnavailable, match="closed"):
             client.identities()
 
@@ -135,8 +135,7 @@ def test_agent_that_stops_answering_times_out(agent: Any) -> None:
 def test_agent_that_dies_is_unavailable(agent: Any) -> None:
     with AgentClient(agent.address, timeout_s=20) as client:
         client.identities()
-        agent.process.kill()
-        agent.process.wait()
+        agent.kill_all()
         with pytest.raises(AgentUnavailable):
             client.identities()
     with (
