@@ -91,3 +91,13 @@ def test_what_is_not_a_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SecretiveError, match="cannot be read") as caught:
         load_file(tmp_path)
     assert caught.value.code == "config_invalid"
+
+
+def test_a_file_that_anybody_may_write_is_refused(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.toml", "workers = 2\n")
+    path.chmod(0o646)
+    with pytest.raises(SecretiveError, match="0646 lets anybody write") as caught:
+        load_file(path)
+    assert caught.value.code == "config_invalid"
+    path.chmod(0o664)
+    assert load_file(path).values == {"workers": 2}

@@ -7,6 +7,8 @@ over in silence.
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +57,7 @@ def load_file(path: Path) -> ConfigFile:
     """The file's values with their lines; a name ending in .json is JSON, any other TOML."""
     try:
         with path.open("rb") as file:
+            _check_access(path, os.fstat(file.fileno()))
             data = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -66,3 +69,11 @@ def load_file(path: Path) -> ConfigFile:
         return parse_config(data, name=str(path), syntax=syntax)  # type: ignore[arg-type] # one of two literals
     except ConfigError as error:
         raise as_secretive_error(error) from error
+
+
+def _check_access(path: Path, status: os.stat_result) -> None:
+    """Refuse a file that anybody may write: whoever did would choose the keys and the policy."""
+    if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IWOTH:
+        mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        message = f"{path}: mode {mode} lets anybody write the configuration"
+        raise SecretiveError("config_invalid", message, hint="chmod o-w mends that")
