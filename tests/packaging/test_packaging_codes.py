@@ -72,3 +72,17 @@ def test_every_code_that_is_raised_stands_in_the_table(package: str, error: str)
     }
     assert raised
     assert {place for place in raised if place[1] not in TABLES[package]} == set()
+
+
+@each_table
+def test_every_code_of_a_table_is_used(name: str) -> None:
+    """A code that nothing reports is a promise without anybody to keep it."""
+    used = {
+        node.value
+        for package in (name, "clikit")
+        for path in (ROOT / "src" / package).rglob("*.py")
+        if path.name != "errors.py" or path.parent.name == "cli"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+    }
+    assert [code for code in own_codes(TABLES[name]) if code not in used] == []
