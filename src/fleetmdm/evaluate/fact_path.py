@@ -185,7 +185,7 @@ def _ends(
             continue
         inner = _list_or_absent(found)
         if isinstance(inner, Absent):
-            yield (*place, EACH), inner
+            yield (*place, *rest), inner
         else:
             yield from _ends(inner, rest[1:], place)
 

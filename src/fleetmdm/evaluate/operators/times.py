@@ -18,10 +18,11 @@ FUTURE_ALLOWANCE: Final = timedelta(hours=24)
 """How far a fact's time may lie ahead; the same allowance that ingest gives `last_seen`."""
 TICK: Final = timedelta(microseconds=1)
 
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DURATION = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 _RELATIVE = re.compile(r"now(?:([+-])(\d{1,9}[smhdw]))?", re.ASCII)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def parse_duration(text: str) -> timedelta:
@@ -29,10 +30,10 @@ def parse_duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError("a duration is a number and one of s m h d w, for example 14d")
-    duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
-    if duration > MAX_DURATION:
+    seconds = int(match[1]) * _UNIT_S[match[2]]
+    if seconds > MAX_DURATION.total_seconds():
         raise ValueError("a duration is at most a hundred years")
-    return duration
+    return timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,10 @@ class MomentOperand:
 
     def at(self, now: datetime) -> datetime:
         """The moment meant when the check is made at `now`."""
-        return now + self.offset if self.fixed is None else self.fixed
+        if self.fixed is not None:
+            return self.fixed
+        edge = _LAST if self.offset > timedelta() else _FIRST
+        return shifted(now, self.offset) or edge
 
 
 def parse_operand(text: str) -> MomentOperand:
