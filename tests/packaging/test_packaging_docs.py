@@ -23,7 +23,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
-@pytest.mark.parametrize("tool", ["settings_doc.py", "errors_doc.py"])
+@pytest.mark.parametrize("tool", ["settings_doc.py", "errors_doc.py", "policy_doc.py"])
 def test_what_is_generated_is_up_to_date(tool: str) -> None:
     result = subprocess.run(
         [sys.executable, ROOT / "tools" / tool, "--check"],
