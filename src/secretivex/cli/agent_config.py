@@ -16,6 +16,7 @@ import click
 from clikit.command import Call, standard_options
 from clikit.table import render_table
 from secretivex.cli.agent_options import SetupOptions, setup_options
+from secretivex.cli.agent_probe import Probe, probe_stores
 from secretivex.config import AgentConfig, FileStoreConfig
 from secretivex.config.settings import SETTINGS, AgentSetting
 from secretivex.loading import AgentSetup
@@ -24,26 +25,35 @@ from secretivex.loading import AgentSetup
 @click.command("check-config")
 @standard_options(formats=("text", "json"))
 @setup_options
-def check_config(call: Call, options: SetupOptions) -> None:
-    """Check the configuration without starting anything."""
-    report_check(call, options.load(call.environ))
+@click.option("--probe", is_flag=True, help="Open the key stores too, and only read them.")
+def check_config(call: Call, options: SetupOptions, *, probe: bool) -> None:
+    """Check the configuration without starting anything.
+
+    With --probe, a store that cannot be opened and a named key file that cannot be used are exit 1.
+    """
+    setup = options.load(call.environ)
+    report_check(call, setup, probe_stores(setup.config, call.environ) if probe else None)
 
 
-def report_check(call: Call, setup: AgentSetup) -> None:
+def report_check(call: Call, setup: AgentSetup, probe: Probe | None = None) -> None:
     """Say that a configuration is valid, and what a person should know about it."""
     config = setup.config
     for warning in config.warnings:
         call.note(f"warning: {warning}")
-    data = {
+    data: dict[str, Any] = {
         "file": config.file_name,
         "stores": len(config.stores),
         "policy_rules": len(setup.policy.rules),
         "warnings": [asdict(warning) for warning in config.warnings],
     }
-    call.emit(data, lambda: [_verdict(data)])
+    if probe is not None:
+        data["probe"] = probe.encode()
+        for note in probe.notes():
+            call.note(f"left out: {note}")
+    call.emit(data, lambda: _verdict(data), found=probe.finding() if probe else None)
 
 
-def _verdict(data: Mapping[str, Any]) -> str:
+def _verdict(data: Mapping[str, Any]) -> Iterator[str]:
     counts = ", ".join(
         (
             _count(data["stores"], "store"),
@@ -51,7 +61,9 @@ def _verdict(data: Mapping[str, Any]) -> str:
             _count(len(data["warnings"]), "warning"),
         )
     )
-    return f"configuration is valid: {data['file'] or 'no file'} ({counts})\n"
+    yield f"configuration is valid: {data['file'] or 'no file'} ({counts})\n"
+    for store in data.get("probe", {}).get("stores", ()):
+        yield f"store {store['name']}: {_count(store['keys'], 'key')}\n"
 
 
 def _count(number: int, word: str) -> str:
