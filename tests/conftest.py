@@ -9,11 +9,27 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fleetmdm.device import Device
+from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
+from fleetmdm.evidence.redact import Profile
+from fleetmdm.ingest.sources import Source
+from fleetmdm.ledger.entries import encode_run_leaf
+from fleetmdm.policy_yaml import parse_policy
+from fleetmdm.results import Finding, Run, Status, Verdict
+from fleetmdm.store.port import NewRun, RunHashes
+from fleetmdm.store.sqlite import SqliteStore, open_store
+from sshwire.privkey import PrivateKey
+from sshwire.pubkey import PublicKey
+from sshwire.sshsig import Signer
+from sshwire.wire import encode_string
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -84,3 +100,117 @@ def command_line(tmp_path: Path) -> CommandLine:
         )
 
     return run
+
+
+# A small fleet with two runs, from which evidence tests export.
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+ROOT_LOGIN = b"""---
+id: ssh-root-login
+name: No direct root login
+severity: high
+references:
+  - {framework: CIS, control: "5.1.20"}
+checks:
+  - {key: sshd.settings.permitrootlogin, op: eq, value: "no", message: root may log in}
+"""
+
+DISKS = b"""---
+id: Disk.Encryption
+name: Disks are encrypted
+checks:
+  - {key: "disks[*].encrypted", op: eq, value: true}
+"""
+
+
+def sample_device(number: int) -> Device:
+    """A device whose identifiers all hold the word `canary`, in known facts and unknown ones."""
+    name = f"canary-host-{number}"
+    return Device(
+        device_id=f"canary-id-{number}",
+        hostname=f"{name}.example.org",
+        os="linux",
+        os_version="12",
+        serial=f"CANARY-SERIAL-{number}",
+        last_seen=NOON,
+        facts={
+            "sshd": {
+                "settings": {"permitrootlogin": "yes", "allowusers": ["canary-user"]},
+                "banner": f"welcome to {name}",
+            },
+            "kernel": {"release": "6.1.0", "note": f"built on {name}.example.org"},
+            "owner": {"email": "canary@example.org", "name": "Canary Person"},
+            "disks": [{"name": "sda", "encrypted": False, "serial": f"CANARY-DISK-{number}"}],
+            "network": {"address": "192.0.2.77", "mac": "02:ca:na:ry:00:01"},
+            "inodes": 9223372036854775807,
+            "load": 0.25,
+            "empty": {"map": {}, "list": []},
+            'odd "name".x': True,
+        },
+        tags=("canary-tag",),
+    )
+
+
+def record_sample_run(store: SqliteStore, failing: frozenset[int]) -> Run:
+    """A run in which the devices with these places fail the first policy, and all the second."""
+
+    def judge(place: int, device: Device) -> Iterator[Verdict]:
+        disk = Finding("checks[0]", "disks[*].encrypted", "eq", True, False, "mismatch", "")
+        login = Finding(
+            "checks[0]", "sshd.settings.permitrootlogin", "eq", "no", "yes", "mismatch", "root"
+        )
+        yield Verdict(device.device_id, "Disk.Encryption", Status.FAIL, (disk,))
+        if place in failing:
+            yield Verdict(device.device_id, "ssh-root-login", Status.FAIL, (login,))
+        else:
+            yield Verdict(device.device_id, "ssh-root-login", Status.PASS)
+
+    with store.begin_run(NewRun(NOON, NOON, "0.1.0")) as writer:
+        for place, device in enumerate(writer.devices()):
+            writer.add(judge(place, device))
+        hashes = RunHashes("a" * 64, "b" * 64, "c" * 64)
+        return writer.finish(finished_at=NOON, hashes=hashes, leaf=encode_run_leaf)
+
+
+@pytest.fixture(scope="session")
+def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
+    """A store with three devices, two policies and two runs that differ."""
+    path = tmp_path_factory.mktemp("sample") / "fleet.db"
+    store = open_store(path, create=True, now=NOON)
+    store.put_devices(map(sample_device, range(3)), source=Source.DOCUMENT, now=NOON)
+    policies = [parse_policy(source, name="sample") for source in (ROOT_LOGIN, DISKS)]
+    store.put_policies(policies, now=NOON)
+    record_sample_run(store, frozenset({0, 1}))
+    record_sample_run(store, frozenset({1, 2}))
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def make_key() -> Callable[[int], PrivateKey]:
+    """An Ed25519 key by its number; the same number is the same key."""
+
+    def make(number: int) -> PrivateKey:
+        secret = Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)
+        blob = encode_string(b"ssh-ed25519") + encode_string(secret.public_key().public_bytes_raw())
+        return PrivateKey(PublicKey("ssh-ed25519", blob), "", secret)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def export_sample(
+    sample_store: SqliteStore, make_key: Callable[[int], PrivateKey]
+) -> Callable[..., Path]:
+    """Export the newest run of the sample fleet to a path, signed with key 1 unless told."""
+
+    def export(
+        output: Path, profile: str = "strict", signers: Sequence[Signer] | None = None
+    ) -> Path:
+        chosen = (make_key(1),) if signers is None else signers
+        options = ExportOptions(output, Profile(profile), chosen, "0.1.0", NOON)
+        export_pack(sample_store, newest_run(sample_store), options)
+        return output
+
+    return export

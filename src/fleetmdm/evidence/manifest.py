@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clikit.canonical import CanonicalError, encode_canonical
+from clikit.canonical import encode_canonical
 
 TYPE = "fleetmdm-evidence-manifest"
 SCHEMA = 1
@@ -129,7 +129,7 @@ def parse_manifest(data: bytes) -> Manifest:
     try:
         manifest = _parse_document(document)
         canonical = encode_manifest(manifest)
-    except (KeyError, TypeError, ValueError, CanonicalError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ManifestError):
             raise
         raise _malformed(f"manifest.json lacks a member or has a wrong one: {error}") from error

@@ -257,7 +257,7 @@ def _may_show_finding(path: str, fields: Mapping[str, Any], profile: Profile) ->
     if not part:
         return True
     if part != "observed":
-        return profile is Profile.MINIMAL
+        return part == "message" and profile is Profile.MINIMAL
     finding = fields.get(f"{rule}]")
     key = finding.get("key") if isinstance(finding, dict) else None
     return isinstance(key, str) and is_open(classify(fact_path(key)), profile)

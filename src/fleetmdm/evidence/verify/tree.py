@@ -45,7 +45,7 @@ class Tree:
         return data
 
 
-def scan(root: Path, report: PackReport) -> Tree:
+def scan(root: Path, report: PackReport, *, max_files: int = MAX_FILES) -> Tree:
     """List a pack's files; raises `input_not_found` or `evidence_unreadable` for what is none."""
     if not root.exists():
         raise FleetError("input_not_found", f"no such evidence pack: {root}", hint="check the path")
@@ -55,7 +55,7 @@ def scan(root: Path, report: PackReport) -> Tree:
         )
     tree = Tree(root)
     try:
-        _scan_folder(tree, "", report)
+        _scan_folder(tree, "", max_files, report)
     except OSError as error:
         raise FleetError(
             "evidence_unreadable", f"cannot read {root}: {error.strerror}", hint="check permissions"
@@ -64,17 +64,19 @@ def scan(root: Path, report: PackReport) -> Tree:
     return tree
 
 
-def _scan_folder(tree: Tree, prefix: str, report: PackReport) -> None:
+def _scan_folder(tree: Tree, prefix: str, max_files: int, report: PackReport) -> None:
     with os.scandir(tree.root / prefix) as entries:
         for entry in entries:
-            if len(tree.files) > MAX_FILES:
+            if len(tree.files) >= max_files:
                 report.add("too_many_files", prefix)
                 return
             name = f"{prefix}/{entry.name}" if prefix else entry.name
-            _scan_entry(tree, name, entry, report)
+            if _is_folder(tree, name, entry, report):
+                _scan_folder(tree, name, max_files, report)
 
 
-def _scan_entry(tree: Tree, name: str, entry: os.DirEntry[str], report: PackReport) -> None:
+def _is_folder(tree: Tree, name: str, entry: os.DirEntry[str], report: PackReport) -> bool:
+    """Take in one entry; True when it is a folder that packs have."""
     printable = ascii(name)[1:-1]
     mode = entry.stat(follow_symlinks=False)
     if not is_safe_name(name):
@@ -84,9 +86,10 @@ def _scan_entry(tree: Tree, name: str, entry: os.DirEntry[str], report: PackRepo
     elif not stat.S_ISDIR(mode.st_mode):
         report.add("file_not_regular", name)
     elif name in FOLDERS:
-        _scan_folder(tree, name, report)
+        return True
     else:
         report.add("file_unexpected", name, "a folder that no pack has")
+    return False
 
 
 def _check_case(tree: Tree, report: PackReport) -> None:

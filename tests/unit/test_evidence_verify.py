@@ -1,0 +1,507 @@
+"""Every code of `evidence verify`, each by a pack that has exactly that fault.
+
+Most faults are made by somebody who holds the signing key and seals the pack again afterwards, so
+that only the check in question can notice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clikit.canonical import encode_canonical
+from fleetmdm.errors import FleetError
+from fleetmdm.evidence.commit import parse_record
+from fleetmdm.evidence.manifest import NAMESPACE, Records, encode_manifest, parse_manifest
+from fleetmdm.evidence.manifest import Whole as WholeFile
+from fleetmdm.evidence.sign import signature_name
+from fleetmdm.evidence.verify import CODES, PackReport, Trust, verify_pack
+from fleetmdm.evidence.verify.findings import MAX_FINDINGS
+from fleetmdm.evidence.verify.tree import scan
+from fleetmdm.evidence.view import MAX_VIEW_BYTES, Shown, encode_sums, encode_view, parse_view
+from fleetmdm.ledger.merkle import tree_root
+from sshwire.allowed_signers import AllowedSigners, parse_allowed_signers
+from sshwire.privkey import PrivateKey
+from sshwire.pubkey import encode_public_line, fingerprint
+from sshwire.sshsig import sign_message
+
+NOW = datetime(2026, 11, 22, 13, tzinfo=UTC)
+WHO = "fleet@example.org"
+Verify = Callable[..., PackReport]
+
+
+class Pack:
+    """A pack to be spoilt, and the key to seal it again with."""
+
+    def __init__(self, root: Path, key: PrivateKey) -> None:
+        self.root = root
+        self.key = key
+
+    def signature(self, subject: str) -> Path:
+        return self.root / signature_name(fingerprint(self.key.public_key.blob), subject)
+
+    def edit(self, name: str, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change a canonical JSON document."""
+        document = json.loads((self.root / name).read_bytes())
+        change(document)
+        newline = b"" if name == "log/leaf.json" else b"\n"
+        (self.root / name).write_bytes(encode_canonical(document) + newline)
+
+    def seal(self, *, manifest: bool = True, view: bool = True, sums: bool = True) -> None:
+        """Make the lists true again, and sign them."""
+        if manifest:
+            self._seal_manifest()
+        if view:
+            self._seal_view()
+        if sums:
+            names = [
+                path.relative_to(self.root).as_posix()
+                for path in self.root.rglob("*")
+                if path.is_file() and path.parent.name != "signatures" and path.name != "SHA256SUMS"
+            ]
+            digests = {
+                name: hashlib.sha256((self.root / name).read_bytes()).hexdigest() for name in names
+            }
+            (self.root / "SHA256SUMS").write_bytes(encode_sums(digests))
+        for subject, name in (("manifest", "manifest.json"), ("sums", "SHA256SUMS")):
+            self.sign(subject, (self.root / name).read_bytes())
+
+    def sign(self, subject: str, data: bytes, namespace: str = NAMESPACE) -> None:
+        self.signature(subject).write_bytes(
+            sign_message(data, signer=self.key, namespace=namespace)
+        )
+
+    def _seal_manifest(self) -> None:
+        old = parse_manifest((self.root / "manifest.json").read_bytes())
+        files: dict[str, WholeFile | Records] = {}
+        for name, entry in old.files.items():
+            data = (self.root / name).read_bytes()
+            if isinstance(entry, Records):
+                leaves = [parse_record(line).leaf for line in data.splitlines(keepends=True)]
+                files[name] = Records(tree_root(leaves).hex(), len(leaves))
+            else:
+                files[name] = WholeFile(hashlib.sha256(data).hexdigest(), len(data))
+        (self.root / "manifest.json").write_bytes(encode_manifest(replace(old, files=files)))
+
+    def _seal_view(self) -> None:
+        path = self.root / "view.json"
+        records = {}
+        for name in parse_view(path.read_bytes()).records:
+            lines = (self.root / name).read_bytes().splitlines(keepends=True)
+            read = [parse_record(line) for line in lines]
+            opened = sum(len(each.fields) for each in read)
+            records[name] = Shown(opened, sum(each.hidden for each in read))
+        digest = hashlib.sha256((self.root / "manifest.json").read_bytes()).hexdigest()
+        view = replace(parse_view(path.read_bytes()), manifest_sha256=digest, records=records)
+        path.write_bytes(encode_view(view))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, export_sample: Callable[..., Path]) -> Path:
+    return export_sample(tmp_path_factory.mktemp("packs") / "pack")
+
+
+@pytest.fixture
+def pack(original: Path, tmp_path: Path, make_key: Callable[[int], PrivateKey]) -> Pack:
+    shutil.copytree(original, tmp_path / "pack")
+    return Pack(tmp_path / "pack", make_key(1))
+
+
+@pytest.fixture
+def verify(pack: Pack) -> Verify:
+    def run(options: str = f'namespaces="{NAMESPACE}"', who: str = WHO) -> PackReport:
+        line = f"{WHO} {options} {encode_public_line(pack.key.public_key)}"
+        return verify_pack(pack.root, Trust(parse_allowed_signers(line), [who], NOW))
+
+    return run
+
+
+def codes(report: PackReport) -> set[str]:
+    return {finding.code for finding in report.findings}
+
+
+def test_a_good_pack_has_no_finding(pack: Pack, verify: Verify) -> None:
+    report = verify()
+    assert report.findings == []
+    assert [(each.principal, each.subject) for each in report.signatures] == [
+        (WHO, "manifest"),
+        (WHO, "sums"),
+    ]
+    assert (report.run_id, report.profile, report.derived) == (2, "strict", False)
+    pack.seal()
+    assert verify().findings == [], "sealing again must not be a fault of its own"
+
+
+# Each of these leaves a pack in which one thing is wrong.
+
+
+def _append(name: str, data: bytes) -> Callable[[Pack], None]:
+    def spoil(pack: Pack) -> None:
+        with (pack.root / name).open("ab") as file:
+            file.write(data)
+
+    return spoil
+
+
+def _replace_byte(name: str) -> Callable[[Pack], None]:
+    def spoil(pack: Pack) -> None:
+        data = bytearray((pack.root / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (pack.root / name).write_bytes(data)
+
+    return spoil
+
+
+def _remove(name: str) -> Callable[[Pack], None]:
+    return lambda pack: (pack.root / name).unlink()
+
+
+def _resealed(name: str, change: Callable[[dict[str, Any]], object]) -> Callable[[Pack], None]:
+    def spoil(pack: Pack) -> None:
+        pack.edit(name, change)
+        pack.seal()
+
+    return spoil
+
+
+def _manifest(change: Callable[[dict[str, Any]], object]) -> Callable[[Pack], None]:
+    def spoil(pack: Pack) -> None:
+        pack.edit("manifest.json", change)
+        pack.seal(manifest=False)
+
+    return spoil
+
+
+def _sums(change: Callable[[bytes], bytes]) -> Callable[[Pack], None]:
+    def spoil(pack: Pack) -> None:
+        data = change((pack.root / "SHA256SUMS").read_bytes())
+        (pack.root / "SHA256SUMS").write_bytes(data)
+        pack.seal(sums=False)
+
+    return spoil
+
+
+def _view(change: Callable[[dict[str, Any]], object]) -> Callable[[Pack], None]:
+    def spoil(pack: Pack) -> None:
+        pack.edit("view.json", change)
+        pack.seal(view=False)
+
+    return spoil
+
+
+def _link(pack: Pack) -> None:
+    (pack.root / "run.json").unlink()
+    (pack.root / "run.json").symlink_to("/etc/hostname")
+
+
+def _fifo(pack: Pack) -> None:
+    os.mkfifo(pack.root / "log" / "pipe")
+
+
+def _reorder(pack: Pack) -> None:
+    path = pack.root / "inventory.ndjson"
+    path.write_bytes(b"".join(reversed(path.read_bytes().splitlines(keepends=True))))
+    pack.seal(manifest=False)
+
+
+def _drop_record(pack: Pack) -> None:
+    path = pack.root / "population.ndjson"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+    pack.seal(manifest=False)
+
+
+def _loosen_record(pack: Pack) -> None:
+    path = pack.root / "results.ndjson"
+    path.write_bytes(path.read_bytes().replace(b":", b": ", 1))
+    pack.seal(manifest=False, view=False)
+
+
+def _loosen_manifest(pack: Pack) -> None:
+    _append("manifest.json", b"\n")(pack)
+    pack.edit("view.json", lambda document: document.update(manifest_sha256=_sha256(pack)))
+    pack.seal(manifest=False, view=False)
+
+
+def _sha256(pack: Pack) -> str:
+    return hashlib.sha256((pack.root / "manifest.json").read_bytes()).hexdigest()
+
+
+def _many_bad_names(pack: Pack) -> None:
+    for number in range(MAX_FINDINGS + 5):
+        (pack.root / f"extra {number}").touch()
+
+
+def _spare_bits(pack: Pack) -> None:
+    path = pack.signature("manifest")
+    path.write_bytes(path.read_bytes().replace(b"\n-----END", b"\n\n-----END"))
+
+
+def _rename_signature(pack: Pack) -> None:
+    pack.signature("manifest").replace(pack.root / "signatures" / ("x" * 8))
+
+
+def _swap_signer(pack: Pack) -> None:
+    name = signature_name("SHA256:" + "B" * 43, "manifest")
+    shutil.copy(pack.signature("manifest"), pack.root / name)
+
+
+def _foreign_namespace(pack: Pack) -> None:
+    pack.sign("manifest", (pack.root / "manifest.json").read_bytes(), "git")
+
+
+def _two_cases(pack: Pack) -> None:
+    shutil.copy(pack.root / "run.json", pack.root / "RUN.json")
+
+
+def _no_signer(pack: Pack) -> None:
+    for subject in ("manifest", "sums"):
+        pack.signature(subject).unlink()
+    pack.edit("manifest.json", lambda document: document.update(signers=[]))
+    pack.seal(manifest=False)
+    for subject in ("manifest", "sums"):
+        pack.signature(subject).unlink()
+
+
+def _sha1_signature(pack: Pack) -> None:
+    text = pack.signature("manifest").read_text()
+    pack.signature("manifest").write_text(text.replace("BEGIN", "BEGUN"))
+
+
+def _other_hash(pack: Pack) -> None:
+    """A well-formed signature whose inner format is not one that its key can make."""
+    import base64
+
+    raw = base64.b64decode("".join(pack.signature("manifest").read_text().split("\n")[1:-2]))
+    at = raw.rindex(b"ssh-ed25519")
+    raw = raw[:at] + b"ssh-ed25518" + raw[at + 11 :]
+    body = base64.b64encode(raw).decode()
+    lines = [body[start : start + 70] for start in range(0, len(body), 70)]
+    armored = "\n".join(
+        ["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", ""]
+    )
+    pack.signature("manifest").write_text(armored)
+
+
+FAULTS: dict[str, list[tuple[Callable[[Pack], None], set[str]]]] = {
+    "drift_mismatch": [(_resealed("drift.json", lambda d: d.update(transitions=9)), set())],
+    "file_altered": [(_replace_byte("policies/ssh-root-login.yaml"), {"sums_mismatch"})],
+    "file_missing": [
+        (_remove("waivers.json"), set()),
+        (_remove("view.json"), set()),
+        (_remove("SHA256SUMS"), set()),
+        (_remove("manifest.json"), {"sums_unexpected"}),
+    ],
+    "file_not_regular": [(_link, {"file_missing"}), (_fifo, set())],
+    "file_size": [(_append("metadata.json", b"\n"), set())],
+    "file_unexpected": [
+        (lambda pack: (pack.root / "log" / "extra").touch(), set()),
+        (lambda pack: (pack.root / "more").mkdir(), set()),
+    ],
+    "ledger_mismatch": [
+        (_manifest(lambda d: d["ledger"].update(size=99)), set()),
+        (_manifest(lambda d: d["run"].update(leaf="0" * 64)), set()),
+    ],
+    "ledger_proof_invalid": [
+        (_resealed("log/inclusion.json", lambda d: d.update(index=0)), set()),
+        (_resealed("log/inclusion.json", lambda d: d.update(index="0")), set()),
+        (_resealed("log/inclusion.json", lambda d: d.update(path=["00"])), set()),
+        (_resealed("log/inclusion.json", lambda d: d.pop("path")), set()),
+        (lambda pack: (_append("log/hashes", b"00\n")(pack), pack.seal())[0], set()),
+        (lambda pack: (_append("log/checkpoint", b"00\n")(pack), pack.seal())[0], set()),
+        (lambda pack: (_append("log/leaf.json", b"\n")(pack), pack.seal())[0], set()),
+    ],
+    "manifest_incomplete": [
+        (
+            _manifest(lambda d: d["files"].pop("waivers.json")),
+            {"file_unexpected", "sums_unexpected"},
+        )
+    ],
+    "manifest_malformed": [(_manifest(lambda d: d.update(type="x")), set())],
+    "manifest_not_canonical": [(_loosen_manifest, set())],
+    "manifest_unsupported": [(_manifest(lambda d: d.update(schema=2)), set())],
+    "name_collision": [(_two_cases, {"file_unexpected"})],
+    "name_unsafe": [(lambda pack: (pack.root / ".hidden").touch(), set())],
+    "reconciliation_mismatch": [
+        (_resealed("reconciliation.json", lambda d: d["rows"].update(results=0)), set()),
+        (_resealed("reconciliation.json", lambda d: d.update(policies=1)), set()),
+        (_resealed("reconciliation.json", lambda d: d["sums"][0].update(left=0)), set()),
+        (_resealed("reconciliation.json", lambda d: d.pop("sums")), set()),
+        (_resealed("reconciliation.json", lambda d: d["devices"].update(evaluated=7)), set()),
+    ],
+    "record_count_mismatch": [(_drop_record, {"record_root_mismatch"})],
+    "record_malformed": [(_loosen_record, {"record_root_mismatch", "view_mismatch"})],
+    "record_root_mismatch": [(_reorder, set())],
+    "run_mismatch": [(_resealed("run.json", lambda d: d.update(tool_version="9")), set())],
+    "signature_invalid": [(lambda pack: pack.sign("manifest", b"something else"), set())],
+    "signature_malformed": [(_sha1_signature, set())],
+    "signature_misnamed": [(_swap_signer, {"signer_unexpected"})],
+    "signature_missing": [
+        (lambda pack: pack.signature("manifest").unlink(), set()),
+        (lambda pack: pack.signature("sums").unlink(), set()),
+    ],
+    "signature_not_canonical": [(_spare_bits, set())],
+    "signature_unexpected": [(_rename_signature, {"signature_missing"})],
+    "signature_unsupported": [(_other_hash, set())],
+    "signature_wrong_namespace": [(_foreign_namespace, set())],
+    "sums_incomplete": [(_sums(lambda data: data.split(b"\n", 1)[1]), set())],
+    "sums_malformed": [(_sums(lambda data: b"x" + data), set())],
+    "sums_mismatch": [(_sums(lambda data: b"0" * 64 + data[64:]), set())],
+    "sums_not_canonical": [(_sums(lambda data: data + data), set())],
+    "sums_unexpected": [(_sums(lambda data: data + b"0" * 64 + b"  zebra\n"), set())],
+    "too_many_findings": [(_many_bad_names, {"name_unsafe"})],
+    "unsigned": [(_no_signer, set())],
+    "view_malformed": [(_view(lambda d: d.update(profile="loose")), set())],
+    "view_mismatch": [
+        (_view(lambda d: d.update(manifest_sha256="0" * 64)), set()),
+        (_view(lambda d: d["records"]["results.ndjson"].update(hidden=0)), set()),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "spoil", "also"),
+    [
+        pytest.param(code, spoil, also, id=f"{code}-{number}")
+        for code, cases in FAULTS.items()
+        for number, (spoil, also) in enumerate(cases)
+    ],
+)
+def test_each_fault_has_its_code(
+    pack: Pack,
+    verify: Verify,
+    code: str,
+    spoil: Callable[[Pack], None],
+    also: set[str],
+) -> None:
+    spoil(pack)
+    assert codes(verify()) == {code} | also
+
+
+def test_without_anyone_to_trust_all_else_is_checked(pack: Pack) -> None:
+    report = verify_pack(pack.root, Trust(None, (), NOW))
+    assert codes(report) == {"no_trust_anchor"}
+    assert report.signatures == []
+    pack.sign("sums", b"something else")
+    report = verify_pack(pack.root, Trust(None, (), NOW))
+    assert codes(report) == {"no_trust_anchor", "signature_invalid"}
+
+
+@pytest.mark.parametrize(
+    ("options", "who", "code"),
+    [
+        ('valid-before="20260101Z"', WHO, "signer_expired"),
+        ('valid-after="20270101Z"', WHO, "signer_not_yet_valid"),
+        ('namespaces="git"', WHO, "signer_namespace_not_allowed"),
+        ("", "somebody@example.org", "signer_wrong_principal"),
+    ],
+)
+def test_every_way_not_to_be_trusted_has_its_code(
+    verify: Verify, options: str, who: str, code: str
+) -> None:
+    report = verify(options, who)
+    assert codes(report) == {code}
+    assert len(report.findings) == 2
+
+
+def test_a_key_inside_the_pack_is_no_reason_to_trust_it(
+    pack: Pack, make_key: Callable[[int], PrivateKey]
+) -> None:
+    line = f"{WHO} {encode_public_line(make_key(2).public_key)}"
+    report = verify_pack(pack.root, Trust(parse_allowed_signers(line), [WHO], NOW))
+    assert codes(report) == {"signer_unknown"}
+    assert codes(verify_pack(pack.root, Trust(AllowedSigners(()), [WHO], NOW))) == {
+        "signer_unknown"
+    }
+
+
+def test_any_of_several_names_will_do(pack: Pack) -> None:
+    line = f"{WHO} {encode_public_line(pack.key.public_key)}"
+    trust = Trust(parse_allowed_signers(line), ["other@example.org", WHO], NOW)
+    assert verify_pack(pack.root, trust).findings == []
+
+
+def test_a_second_signer_that_the_manifest_does_not_announce_is_found(
+    pack: Pack, verify: Verify, make_key: Callable[[int], PrivateKey]
+) -> None:
+    Pack(pack.root, make_key(2)).sign("manifest", (pack.root / "manifest.json").read_bytes())
+    assert codes(verify()) == {"signer_unexpected", "signer_unknown"}
+
+
+def test_all_announced_signers_must_have_signed(
+    tmp_path: Path, export_sample: Callable[..., Path], make_key: Callable[[int], PrivateKey]
+) -> None:
+    keys = [make_key(1), make_key(2)]
+    root = export_sample(tmp_path / "pack", signers=keys)
+    lines = "\n".join(f"{WHO} {encode_public_line(key.public_key)}" for key in keys)
+    trust = Trust(parse_allowed_signers(lines), [WHO], NOW)
+    assert verify_pack(root, trust).findings == []
+    Pack(root, keys[1]).signature("manifest").unlink()
+    assert codes(verify_pack(root, trust)) == {"signature_missing"}
+
+
+def test_a_derived_view_needs_no_signature_over_its_sums(pack: Pack, verify: Verify) -> None:
+    """Somebody without the key hides one more field and says so."""
+    path = pack.root / "results.ndjson"
+    lines = path.read_bytes().splitlines(keepends=True)
+    first = json.loads(lines[0])
+    salt, value = first["fields"].pop("status")
+    text = encode_canonical([salt, "status", value])
+    first["hidden"] = sorted([*first["hidden"], hashlib.sha256(text).hexdigest()])
+    path.write_bytes(b"".join([encode_canonical(first) + b"\n", *lines[1:]]))
+    pack.edit("view.json", lambda document: document.update(derived=True))
+    manifest_signature = pack.signature("manifest").read_bytes()
+    pack.seal(manifest=False)
+    pack.signature("manifest").write_bytes(manifest_signature)
+    pack.signature("sums").unlink()
+    report = verify()
+    assert report.findings == []
+    assert report.derived
+
+
+def test_a_view_that_shows_more_than_its_profile_is_found(
+    tmp_path: Path,
+    export_sample: Callable[..., Path],
+    make_key: Callable[[int], PrivateKey],
+) -> None:
+    pack = Pack(export_sample(tmp_path / "pack", profile="none"), make_key(1))
+    pack.edit("view.json", lambda document: document.update(profile="strict"))
+    pack.seal()
+    line = f"{WHO} {encode_public_line(pack.key.public_key)}"
+    report = verify_pack(pack.root, Trust(parse_allowed_signers(line), [WHO], NOW))
+    assert codes(report) == {"view_shows_more"}
+
+
+def test_a_file_that_is_too_long_is_not_read(pack: Pack, verify: Verify) -> None:
+    with (pack.root / "view.json").open("ab") as file:
+        file.truncate(MAX_VIEW_BYTES + 1)
+    assert codes(verify()) == {"file_unreadable", "sums_mismatch"}
+
+
+def test_a_folder_with_too_many_files_is_not_walked_to_its_end(pack: Pack) -> None:
+    report = PackReport()
+    assert len(scan(pack.root, report, max_files=5).files) == 5
+    assert "too_many_files" in codes(report)
+
+
+def test_what_is_no_folder_cannot_be_read_at_all(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, code in (("absent", "input_not_found"), ("file", "evidence_unreadable")):
+        with pytest.raises(FleetError) as caught:
+            verify_pack(tmp_path / name, Trust(None, (), NOW))
+        assert caught.value.code == code
+
+
+def test_every_code_is_provoked_by_a_test_here() -> None:
+    """And the table has no code that nothing raises."""
+    source = Path(__file__).read_text()
+    assert [code for code in CODES if f'"{code}"' not in source] == []
+    assert list(CODES) == sorted(CODES)
