@@ -152,6 +152,14 @@ def _append(name: str, data: bytes) -> Callable[[Pack], None]:
     return spoil
 
 
+def _lengthened(name: str, data: bytes) -> Callable[[Pack], None]:
+    def spoil(pack: Pack) -> None:
+        _append(name, data)(pack)
+        pack.seal()
+
+    return spoil
+
+
 def _replace_byte(name: str) -> Callable[[Pack], None]:
     def spoil(pack: Pack) -> None:
         data = bytearray((pack.root / name).read_bytes())
@@ -315,9 +323,9 @@ FAULTS: dict[str, list[tuple[Callable[[Pack], None], set[str]]]] = {
         (_resealed("log/inclusion.json", lambda d: d.update(index="0")), set()),
         (_resealed("log/inclusion.json", lambda d: d.update(path=["00"])), set()),
         (_resealed("log/inclusion.json", lambda d: d.pop("path")), set()),
-        (lambda pack: (_append("log/hashes", b"00\n")(pack), pack.seal())[0], set()),
-        (lambda pack: (_append("log/checkpoint", b"00\n")(pack), pack.seal())[0], set()),
-        (lambda pack: (_append("log/leaf.json", b"\n")(pack), pack.seal())[0], set()),
+        (_lengthened("log/hashes", b"00\n"), set()),
+        (_lengthened("log/checkpoint", b"00\n"), set()),
+        (_lengthened("log/leaf.json", b"\n"), set()),
     ],
     "manifest_incomplete": [
         (

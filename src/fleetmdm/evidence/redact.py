@@ -236,9 +236,10 @@ def leaks(value: Any, identifiers: frozenset[str]) -> bool:
 
 
 def identifiers_in(values: Iterator[Any]) -> frozenset[str]:
-    """The identifiers to look for inside other values of the same device."""
-    found = (text.strip().casefold() for value in values for text in texts_of(value))
-    return frozenset(text for text in found if len(text) >= MIN_LEAK_CHARACTERS)
+    """The identifiers to look for inside other values of the same device; hosts by label too."""
+    texts = [text.strip().casefold() for value in values for text in texts_of(value)]
+    labels = [text.partition(".")[0] for text in texts]
+    return frozenset(text for text in (*texts, *labels) if len(text) >= MIN_LEAK_CHARACTERS)
 
 
 def may_show(path: str, fields: Mapping[str, Any], profile: Profile) -> bool:

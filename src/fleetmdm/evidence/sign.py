@@ -6,14 +6,20 @@ Rule for editors: what is signed are the bytes that stand in the file, never a r
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
+from fleetmdm.errors import FleetError
 from fleetmdm.evidence.manifest import NAMESPACE, ExpectedSigner
 from fleetmdm.evidence.names import SIGNATURES
+from sshwire.allowed_signers import parse_allowed_signers
+from sshwire.errors import VerificationError
 from sshwire.pubkey import encode_public_line, fingerprint
-from sshwire.sshsig import Signer, sign_message
+from sshwire.sshsig import Signer, sign_message, verify_message
 
 SUBJECTS = {"manifest": "manifest.json", "sums": "SHA256SUMS"}
 """What is signed, by the middle part of the signature file's name."""
+
+_SELF = "self"
 
 _NAME = re.compile(r"SHA256-([A-Za-z0-9_-]{43})\.(manifest|sums)\.sshsig\Z")
 
@@ -43,6 +49,19 @@ def allowed_signers_line(signer: Signer, principal: str) -> str:
     return f'{principal} namespaces="{NAMESPACE}" {encode_public_line(signer.public_key)}\n'
 
 
-def sign_subject(signer: Signer, data: bytes) -> bytes:
-    """The armored signature over the bytes of a subject."""
-    return sign_message(data, signer=signer, namespace=NAMESPACE)
+def sign_subject(signer: Signer, data: bytes, *, now: datetime) -> bytes:
+    """The armored signature over the bytes of a subject, checked before it is believed.
+
+    Raises `agent_refused` for a signer whose answer is no signature by its key.
+    """
+    armored = sign_message(data, signer=signer, namespace=NAMESPACE)
+    allowed = parse_allowed_signers(allowed_signers_line(signer, _SELF))
+    try:
+        verify_message(
+            data, armored, namespace=NAMESPACE, principal=_SELF, now=now, allowed=allowed
+        )
+    except VerificationError as error:
+        raise FleetError(
+            "agent_refused", f"the signer answered with a signature that does not hold: {error}"
+        ) from error
+    return armored

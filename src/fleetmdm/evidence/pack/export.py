@@ -238,7 +238,8 @@ class _Export:
         for signer, fingerprint in zip(self.signers, self.fingerprints, strict=True):
             for subject in SUBJECTS:
                 name = signature_name(fingerprint, subject)
-                folder.write(name, sign_subject(signer, signed[subject]))
+                signature = sign_subject(signer, signed[subject], now=self.options.now)
+                folder.write(name, signature)
 
     def _manifest(self, folder: PackFolder) -> Manifest:
         checkpoint = self.proof.checkpoint

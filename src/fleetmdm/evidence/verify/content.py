@@ -130,6 +130,7 @@ def _check_counts(
 def _compare(
     document: Mapping[str, Any], manifest: Manifest, run: Mapping[str, Any] | None
 ) -> str | None:
+    """Why a reconciliation that adds up is not that of these files; None when it is."""
     policies = sum(1 for name in manifest.files if name.startswith(f"{POLICIES}/"))
     pairs = {
         f"devices in {POPULATION}": (document["devices"]["in_scope"], _count(manifest, POPULATION)),
@@ -139,7 +140,7 @@ def _compare(
     }
     if run is not None:
         pairs["devices that the run judged"] = (
-            document["devices"]["evaluated"],
+            document["devices"].get("evaluated"),
             run.get("devices"),
         )
         pairs["verdicts by state"] = (document["verdicts"]["by_state"], run.get("counts"))
