@@ -146,13 +146,27 @@ async def _try_host(target: Target, access: Access) -> Device:
     try:
         async with asyncssh.SSHAgentClient(access.agent) as agent:
             keys = await _agent_keys(agent)
-            async with await _connect(target, access, keys) as connection:
+            async with _closing(await _connect(target, access, keys)) as connection:
                 output = await _run_exporter(connection, target.command, access.program)
     except (asyncssh.Error, OSError) as error:
         if isinstance(error, TimeoutError):
             raise  # ours, of the whole host
         raise _explain(error, target, access) from error
     return _parse_output(output)
+
+
+@contextlib.asynccontextmanager
+async def _closing(
+    connection: asyncssh.SSHClientConnection,
+) -> AsyncGenerator[asyncssh.SSHClientConnection]:
+    """Close politely after success; cut the line otherwise, as the far side may never answer."""
+    try:
+        yield connection
+    except BaseException:
+        connection.abort()
+        raise
+    connection.close()
+    await connection.wait_closed()
 
 
 async def _agent_keys(agent: asyncssh.SSHAgentClient) -> list[asyncssh.SSHKeyPair]:
@@ -213,18 +227,18 @@ def _host_key_reason(target: Target, access: Access) -> str:
 async def _run_exporter(
     connection: asyncssh.SSHClientConnection, command: str, program: bytes
 ) -> bytes:
-    async with connection.create_process(command, encoding=None) as process:
-        said = asyncio.create_task(_keep_start(process.stderr))
-        try:
-            with contextlib.suppress(BrokenPipeError):  # gone already; its exit status says why
-                process.stdin.write(program)
-                process.stdin.write_eof()
-            limit = DEFAULT_LIMITS.max_document_bytes
-            output = await _read_bounded(process.stdout, limit)
-            await process.wait_closed()
-            message = (await said).decode("utf-8", "replace").strip()
-        finally:
-            said.cancel()
+    # Not as a context: leaving it would wait for a process that may never end.
+    process = await connection.create_process(command, encoding=None)
+    said = asyncio.create_task(_keep_start(process.stderr))
+    try:
+        with contextlib.suppress(BrokenPipeError):  # gone already; its exit status says why
+            process.stdin.write(program)
+            process.stdin.write_eof()
+        output = await _read_bounded(process.stdout, DEFAULT_LIMITS.max_document_bytes)
+        await process.wait_closed()
+        message = (await said).decode("utf-8", "replace").strip()
+    finally:
+        said.cancel()
     if process.exit_status == NO_SUCH_COMMAND:
         raise HostError("no_python", message or "python3 is not installed on the host")
     if process.exit_status != 0:

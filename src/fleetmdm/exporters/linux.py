@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import sys
 import uuid
 from datetime import datetime, timezone
@@ -50,6 +51,8 @@ EXPORTER_VERSION = 1
 APPLICATION_ID = bytes.fromhex("b3f0a64c6f5d4e0c9a7f0d4c3c1b5e21")
 """Ours alone: machine-id(5) asks that the raw machine id is never given away."""
 EXIT_NO_IDENTITY = 3
+MAX_RUN_S = 300
+"""A run ends by itself, for whoever asked for it may have gone away."""
 
 READERS: Tuple[Tuple[str, Callable[[Host], Facts]], ...] = (
     ("os_release", read_os),
@@ -167,6 +170,7 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print the document; answers the exit status."""
     arguments = parse_arguments(argv)
+    signal.alarm(MAX_RUN_S)
     host = Host(arguments.root)
     try:
         device_id = arguments.device_id or read_machine_id(host)
