@@ -5,8 +5,8 @@ import hashlib
 
 import pytest
 
-from secretivex.cli.client_health import examine
-from secretivex.cli.client_keys import (
+from secretivex.cli.client.health import examine
+from secretivex.cli.client.keys import (
     UNREADABLE,
     ListedKey,
     filter_keys,

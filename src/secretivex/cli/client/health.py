@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from clikit.table import show_text
-from secretivex.cli.client_keys import ListedKey, filter_keys, listed_key
-from secretivex.cli.client_session import ClientCall, client_options
+from secretivex.cli.client.keys import ListedKey, filter_keys, listed_key
+from secretivex.cli.client.session import ClientCall, client_options
 from secretivex.errors import SecretiveError
 from sshwire.errors import UnsupportedError, WireError
 

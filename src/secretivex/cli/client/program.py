@@ -1,7 +1,4 @@
-"""`secretive-client`, the operator's tool: it works with any SSH agent.
-
-Also `python -m secretivex.cli.client`. Commands are rows of `COMMANDS`, imported when called.
-"""
+"""The command line of `secretive-client`: commands are rows of `COMMANDS`, imported when called."""
 
 from __future__ import annotations
 
@@ -11,13 +8,13 @@ from collections.abc import Sequence
 import click
 
 from clikit.command import LazyGroup, run
-from secretivex.cli.client_session import translate
+from secretivex.cli.client.session import translate
 from secretivex.errors import SecretiveError
 
 COMMANDS = {
-    "list": ("secretivex.cli.client_list:command", "List the keys that the agent offers."),
-    "sign": ("secretivex.cli.client_sign:command", "Sign bytes with one key of the agent."),
-    "health": ("secretivex.cli.client_health:command", "Check the agent and its keys."),
+    "list": ("secretivex.cli.client.list:command", "List the keys that the agent offers."),
+    "sign": ("secretivex.cli.client.sign:command", "Sign bytes with one key of the agent."),
+    "health": ("secretivex.cli.client.health:command", "Check the agent and its keys."),
 }
 
 
@@ -43,7 +40,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(
         build(), arguments, prog="secretive-client", failure=SecretiveError, translate=translate
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

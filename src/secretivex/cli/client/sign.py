@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from secretivex.cli.client_keys import (
+from secretivex.cli.client.keys import (
     ListedKey,
     find_by_blob,
     find_by_comment,
@@ -18,7 +18,7 @@ from secretivex.cli.client_keys import (
     listed_key,
     the_one,
 )
-from secretivex.cli.client_session import ClientCall, client_options
+from secretivex.cli.client.session import ClientCall, client_options
 from secretivex.errors import SecretiveError
 from sshwire.agent.numbers import MAX_FRAME_BYTES, SignFlag
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import click
 
 from clikit.table import render_table, show_text
-from secretivex.cli.client_keys import ListedKey, filter_keys, listed_key
-from secretivex.cli.client_session import ClientCall, client_options
+from secretivex.cli.client.keys import ListedKey, filter_keys, listed_key
+from secretivex.cli.client.session import ClientCall, client_options
 
 
 @click.command("list")

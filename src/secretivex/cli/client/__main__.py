@@ -1,0 +1,7 @@
+"""`python -m secretivex.cli.client`."""
+
+import sys
+
+from secretivex.cli.client import main
+
+sys.exit(main())
