@@ -16,13 +16,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from secretivex.config.settings import (  # noqa: E402 - the path above comes first
-    ENV_PREFIX,
-    POLICY_SETTINGS,
-    SETTINGS,
-    STORE_TYPES,
-    AgentSetting,
-)
+from secretivex.config.settings import ENV_PREFIX, SETTINGS, AgentSetting  # noqa: E402 - the path above comes first
+from secretivex.config.table_settings import POLICY_SETTINGS, STORE_TYPES  # noqa: E402 - same
 from secretivex.profiles import PROFILES, PerCore  # noqa: E402 - same
 
 DOCUMENT = ROOT / "docs" / "configuration.md"

@@ -14,7 +14,8 @@ import pytest
 from clikit.config import parse_config
 from fleetmdm.errors import CODES as FLEET_CODES
 from secretivex.config import ConfigInput
-from secretivex.config.settings import POLICY_SETTINGS, SETTINGS, STORE_TYPES
+from secretivex.config.settings import SETTINGS
+from secretivex.config.table_settings import POLICY_SETTINGS, STORE_TYPES
 from secretivex.errors import CODES as AGENT_CODES
 from secretivex.loading import make_setup
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from clikit.config import ConfigError, ConfigFile, parse_config
 from secretivex.config import ConfigInput
-from secretivex.config.settings import POLICY_SETTINGS, SETTINGS, STORE_TYPES
+from secretivex.config.settings import SETTINGS
+from secretivex.config.table_settings import POLICY_SETTINGS, STORE_TYPES
 from secretivex.errors import SecretiveError
 from secretivex.loading import AgentSetup, make_setup
 from secretivex.policy_keys import EntryError, parse_fingerprint, parse_key_blob

@@ -11,7 +11,8 @@ import pytest
 
 from clikit.config import parse_config
 from secretivex.config import AgentConfig, ConfigInput, FileStoreConfig
-from secretivex.config.settings import POLICY_SETTINGS, SETTINGS
+from secretivex.config.settings import SETTINGS
+from secretivex.config.table_settings import POLICY_SETTINGS
 from secretivex.errors import SecretiveError
 from secretivex.loading import AgentSetup, make_setup
 from secretivex.policy import Effect

@@ -14,7 +14,7 @@ from typing import Any
 from clikit.nearest import nearest
 from secretivex.config.paths import PathError, expand_path
 from secretivex.config.problems import Problems
-from secretivex.config.settings import STORE_TYPES
+from secretivex.config.table_settings import STORE_TYPES
 from secretivex.config.tables import Place, check_table
 from sshwire.algorithms import KEY_ALGORITHMS
 

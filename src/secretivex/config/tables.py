@@ -14,7 +14,8 @@ from typing import Any
 from clikit.config import ConfigFile, Problem, check_value
 from clikit.nearest import nearest
 from secretivex.config.problems import Problems
-from secretivex.config.settings import POLICY_SETTINGS, AgentSetting
+from secretivex.config.settings import AgentSetting
+from secretivex.config.table_settings import POLICY_SETTINGS
 
 
 @dataclass(frozen=True, slots=True)

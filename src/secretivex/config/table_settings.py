@@ -1,0 +1,158 @@
+"""The keys inside the `policy` table and inside each kind of key store.
+
+Rule for editors: as for the table of settings, a key that does nothing yet says so in its `state`,
+and one that the agent would be less safe without is `refused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from secretivex.config.settings import MAX_MS, AgentSetting
+
+_POLICY_HELP = {
+    "deny_key_blobs": "Keys that never sign: .pub lines, base64 or hexadecimal blobs.",
+    "deny_fingerprints": "Keys that never sign: SHA256 or SHA512 fingerprints.",
+    "deny_comments": "Keys that never sign: comments; `*`, `?` and `[...]` match as in a shell.",
+    "pin_fingerprints": "The only keys that may ever sign; no allow widens this.",
+    "allow_key_blobs": "Keys that may sign; one allow of any kind must match.",
+    "allow_fingerprints": "Keys that may sign; one allow of any kind must match.",
+    "allow_comments": "Keys that may sign; one allow of any kind must match.",
+}
+
+POLICY_SETTINGS: tuple[AgentSetting, ...] = (
+    *(
+        AgentSetting(key, "list", None, text, default_text="none")
+        for key, text in _POLICY_HELP.items()
+    ),
+    AgentSetting(
+        "confirm_command",
+        "list",
+        None,
+        "Program and arguments that ask a person before each signature.",
+        default_text="none",
+        state="refused",
+    ),
+    AgentSetting(
+        "confirm_timeout_ms",
+        "int",
+        30_000,
+        "How long the person may take to answer.",
+        minimum=1,
+        maximum=MAX_MS,
+        unit="ms",
+        state="refused",
+        acts_as=30_000,
+    ),
+    AgentSetting(
+        "confirm_cache_ms",
+        "int",
+        0,
+        "How long one answer holds for requests like it.",
+        minimum=0,
+        maximum=MAX_MS,
+        unit="ms",
+        state="refused",
+        acts_as=0,
+    ),
+)
+"""Keys of the `policy` table."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreType:
+    """A kind of key store: its name in `type`, its keys, and why it is missing ("" if it is not)."""
+
+    name: str
+    help: str
+    settings: tuple[AgentSetting, ...]
+    unavailable: str = ""
+
+
+_KEY_TYPES = AgentSetting(
+    "key_types",
+    "list",
+    None,
+    "Offer only keys of these types, for example ssh-ed25519.",
+    default_text="all",
+)
+_PIN_SETTINGS = (
+    AgentSetting("pin_env", "text", None, "Name of the variable that holds the PIN."),
+    AgentSetting("pin_file", "path", None, "File that holds the PIN."),
+    AgentSetting("pin_command", "list", None, "Program and arguments that print the PIN."),
+)
+_LATER = "not available in this version"
+
+STORE_TYPES: Mapping[str, StoreType] = {
+    row.name: row
+    for row in (
+        StoreType(
+            "file",
+            "Private keys in files.",
+            (
+                AgentSetting(
+                    "paths",
+                    "list",
+                    (),
+                    "Key files, and folders whose files are read one level deep.",
+                    default_text="none",
+                ),
+                AgentSetting("scan_default_dir", "bool", True, "Read the keys in ~/.ssh too."),
+                AgentSetting(
+                    "passphrase_env",
+                    "text",
+                    None,
+                    "Name of the variable that holds the passphrase of encrypted keys.",
+                    default_text="none",
+                ),
+                AgentSetting(
+                    "passphrase_command",
+                    "list",
+                    None,
+                    "Program and arguments that print the passphrase.",
+                    default_text="none",
+                    state="refused",
+                ),
+                AgentSetting(
+                    "askpass",
+                    "bool",
+                    False,
+                    "Ask for passphrases through SSH_ASKPASS.",
+                    state="refused",
+                    acts_as=False,
+                ),
+                _KEY_TYPES,
+            ),
+        ),
+        StoreType(
+            "pkcs11",
+            "Keys in tokens and smartcards, through a PKCS#11 module.",
+            (
+                AgentSetting("module_path", "path", None, "The PKCS#11 library; required."),
+                AgentSetting("uri", "text", None, "Token by RFC 7512 URI."),
+                AgentSetting("token_label", "text", None, "Token by label."),
+                AgentSetting("token_serial", "text", None, "Token by serial number."),
+                AgentSetting("slot", "int", None, "Token by slot number.", minimum=0),
+                *_PIN_SETTINGS,
+                AgentSetting(
+                    "refresh_min_interval_ms",
+                    "int",
+                    250,
+                    "Shortest time between two readings of the token's keys.",
+                    minimum=0,
+                    maximum=MAX_MS,
+                    unit="ms",
+                ),
+                AgentSetting(
+                    "max_sessions", "int", None, "Sessions at a time.", minimum=1, maximum=1024
+                ),
+                _KEY_TYPES,
+            ),
+            _LATER,
+        ),
+        StoreType("tpm", "Keys held by a TPM 2.0.", (_KEY_TYPES,), _LATER),
+        StoreType("secure_enclave", "Keys held by a Mac's Secure Enclave.", (_KEY_TYPES,), _LATER),
+    )
+}
+"""Kinds of store by the `type` that chooses them."""
