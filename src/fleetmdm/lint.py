@@ -7,11 +7,22 @@ Pure: files were read and parsed before. Rule for editors: a code is a promise; 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
-from fleetmdm.evaluate.fact_path import DOCUMENT_FIELDS, parse_path, render_path
-from fleetmdm.evaluate.operators import OPERATORS
-from fleetmdm.policy import Combine, CompliancePolicy, Group, Leaf, Node, Position
+from fleetmdm.evaluate import evaluate
+from fleetmdm.evaluate.examples import EXAMPLE_MOMENT, example_device
+from fleetmdm.evaluate.fact_path import DOCUMENT_FIELDS, Step, parse_path, render_path
+from fleetmdm.fields import FIELDS, find_field
+from fleetmdm.policy import (
+    Combine,
+    CompliancePolicy,
+    Group,
+    Leaf,
+    Node,
+    PolicyTest,
+    Position,
+)
 from fleetmdm.policy_yaml import PolicyFile, Problem
 from fleetmdm.policy_yaml.problems import PROBLEM_CODES, suggest
 from fleetmdm.results import Status
@@ -23,29 +34,32 @@ LINT_CODES: Final[Mapping[str, str]] = {
     "no_passing_test": "no test expects pass",
     "no_tests": "the policy has no tests",
     "repeated_check": "the same check twice in one composition",
-    "undated_test": "a test of a policy that looks at times has no as_of",
+    "undated_test": "a test without as_of whose result depends on the moment",
     "unknown_fact": "no exporter produces this fact",
     "unused_parameter": "a parameter that no value or message uses",
 }
 """Every code that `policy lint` can give."""
 
+_LONG_AGO: Final = datetime(1971, 1, 1, tzinfo=UTC)
+_FAR_OFF: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _LOWER: Final = {"gt": 1, "gte": 0}
 _UPPER: Final = {"lt": 1, "lte": 0}
 
 
-def lint_files(files: Sequence[PolicyFile], *, catalogue: Collection[str] = ()) -> list[Problem]:
-    """Every finding over some files, by file and place; an empty catalogue checks no paths."""
+def lint_files(
+    files: Sequence[PolicyFile], *, ignore: Collection[str] = frozenset()
+) -> list[Problem]:
+    """Every finding over some files but those with the codes to ignore, by file and place."""
     found = [problem for file in files for problem in file.problems]
     found += _duplicates(files)
-    known = {_shape(path) for path in catalogue}
     for file in files:
         for policy in file.policies:
-            found += (Problem(file.name, *finding) for finding in _lint_policy(policy, known))
+            found += (Problem(file.name, *finding) for finding in _lint_policy(policy))
         for policy, name in file.unused_parameters:
             where = policy.position
             message = f"parameter {name!r} of {policy.id} is not used"
             found.append(Problem(file.name, where.line, where.column, "unused_parameter", message))
-    return sorted(set(found))
+    return sorted({problem for problem in found if problem.code not in ignore})
 
 
 _Finding = tuple[int, int, str, str]
@@ -67,15 +81,14 @@ def _duplicates(files: Sequence[PolicyFile]) -> Iterator[Problem]:
                 yield Problem(file.name, line, column, "duplicate_id", message)
 
 
-def _lint_policy(policy: CompliancePolicy, known: Collection[str]) -> Iterator[_Finding]:
+def _lint_policy(policy: CompliancePolicy) -> Iterator[_Finding]:
     yield from _lint_tests(policy)
     roots = [policy.check, policy.targets.where, policy.targets.os_version]
     for root in roots:
         if root is None:
             continue
         yield from _lint_groups(root)
-        if known:
-            yield from _lint_facts(root, known)
+        yield from _lint_facts(root)
 
 
 def _lint_tests(policy: CompliancePolicy) -> Iterator[_Finding]:
@@ -87,17 +100,20 @@ def _lint_tests(policy: CompliancePolicy) -> Iterator[_Finding]:
         yield _finding(policy.position, "no_passing_test", f"no test of {policy.id} expects pass")
     if Status.FAIL not in expected and policy.enabled:
         yield _finding(policy.position, "no_failing_test", f"no test of {policy.id} expects fail")
-    if any(OPERATORS[leaf.op].timely for leaf in _policy_leaves(policy)):
-        for test in policy.tests:
-            if test.as_of is None:
-                message = f"test {test.name!r} has no as_of, and {policy.id} looks at times"
-                yield _finding(test.position, "undated_test", message)
+    for test in policy.tests:
+        if test.as_of is None and _depends_on_time(policy, test):
+            message = f"test {test.name!r} has no as_of, and its result depends on it"
+            yield _finding(test.position, "undated_test", message)
 
 
-def _policy_leaves(policy: CompliancePolicy) -> Iterator[Leaf]:
-    for root in (policy.check, policy.targets.where, policy.targets.os_version):
-        if root is not None:
-            yield from _leaves(root)
+def _depends_on_time(policy: CompliancePolicy, test: PolicyTest) -> bool:
+    """The same device gets another state at some other moment."""
+    device = example_device(policy, test)
+    states = {
+        evaluate([device], [policy], moment)[0].status
+        for moment in (_LONG_AGO, EXAMPLE_MOMENT, _FAR_OFF)
+    }
+    return len(states) > 1
 
 
 def _leaves(node: Node) -> Iterator[Leaf]:
@@ -111,32 +127,28 @@ def _leaves(node: Node) -> Iterator[Leaf]:
 # Facts that nobody produces.
 
 
-def _lint_facts(root: Node, known: Collection[str]) -> Iterator[_Finding]:
+def _lint_facts(root: Node) -> Iterator[_Finding]:
     for leaf in _leaves(root):
         steps = parse_path(leaf.key).steps
-        if steps[0] in DOCUMENT_FIELDS and steps[0] != "facts":
+        if steps[0] == "facts":
+            steps = steps[1:]
+        elif steps[0] in DOCUMENT_FIELDS:
             continue
-        shape = _shape(leaf.key)
-        if not any(_reaches(shape, path) for path in known):
-            near = suggest(shape, frozenset(known))
-            message = f"no exporter produces the fact {leaf.key!r}{near}"
+        if steps and not _is_known(steps):
+            path = render_path(steps)
+            near = suggest(path, frozenset(field.path for field in FIELDS))
+            message = f"no exporter writes the fact {path!r}{near}"
             yield _finding(leaf.position, "unknown_fact", message)
 
 
-def _shape(path: str) -> str:
-    """A path with every index as `[*]`, without a leading `facts.`."""
-    steps = parse_path(path).steps
-    if steps[0] == "facts" and len(steps) > 1:
-        steps = steps[1:]
-    return "".join(
-        f".{render_path((step,))}" if isinstance(step, str) else "[*]" for step in steps
-    ).removeprefix(".")
-
-
-def _reaches(shape: str, path: str) -> bool:
-    """The same fact, or one that holds it or lies inside it."""
-    longer, shorter = (shape, path) if len(shape) >= len(path) else (path, shape)
-    return longer == shorter or longer.startswith((f"{shorter}.", f"{shorter}["))
+def _is_known(steps: tuple[Step, ...]) -> bool:
+    """A fact of the catalogue, an object that holds some, or an element of a list there."""
+    path = render_path(steps)
+    if find_field(path) is not None:
+        return True
+    if not isinstance(steps[-1], str) and find_field(render_path(steps[:-1])) is not None:
+        return True
+    return any(field.path.startswith((f"{path}.", f"{path}[")) for field in FIELDS)
 
 
 # Checks that cannot go together.

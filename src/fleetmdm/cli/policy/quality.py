@@ -14,7 +14,7 @@ from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.local import load_policies
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate.examples import TestOutcome, run_tests
-from fleetmdm.lint import lint_files
+from fleetmdm.lint import LINT_CODES, lint_files
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.policy_yaml import PolicyFile, Problem
 
@@ -27,13 +27,22 @@ _PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), meta
 @click.command()
 @_PATHS
 @_LIBRARY
+@click.option(
+    "--ignore",
+    multiple=True,
+    type=click.Choice(sorted(LINT_CODES)),
+    metavar="CODE",
+    help="Leave findings with this code out; may be repeated.",
+)
 @fleet_options()
-def lint(call: FleetCall, paths: Sequence[Path], library: str | None) -> None:
+def lint(
+    call: FleetCall, paths: Sequence[Path], library: str | None, ignore: Sequence[str]
+) -> None:
     """Look for mistakes in policy files; folders are searched to the bottom."""
     files = _files(paths, library)
     if not files:
         raise FleetError("usage", "nothing to lint", hint="name files or folders")
-    findings = lint_files(files)
+    findings = lint_files(files, ignore=ignore)
     data = {
         "files": len(files),
         "policies": sum(len(file.policies) for file in files),
@@ -41,7 +50,10 @@ def lint(call: FleetCall, paths: Sequence[Path], library: str | None) -> None:
     }
     found = None
     if findings:
-        found = FleetError("lint_findings", f"{len(findings)} findings in {len(files)} files")
+        found = FleetError(
+            "lint_findings",
+            f"findings: {len(findings)}, in {len({each.file for each in findings})} files",
+        )
     call.emit(data, lambda: _lint_text(findings, data), found=found)
 
 

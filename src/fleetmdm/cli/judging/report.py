@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from clikit.errors import Failure
-from fleetmdm.cli.check import fail_states, policy_failures
+from fleetmdm.cli.judging.check import fail_states, policy_failures
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.local import load_policies
 from fleetmdm.errors import FleetError

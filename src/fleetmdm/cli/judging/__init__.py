@@ -1,0 +1,1 @@
+"""Judging the fleet and showing what came of it: `check` and `report`."""
