@@ -37,6 +37,7 @@ STATES = {
     "ignored": " *Not in this version: no effect.*",
     "refused": " *Not in this version: refused.*",
 }
+RELOADED = " *Taken over on reload.*"
 KINDS = {
     "text": "text",
     "int": "whole number",
@@ -45,6 +46,15 @@ KINDS = {
     "list": "list of texts",
     "table": "table",
     "tables": "list of tables",
+}
+
+EXAMPLES = {"profile": '"balanced"', "passphrase_env": '"AGENT_PASSPHRASE"'}
+EXAMPLES_BY_KIND = {
+    "int": "4",
+    "bool": "true",
+    "list": "[]",
+    "path": '"/path/to/it"',
+    "text": '"..."',
 }
 
 
@@ -85,7 +95,7 @@ def render_rows(rows: Iterable[AgentSetting], *, env: bool) -> Iterator[str]:
     for row in rows:
         name = row.env or ENV_PREFIX + row.key.upper()
         variable = f" `{name}` |" if row.kind not in {"table", "tables"} else " |"
-        meaning = row.help + STATES[row.state]
+        meaning = row.help + STATES[row.state] + ("" if row.needs_restart else RELOADED)
         first = f"| `{row.key}` | {describe_kind(row)} | {describe_default(row)} |"
         yield f"{first}{variable if env else ''} {meaning} |"
 
@@ -143,7 +153,7 @@ def _comment(text: str) -> list[str]:
 
 def _sample_line(row: AgentSetting) -> list[str]:
     if row.default is None or isinstance(row.default, PerCore):
-        example = {"int": "4", "bool": "true", "list": "[]"}.get(row.kind, '""')
+        example = EXAMPLES.get(row.key) or EXAMPLES_BY_KIND[row.kind]
         return [f"# Default: {describe_default(row)}.", f"#{row.key} = {example}"]
     return [f"#{row.key} = {encode_default(row.default)}"]
 

@@ -132,6 +132,7 @@ def test_paths_expand_home_and_variables_and_start_at_the_files_folder() -> None
         ("max_signers = true", 1, ["max_signers", "whole number"]),
         ("max_signers = '4'", 1, ["max_signers", "whole number"]),
         ("profile = 'fanot'", 1, ["unknown profile 'fanot'", "did you mean 'fanout'"]),
+        ("profile = ''", 1, ["unknown profile ''"]),
         ("profile = 3", 1, ["profile", "must be a text"]),
         ("agent_mode = 'read-only'", 1, ["agent_mode", "not available in this version"]),
         ("pid_file = '$NOPE/x'", 1, ["pid_file", "$NOPE is not set"]),
@@ -148,6 +149,7 @@ def test_paths_expand_home_and_variables_and_start_at_the_files_folder() -> None
             3,
             ["stores[0].key_types[0]", "did you mean 'ssh-ed25519'"],
         ),
+        ("[[stores]]\ntype = 'file'\npassphrase_env = ''", 3, ["passphrase_env", "the name of"]),
         ("[policy]\ndeny_comment = ['a']", 2, ["policy.deny_comment", "did you mean"]),
         ("[policy]\ndeny_comments = 'a'", 2, ["policy.deny_comments", "list of texts"]),
         ("[policy]\nconfirm_command = ['a']", 2, ["confirm_command", "not available"]),
@@ -217,6 +219,19 @@ def test_a_passphrase_variable_that_is_not_set_is_warned_about() -> None:
     toml = "[[stores]]\ntype = 'file'\npassphrase_env = 'PASS'"
     assert [w.key for w in setup_of(toml).config.warnings] == ["stores[0].passphrase_env"]
     assert setup_of(toml, env={"PASS": "x"}).config.warnings == ()
+
+
+def test_what_may_be_a_passphrase_is_not_repeated() -> None:
+    _, messages = problems_of("[[stores]]\ntype = 'file'\npassphrase_env = 'correct horse'")
+    assert "must be the name of an environment variable" in messages[0]
+    assert "horse" not in messages[0]
+
+
+@pytest.mark.parametrize("name", ["SECRETIVE_STORES", "SECRETIVE_POLICY"])
+def test_tables_do_not_come_from_the_environment(name: str) -> None:
+    code, messages = problems_of("", env={name: "[]"})
+    assert code == "config_invalid"
+    assert messages[0].startswith(f"environment {name}: ")
 
 
 def test_the_deprecated_name_of_workers_still_works_and_says_so() -> None:

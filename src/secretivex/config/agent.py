@@ -132,10 +132,10 @@ def _find_profile(given: ConfigInput, problems: Problems) -> Profile | None:
     file_where = given.file.where("profile") if given.file else ""
     layers = (
         ("--profile", given.flags.get("profile")),
-        ("environment SECRETIVE_PROFILE", given.environ.get("SECRETIVE_PROFILE")),
+        ("environment SECRETIVE_PROFILE", given.environ.get("SECRETIVE_PROFILE") or None),
         (file_where, from_file),
     )
-    where, name = next(((where, name) for where, name in layers if name), ("", None))
+    where, name = next(((where, name) for where, name in layers if name is not None), ("", None))
     if not isinstance(name, str):
         return None
     profile = find_profile(name)

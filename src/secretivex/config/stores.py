@@ -6,6 +6,7 @@ is left out in silence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from secretivex.config.problems import Problems
 from secretivex.config.table_settings import STORE_TYPES
 from secretivex.config.tables import Place, check_table
 from sshwire.algorithms import KEY_ALGORITHMS
+
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +86,32 @@ def _file_store(
     if not values["paths"] and not values["scan_default_dir"]:
         reason = "the store names no path and does not scan ~/.ssh: it has no keys"
         problems.warn(place.where(), place.name(), reason)
-    variable = values["passphrase_env"]
-    if variable and not environ.get(variable):
-        reason = f"the variable {variable} is not set: encrypted keys are left out"
-        problems.warn(place.where("passphrase_env"), place.name("passphrase_env"), reason)
     return FileStoreConfig(
         paths=tuple(_expand_paths(values["paths"], place, environ, problems)),
         default_dir=_default_dir(place, environ, problems) if values["scan_default_dir"] else None,
-        passphrase_env=variable,
+        passphrase_env=_check_variable("passphrase_env", values, place, environ, problems),
         key_types=_check_key_types(values["key_types"] or (), place, problems),
     )
+
+
+def _check_variable(
+    key: str,
+    values: Mapping[str, Any],
+    place: Place,
+    environ: Mapping[str, str],
+    problems: Problems,
+) -> str | None:
+    """The name of a variable. What is no name is not repeated: it may be the secret itself."""
+    name: str | None = values[key]
+    if name is None:
+        return None
+    if not _VARIABLE_NAME.fullmatch(name):
+        reason = "must be the name of an environment variable"
+        problems.add(place.problem(key, reason=reason, hint="never the passphrase itself"))
+    elif not environ.get(name):
+        reason = f"the variable {name} is not set: encrypted keys are left out"
+        problems.warn(place.where(key), place.name(key), reason)
+    return name
 
 
 def _expand_paths(
