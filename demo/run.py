@@ -120,7 +120,7 @@ class Demo:
         exporter = self.folder / "exporter.py"
         exporter.write_text(run(FLEETMDM, "export-collector", "linux"))
         document = self.folder / "this-machine.json"
-        document.write_text(run(sys.executable, exporter))
+        document.write_text(run(sys.executable, exporter, "--device-id", "this-machine"))
         self.fleetmdm("ingest", document)
 
     def first_check(self) -> None:
@@ -258,7 +258,8 @@ def without_ssh(folder: Path, account: Account, lacking: list[str]) -> int:
     with account.step("inventory of this machine, policies, check") as remarks:
         exporter = folder / "exporter.py"
         exporter.write_text(run(FLEETMDM, "export-collector", "linux"))
-        (folder / "here.json").write_text(run(sys.executable, exporter))
+        here = run(sys.executable, exporter, "--device-id", "this-machine")
+        (folder / "here.json").write_text(here)
         run(FLEETMDM, "init", "--db", db)
         run(FLEETMDM, "ingest", folder / "here.json", "--db", db)
         run(FLEETMDM, "policy", "add", "--library", "all", "--db", db)

@@ -8,7 +8,7 @@ export FLEETMDM_DB="$work/fleet.db" HOME="$work"
 
 "$BIN/fleetmdm" init
 "$BIN/fleetmdm" export-collector linux >"$work/exporter.py"
-"$BIN/python" "$work/exporter.py" >"$work/here.json"
+"$BIN/python" "$work/exporter.py" --device-id here >"$work/here.json"
 "$BIN/fleetmdm" ingest "$work/here.json"
 "$BIN/fleetmdm" policy add --library all
 "$BIN/fleetmdm" check
