@@ -215,6 +215,51 @@ def test_a_login_that_is_refused_is_not_tried_again(
     assert (result.reason, result.attempts) == ("auth_refused", 1)
 
 
+def test_an_agent_that_will_not_sign_is_named_as_the_cause(
+    start_agent: Callable[[str], Any], start_server: StartServer, tmp_path: Path
+) -> None:
+    real, server = start_agent("ssh-agent"), start_server("one")
+    address = str(tmp_path / "refusing.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen()
+    thread = threading.Thread(target=refuse_to_sign, args=(listener, real.address))
+    thread.start()
+    result = gather([server.entry()], address, server.known)["one"]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+    assert (result.reason, result.attempts) == ("agent_refused", 1)
+
+
+def refuse_to_sign(listener: socket.socket, real: str) -> None:
+    """Pass requests for identities on, answer every other with SSH_AGENT_FAILURE."""
+    with suppress(OSError):
+        while True:
+            client, _ = listener.accept()
+            with client, socket.socket(socket.AF_UNIX) as agent:
+                agent.connect(real)
+                while request := read_frame(client):
+                    if request[0] == 11:  # SSH_AGENTC_REQUEST_IDENTITIES
+                        agent.sendall(len(request).to_bytes(4, "big") + request)
+                        answer = read_frame(agent)
+                    else:
+                        answer = b"\x05"
+                    client.sendall(len(answer).to_bytes(4, "big") + answer)
+
+
+def read_frame(connection: socket.socket) -> bytes:
+    with connection.makefile("rb", buffering=0) as stream:
+        size = stream.read(4) or b""
+        data = b""
+        while len(size) == 4 and len(data) < int.from_bytes(size, "big"):
+            block = stream.read(int.from_bytes(size, "big") - len(data))
+            if not block:
+                break
+            data += block
+        return data
+
+
 def test_a_port_that_refuses_is_tried_again_and_then_reported(
     start_agent: Callable[[str], Any],
 ) -> None:

@@ -18,8 +18,7 @@ import pytest
 from fleetmdm.device import parse_device
 from fleetmdm.exporters.bundle import stand_alone
 from fleetmdm.exporters.host import MAX_TEXT, Host, UnreadError
-from fleetmdm.exporters.linux import APPLICATION_ID, read_machine_id
-from fleetmdm.exporters.linux_certificates import certificate_not_after
+from fleetmdm.exporters.linux import read_machine_id
 from fleetmdm.exporters.linux_sshd import read_sshd, sshd_algorithms, sshd_value, sshd_words
 
 Tree = Callable[[Path, Mapping[str, str]], Path]
@@ -174,22 +173,6 @@ def test_the_device_id_is_stable_and_hides_the_machine_id(tmp_path: Path, write_
     assert identity == read_machine_id(Host(str(root)))
     assert uuid.UUID(identity).version == 4
     assert "0123456789abcdef" not in identity.replace("-", "")
-
-
-def test_the_device_id_is_what_systemd_makes_of_the_machine_id(
-    require_program: Callable[[str], str],
-) -> None:
-    if not Path("/etc/machine-id").is_file():
-        pytest.skip("this machine has no /etc/machine-id")
-    program = require_program("systemd-id128")
-    application = APPLICATION_ID.hex()
-    done = subprocess.run(
-        [program, "machine-id", f"--app-specific={application}", "--uuid"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert read_machine_id(Host()) == done.stdout.strip()
 
 
 def test_links_cannot_lead_out_of_the_root(tmp_path: Path, write_tree: Tree) -> None:
@@ -349,72 +332,6 @@ def test_lines_of_sshd_config_split_as_sshd_splits_them(
     line: str, words: tuple[str, list[str]]
 ) -> None:
     assert sshd_words(line) == words
-
-
-SSHD_CONFIGS = [
-    "",
-    "PermitRootLogin without-password\nUsePAM yes\nPort 2222\nPort 2223\n",
-    "LoginGraceTime 1h30m\nClientAliveInterval 5m\nMaxStartups 5:50:10\nBanner none\n",
-    "Ciphers +aes128-cbc\nMACs -hmac-sha1*,umac*\n",
-    "Ciphers ^aes256-gcm@openssh.com\nMACs +hmac-md5\nLogLevel VERBOSE\n",
-    'X11Forwarding=yes\nAllowUsers ada bob\nAllowUsers "eve"\nGatewayPorts clientspecified\n',
-    "MaxAuthTries 3\nMaxAuthTries 5\nMatch all\n  MaxSessions 2\nMatch User x\n  MaxAuthTries 9\n",
-    "Include extra.conf\nPermitTunnel no\nAllowTcpForwarding local\n",
-    "PasswordAuthentication no # said here\nPermitUserEnvironment LANG\nIgnoreRhosts shosts-only\n",
-    "KexAlgorithms curve25519-sha256\nDisableForwarding yes\nStrictModes no\n",
-]
-
-
-@pytest.mark.parametrize("text", SSHD_CONFIGS)
-def test_the_file_is_read_as_the_daemon_itself_reads_it(
-    tmp_path: Path, write_tree: Tree, require_program: Callable[[str], str], text: str
-) -> None:
-    daemon, keygen = require_program("sshd"), require_program("ssh-keygen")
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # sshd run by root looks for it
-    key = tmp_path / "key"
-    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    extra = "PermitTunnel yes\nMatch User y\n  PermitTunnel ethernet\n"
-    root = tmp_path / "root"
-    ours = sshd(root, write_tree, text)
-    (root / "etc/ssh/extra.conf").write_text(extra)
-    ours = read_sshd(Host(str(root)))
-    copy = tmp_path / "copy"
-    copy.write_text(text.replace("Include extra.conf", f"Include {root}/etc/ssh/extra.conf"))
-    done = subprocess.run(
-        [daemon, "-T", "-f", copy, "-h", key], capture_output=True, text=True, check=True
-    )
-    theirs: dict[str, list[str]] = {}
-    for row in done.stdout.splitlines():
-        keyword, _, value = row.partition(" ")
-        theirs.setdefault(keyword, []).append(value)
-    for keyword, value in ours["settings"].items():
-        if keyword in theirs:
-            assert value == sshd_value(keyword, theirs[keyword]), keyword
-        else:
-            assert value == [] or keyword == "gssapiauthentication", keyword
-
-
-def test_certificates_expire_when_openssl_says(
-    tmp_path: Path, require_program: Callable[[str], str]
-) -> None:
-    openssl = require_program("openssl")
-    for days in (30, 20000):  # one in UTCTime, one beyond 2049 in GeneralizedTime
-        made = tmp_path / f"{days}.pem"
-        options = ["-newkey", "ed25519", "-nodes", "-subj", "/CN=x", "-days", str(days)]
-        subprocess.run(
-            [openssl, "req", "-x509", *options, "-keyout", tmp_path / "key", "-out", made],
-            check=True,
-            capture_output=True,
-        )
-        said = subprocess.run(
-            [openssl, "x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", made],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-        expected = said.removeprefix("notAfter=").replace(" ", "T")
-        assert certificate_not_after(made.read_text()) == expected
 
 
 def test_certificates_that_cannot_be_read_are_listed_and_keys_are_not(

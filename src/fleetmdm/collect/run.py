@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ import asyncssh
 from fleetmdm.collect.plan import Pace, Target
 from fleetmdm.device import DEFAULT_LIMITS, Device, parse_device
 from fleetmdm.errors import FleetError
+
+_log = logging.getLogger("fleetmdm.collect")
 
 MAX_SAID_BYTES = 4096
 """How much of a host's stderr is kept to explain a failure."""
@@ -142,15 +145,34 @@ async def collect_one(
     return HostResult(target.name, None, error.reason, error.message, attempts, seconds)
 
 
+class _WatchedAgent(asyncssh.SSHAgentClient):
+    """Remembers a refusal to sign, which asyncssh takes for a key that is not offered."""
+
+    refused = ""
+
+    async def sign(self, key_blob: bytes, data: bytes, flags: int = 0) -> bytes:
+        """Ask the agent to sign."""
+        try:
+            return await super().sign(key_blob, data, flags)
+        except ValueError as error:
+            self.refused = str(error)
+            raise
+
+
 async def _try_host(target: Target, access: Access) -> Device:
+    agent = _WatchedAgent(access.agent)
     try:
-        async with asyncssh.SSHAgentClient(access.agent) as agent:
+        async with agent:
             keys = await _agent_keys(agent)
             async with _closing(await _connect(target, access, keys)) as connection:
                 output = await _run_exporter(connection, target.command, access.program)
-    except (asyncssh.Error, OSError) as error:
-        if isinstance(error, TimeoutError):
-            raise  # ours, of the whole host
+    except (HostError, TimeoutError):
+        raise  # the time-out is that of the whole host
+    except Exception as error:
+        # Whatever it is, one host must not end the collection from all the others.
+        if isinstance(error, asyncssh.PermissionDenied) and agent.refused:
+            reason = f"the SSH agent would not sign: {agent.refused}"
+            raise HostError("agent_refused", reason) from error
         raise _explain(error, target, access) from error
     return _parse_output(output)
 
@@ -182,24 +204,31 @@ async def _agent_keys(agent: asyncssh.SSHAgentClient) -> list[asyncssh.SSHKeyPai
 async def _connect(
     target: Target, access: Access, keys: list[asyncssh.SSHKeyPair]
 ) -> asyncssh.SSHClientConnection:
-    try:
-        return await asyncssh.connect(
-            target.address,
-            target.port,
-            username=target.user,
-            client_keys=keys,
-            known_hosts=access.known_hosts,
-            config=None,
-            agent_path=None,
-            agent_forwarding=False,
-            preferred_auth="publickey",
-            password=None,
-            gss_host=None,
-            x509_trusted_certs=None,
-        )
-    except ValueError as error:
-        # What asyncssh makes of an agent that answers a sign request with failure.
-        raise HostError("agent_refused", f"the SSH agent would not sign: {error}") from error
+    return await asyncssh.connect(
+        target.address,
+        target.port,
+        username=target.user,
+        client_keys=keys,
+        known_hosts=access.known_hosts,
+        config=None,
+        agent_path=None,
+        agent_forwarding=False,
+        preferred_auth="publickey",
+        password=None,
+        gss_host=None,
+        x509_trusted_certs=None,
+    )
+
+
+_REASONS: tuple[tuple[type[Exception], str, bool], ...] = (
+    (asyncssh.PermissionDenied, "auth_refused", False),
+    (ConnectionRefusedError, "connection_refused", True),
+    (ConnectionError, "connection_lost", True),
+    (asyncssh.ConnectionLost, "connection_lost", True),
+    (OSError, "unreachable", True),
+    (asyncssh.Error, "ssh_failed", False),
+)
+"""Kind of error, its reason, whether another try may go better; the first that fits counts."""
 
 
 def _explain(error: Exception, target: Target, access: Access) -> HostError:
@@ -207,15 +236,11 @@ def _explain(error: Exception, target: Target, access: Access) -> HostError:
     said = str(error) or type(error).__name__
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return HostError(_host_key_reason(target, access), said)
-    if isinstance(error, asyncssh.PermissionDenied):
-        return HostError("auth_refused", f"{target.user}: {said}")
-    if isinstance(error, ConnectionRefusedError):
-        return HostError("connection_refused", said, again=True)
-    if isinstance(error, asyncssh.ConnectionLost | ConnectionError):
-        return HostError("connection_lost", said, again=True)
-    if isinstance(error, OSError):
-        return HostError("unreachable", said, again=True)
-    return HostError("ssh_failed", said)
+    for kind, reason, again in _REASONS:
+        if isinstance(error, kind):
+            return HostError(reason, said, again=again)
+    _log.error("collecting from %s", target.name, exc_info=error)
+    return HostError("internal", f"{type(error).__name__}: {said}")
 
 
 def _host_key_reason(target: Target, access: Access) -> str:
