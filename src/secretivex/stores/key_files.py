@@ -88,23 +88,14 @@ def _looks_private(data: bytes) -> bool:
 
 def _explain_passphrase(passphrase: bytes | None) -> str:
     if passphrase is None:
-        return "encrypted, and the store has no passphrase_env"
+        return (
+            "encrypted, and no passphrase is at hand (set passphrase_env and the variable it names)"
+        )
     return "encrypted, and the passphrase does not open it"
 
 
 def _read(candidate: Candidate, owner_uid: int) -> bytes:
-    try:
-        # Without O_NONBLOCK a FIFO in the folder would hold the agent up for ever.
-        descriptor = os.open(candidate.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise SkippedError("no such file") from error
-    except OSError as error:
-        raise SkippedError(f"cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise SkippedError("not a regular file", quiet=not candidate.is_named)
-        data = file.read(MAX_PRIVATE_FILE_BYTES + 1)
+    data, status = _read_regular(candidate.path, quiet=not candidate.is_named)
     if len(data) > MAX_PRIVATE_FILE_BYTES:
         reason = f"longer than {MAX_PRIVATE_FILE_BYTES} bytes"
         raise SkippedError(reason, quiet=not _looks_private(data))
@@ -112,6 +103,27 @@ def _read(candidate: Candidate, owner_uid: int) -> bytes:
         raise SkippedError("not a private key", quiet=True)
     _check_access(status, owner_uid)
     return data
+
+
+def _read_regular(path: Path, *, quiet: bool) -> tuple[bytes, os.stat_result]:
+    """At most one byte more than a key file may have, and the status of the very file read."""
+    try:
+        # Without O_NONBLOCK a FIFO in the folder would hold the agent up for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise SkippedError("no such file") from error
+    except OSError as error:
+        raise SkippedError(f"cannot be read: {error.strerror}") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise SkippedError("not a regular file", quiet=quiet)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_PRIVATE_FILE_BYTES + 1), status
+    except OSError as error:
+        raise SkippedError(f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
 
 
 def _check_access(status: os.stat_result, owner_uid: int) -> None:
@@ -126,9 +138,8 @@ def _check_access(status: os.stat_result, owner_uid: int) -> None:
 def _public_comment(path: Path, key: PrivateKey) -> str:
     """The comment in `FILE.pub`, if that is this key's; "" otherwise."""
     try:
-        with path.with_name(path.name + ".pub").open("rb") as file:
-            line = file.read(MAX_PRIVATE_FILE_BYTES).decode(errors="replace")
-        public, comment = parse_public_line(line.strip())
-    except (OSError, WireError):
+        data, _ = _read_regular(path.with_name(path.name + ".pub"), quiet=True)
+        public, comment = parse_public_line(data.decode(errors="replace").strip())
+    except (SkippedError, WireError):
         return ""
     return comment if public == key.public else ""

@@ -141,6 +141,8 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         """Write the replies that are next in order."""
         turns = self._turns
+        if not turns:
+            return
         while turns and (frame := turns[0].frame) is not None:
             turns.popleft()
             self._transport.write(frame)

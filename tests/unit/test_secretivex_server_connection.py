@@ -1,0 +1,208 @@
+"""A connection as bytes in and bytes out: order, bounds and endings, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from secretivex.engine import Reply, SignJob
+from secretivex.identity import Identity
+from secretivex.key_table import TableEntry
+from secretivex.peer import Peer
+from secretivex.server.worker.connection import MAX_TURNS, Connection
+from secretivex.server.worker.signing import Turn
+from sshwire.agent.connection import encode_frame
+
+ME = Peer(1000, 1000)
+
+
+class NoKey:
+    def sign(self, data: bytes, flags: int = 0) -> bytes:
+        raise NotImplementedError
+
+
+ENTRY = TableEntry(Identity(b"k", "", "ssh-rsa", "file"), NoKey(), False, "", "")
+
+
+class FakeHost:
+    """Answers b"s..." by queueing a job, everything else by an echo in capitals."""
+
+    def __init__(self) -> None:
+        self.clock = 0.0
+        self.queued: list[tuple[bytes, Turn]] = []
+        self.gone = 0
+
+    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob:
+        data = bytes(payload)
+        if data.startswith(b"s"):
+            return SignJob(ENTRY, data, 0, peer, 1)
+        return Reply(encode_frame(data.upper()), "ok")
+
+    def queue(self, job: SignJob, turn: Turn) -> None:
+        self.queued.append((job.data, turn))
+
+    def now(self) -> float:
+        return self.clock
+
+    def lost(self, _connection: Connection) -> None:
+        self.gone += 1
+
+    def sign(self, which: int = 0) -> None:
+        data, turn = self.queued.pop(which)
+        turn.owner.fill(turn, encode_frame(data.upper()))
+
+
+class FakeTransport(asyncio.Transport):
+    """Remembers what is written and asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self._reads = True
+        self._closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.high, self.low = high, low
+
+    def pause_reading(self) -> None:
+        self._reads = False
+
+    def resume_reading(self) -> None:
+        self._reads = True
+
+    def reads(self) -> bool:
+        return self._reads
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+
+    def abort(self) -> None:
+        self._closed = True
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    return FakeHost()
+
+
+@pytest.fixture
+def transport() -> FakeTransport:
+    return FakeTransport()
+
+
+@pytest.fixture
+def connection(host: FakeHost, transport: FakeTransport) -> Connection:
+    made = Connection(host, ME, 1000)
+    made.connection_made(transport)
+    return made
+
+
+def frames(*payloads: bytes) -> bytes:
+    return b"".join(map(encode_frame, payloads))
+
+
+def test_however_the_stream_is_cut_the_replies_are_the_same(host: FakeHost) -> None:
+    stream = frames(b"one", b"two", b"three")
+    for size in range(1, len(stream) + 1):
+        transport = FakeTransport()
+        connection = Connection(host, ME, 1000)
+        connection.connection_made(transport)
+        for start in range(0, len(stream), size):
+            connection.data_received(stream[start : start + size])
+        assert transport.written == frames(b"ONE", b"TWO", b"THREE")
+
+
+def test_a_quick_reply_waits_for_the_slow_one_before_it(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    connection.data_received(frames(b"s1", b"quick", b"s2"))
+    host.sign(1)
+    assert transport.written == b""
+    host.sign(0)
+    assert transport.written == frames(b"S1", b"QUICK", b"S2")
+
+
+def test_requests_beyond_the_limit_wait_and_reading_stops(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    connection.data_received(frames(*(b"s" for _ in range(MAX_TURNS + 10))))
+    assert len(host.queued) == MAX_TURNS
+    assert not transport.reads()
+    while host.queued:
+        host.sign()
+    assert transport.reads()
+    assert transport.written == frames(*(b"S" for _ in range(MAX_TURNS + 10)))
+
+
+def test_a_client_that_does_not_read_is_not_asked_for_more(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    host.clock = 5.0
+    connection.pause_writing()
+    assert connection.blocked_since_s == 5.0
+    assert not transport.reads()
+    assert not connection.is_quiet
+    connection.resume_writing()
+    assert transport.reads()
+    assert connection.is_quiet
+
+
+@pytest.mark.parametrize("length", [0, 1001, 2**32 - 1])
+def test_an_impossible_length_ends_it_after_the_replies_that_are_due(
+    connection: Connection, transport: FakeTransport, length: int
+) -> None:
+    connection.data_received(frames(b"one") + length.to_bytes(4, "big") + b"rest")
+    assert transport.written == frames(b"ONE")
+    assert transport.is_closing()
+    connection.data_received(frames(b"more"))
+    assert transport.written == frames(b"ONE")
+
+
+def test_after_end_of_file_what_was_asked_is_answered_then_it_closes(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    connection.data_received(frames(b"s1", b"last") + b"\0\0")
+    assert connection.eof_received()
+    host.sign()
+    assert transport.written == frames(b"S1", b"LAST")
+    assert transport.is_closing()
+
+
+def test_end_of_file_without_a_request_in_hand_closes_at_once(connection: Connection) -> None:
+    assert not connection.eof_received()
+
+
+def test_finish_takes_no_more_and_closes_after_the_last_reply(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    connection.data_received(frames(b"s1"))
+    connection.finish()
+    assert not transport.is_closing()
+    connection.data_received(frames(b"late"))
+    host.sign()
+    assert transport.written == frames(b"S1")
+    assert transport.is_closing()
+
+
+def test_a_lost_connection_drops_its_jobs(connection: Connection, host: FakeHost) -> None:
+    connection.data_received(frames(b"s1"))
+    connection.connection_lost(None)
+    assert host.queued[0][1].is_dropped
+    assert host.gone == 1
+
+
+def test_quiet_time_runs_from_the_last_reply_and_not_from_dribbled_bytes(
+    connection: Connection, host: FakeHost
+) -> None:
+    host.clock = 3.0
+    connection.data_received(frames(b"one"))
+    host.clock = 9.0
+    connection.data_received(b"\0")
+    assert connection.quiet_since_s == 3.0
