@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,13 +18,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleetmdm.device import Device
+from fleetmdm.engines.local import record_run
 from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
 from fleetmdm.evidence.redact import Profile
 from fleetmdm.ingest.sources import Source
-from fleetmdm.ledger.entries import encode_run_leaf
 from fleetmdm.policy_yaml import parse_policy
-from fleetmdm.results import Finding, Run, Status, Verdict
-from fleetmdm.store.port import NewRun, RunHashes
+from fleetmdm.store.port import NewRun
 from fleetmdm.store.sqlite import SqliteStore, open_store
 from sshwire.privkey import PrivateKey
 from sshwire.pubkey import PublicKey
@@ -124,7 +123,7 @@ checks:
 """
 
 
-def sample_device(number: int) -> Device:
+def sample_device(number: int, login: str, seen: datetime) -> Device:
     """A device whose identifiers all hold the word `canary`, in known facts and unknown ones."""
     name = f"canary-host-{number}"
     return Device(
@@ -133,13 +132,18 @@ def sample_device(number: int) -> Device:
         os="linux",
         os_version="12",
         serial=f"CANARY-SERIAL-{number}",
-        last_seen=NOON,
+        last_seen=seen,
         facts={
             "sshd": {
-                "settings": {"permitrootlogin": "yes", "allowusers": ["canary-user"]},
+                "settings": {
+                    "permitrootlogin": login,
+                    "loglevel": f"VERBOSE {name}",
+                    "allowusers": ["canary-user"],
+                },
                 "banner": f"welcome to {name}",
             },
             "kernel": {"release": "6.1.0", "note": f"built on {name}.example.org"},
+            "tpm": {"present": "canary, where a boolean belongs"},
             "owner": {"email": "canary@example.org", "name": "Canary Person"},
             "disks": [{"name": "sda", "encrypted": False, "serial": f"CANARY-DISK-{number}"}],
             "network": {"address": "192.0.2.77", "mac": "02:ca:na:ry:00:01"},
@@ -152,25 +156,12 @@ def sample_device(number: int) -> Device:
     )
 
 
-def record_sample_run(store: SqliteStore, failing: frozenset[int]) -> Run:
-    """A run in which the devices with these places fail the first policy, and all the second."""
-
-    def judge(place: int, device: Device) -> Iterator[Verdict]:
-        disk = Finding("checks[0]", "disks[*].encrypted", "eq", True, False, "mismatch", "")
-        login = Finding(
-            "checks[0]", "sshd.settings.permitrootlogin", "eq", "no", "yes", "mismatch", "root"
-        )
-        yield Verdict(device.device_id, "Disk.Encryption", Status.FAIL, (disk,))
-        if place in failing:
-            yield Verdict(device.device_id, "ssh-root-login", Status.FAIL, (login,))
-        else:
-            yield Verdict(device.device_id, "ssh-root-login", Status.PASS)
-
-    with store.begin_run(NewRun(NOON, NOON, "0.1.0")) as writer:
-        for place, device in enumerate(writer.devices()):
-            writer.add(judge(place, device))
-        hashes = RunHashes("a" * 64, "b" * 64, "c" * 64)
-        return writer.finish(finished_at=NOON, hashes=hashes, leaf=encode_run_leaf)
+def record_sample_run(store: SqliteStore, logins: Sequence[str], hours: int) -> None:
+    """Take in three devices as they are some hours after noon, and judge them."""
+    seen = NOON + timedelta(hours=hours)
+    devices = [sample_device(number, login, seen) for number, login in enumerate(logins)]
+    store.put_devices(devices, source=Source.DOCUMENT, now=seen)
+    record_run(store, NewRun(seen, seen, "0.1.0"), clock=lambda: seen)
 
 
 @pytest.fixture(scope="session")
@@ -178,11 +169,10 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteSto
     """A store with three devices, two policies and two runs that differ."""
     path = tmp_path_factory.mktemp("sample") / "fleet.db"
     store = open_store(path, create=True, now=NOON)
-    store.put_devices(map(sample_device, range(3)), source=Source.DOCUMENT, now=NOON)
     policies = [parse_policy(source, name="sample") for source in (ROOT_LOGIN, DISKS)]
     store.put_policies(policies, now=NOON)
-    record_sample_run(store, frozenset({0, 1}))
-    record_sample_run(store, frozenset({1, 2}))
+    record_sample_run(store, ["yes", "yes", "no"], 0)
+    record_sample_run(store, ["no", "yes", "yes"], 1)
     yield store
     store.close()
 

@@ -12,18 +12,19 @@ from fleetmdm.evidence.keys import FleetKeys, record_key
 from fleetmdm.evidence.redact import (
     IDENTIFIERS,
     IDENTIFYING_NAMES,
-    PUBLIC_FACTS,
     PUBLIC_FIELDS,
     Class,
     Profile,
     classify,
     fact_path,
+    fits,
     identifiers_in,
     is_open,
     is_pseudonym_open,
     leaks,
     may_show,
 )
+from fleetmdm.fields import FIELDS, Kind, Sensitivity
 
 KEYS = FleetKeys(bytes(range(32)))
 
@@ -32,20 +33,35 @@ def _shown(path: str) -> dict[Profile, bool]:
     return {profile: is_open(classify(path), profile) for profile in Profile}
 
 
-@pytest.mark.parametrize("path", sorted(PUBLIC_FIELDS) + [f"facts.{row}" for row in PUBLIC_FACTS])
+CATALOGUE = {
+    level: [f"facts.{row.path}" for row in FIELDS if row.sensitivity is level]
+    for level in Sensitivity
+}
+
+
+@pytest.mark.parametrize("path", [*sorted(PUBLIC_FIELDS), *CATALOGUE[Sensitivity.PUBLIC]])
 def test_what_is_public_shows_in_every_profile(path: str) -> None:
     assert set(_shown(path).values()) == {True}
 
 
 @pytest.mark.parametrize(
-    "path", sorted(IDENTIFIERS) + [f"facts.anywhere.{name}" for name in IDENTIFYING_NAMES]
+    "path",
+    [
+        *sorted(IDENTIFIERS),
+        *(f"facts.anywhere.{name}" for name in IDENTIFYING_NAMES),
+        *CATALOGUE[Sensitivity.IDENTIFYING],
+    ],
 )
 def test_identifiers_show_without_redaction_alone(path: str) -> None:
     assert _shown(path) == {Profile.NONE: True, Profile.MINIMAL: False, Profile.STRICT: False}
 
 
 @pytest.mark.parametrize(
-    "path", ["tags", "facts.unheard.of", "facts.kernelx", "facts", "facts.sshd.banner", "other"]
+    "path",
+    [
+        *("tags", "facts.unheard.of", "facts.kernelx", "facts", "facts.sshd.banner", "other"),
+        *CATALOGUE[Sensitivity.INTERNAL],
+    ],
 )
 def test_what_nobody_classified_is_withheld_under_strict(path: str) -> None:
     assert _shown(path) == {Profile.NONE: True, Profile.MINIMAL: True, Profile.STRICT: False}
@@ -143,3 +159,28 @@ def test_what_derives_from_one_key_for_two_uses_differs() -> None:
     assert record_key(salt_key, "ab") != record_key(salt_key, "a", "b")
     assert KEYS.origin().startswith("fleetmdm/")
     assert Class("public") is Class.PUBLIC
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "expected"),
+    [
+        (True, Kind.BOOL, True),
+        ("yes", Kind.BOOL, False),
+        (1, Kind.NUMBER, True),
+        ("1", Kind.NUMBER, False),
+        ("x", Kind.TEXT, True),
+        (["x"], Kind.TEXT, False),
+        (["x", None], Kind.TEXTS, True),
+        (["x", 1], Kind.TEXTS, False),
+        ([1, 2.5], Kind.NUMBERS, True),
+        ("x", Kind.NUMBERS, False),
+        (None, Kind.BOOL, True),
+        ({}, Kind.ANY, True),
+        ({}, None, True),
+        ({}, Kind.TIME, False),
+    ],
+)
+def test_a_value_of_another_shape_was_not_classified(
+    value: Any, shape: Kind | None, expected: bool
+) -> None:
+    assert fits(value, shape) is expected

@@ -22,6 +22,7 @@ from fleetmdm.evidence.redact import (
     Treatment,
     classify,
     fact_path,
+    fits,
     identifiers_in,
     is_open,
     is_pseudonym_open,
@@ -118,6 +119,8 @@ class RecordMaker:
             return False
         if self.profile is Profile.NONE or not path.startswith("facts"):
             return True
+        if self.profile is Profile.STRICT and not fits(value, treatment.shape):
+            return False
         return not leaks([path, value], guarded)
 
     def _stand_in(self, path: str, value: Any, treatment: Treatment) -> Iterable[Field]:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from fleetmdm.evidence.flatten import pattern_of
+from fleetmdm.fields import Kind, Sensitivity, find_field
 
 GUARDED_KINDS = frozenset({"device", "host", "serial", "id", "mac", "email"})
 """Identifiers that are looked for inside other values; user names and addresses are everywhere."""
@@ -36,41 +37,49 @@ class Class(StrEnum):
 
     PUBLIC = "public"
     """Opened in every profile."""
+    INTERNAL = "internal"
+    """In the field catalogue as something that helps an intruder: withheld under `strict`."""
     IDENTIFIER = "identifier"
     """Names a device, a person or an address: opened in `none` alone, else a pseudonym shows."""
     UNCLASSIFIED = "unclassified"
-    """Not in the tables: withheld under `strict`."""
+    """In no table: withheld under `strict`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
     """What the tables say of one field. `kind` is set for identifiers.
 
-    `known_path` says that the path itself gives nothing away, so its pseudonym may show.
+    `known_path` says that the path itself gives nothing away, so its pseudonym may show. `shape`
+    is what the catalogue expects; a value of another shape was not classified with it.
     """
 
     cls: Class
     kind: str = ""
     known_path: bool = True
+    shape: Kind | None = None
 
 
 _PUBLIC = Treatment(Class.PUBLIC)
-_UNCLASSIFIED = Treatment(Class.UNCLASSIFIED)
+_UNCLASSIFIED = Treatment(Class.UNCLASSIFIED, known_path=False)
 
 IDENTIFIERS = {
     "device_id": "device",
     "hostname": "host",
     "serial": "serial",
     "facts.listening.tcp[*].address": "ip",
-    "facts.users.empty_passwords": "user",
-    "facts.users.weak_hashes": "user",
-    "facts.users.uid0": "user",
-    "facts.sudo.nopasswd": "user",
-    "facts.sshd.settings.allowusers": "user",
-    "facts.sshd.settings.denyusers": "user",
-    "facts.sshd.settings.allowgroups": "user",
-    "facts.sshd.settings.denygroups": "user",
-    "facts.sshd.settings.listenaddress": "ip",
+    **dict.fromkeys(
+        (
+            "facts.sshd.settings.allowusers",
+            "facts.sshd.settings.denyusers",
+            "facts.sudo.nopasswd",
+            "facts.users.empty_passwords",
+            "facts.users.system_with_shell",
+            "facts.users.uid0",
+            "facts.users.unshadowed",
+            "facts.users.weak_hashes",
+        ),
+        "user",
+    ),
 }
 """Fields that name someone or something, and the kind of their pseudonyms."""
 
@@ -83,7 +92,10 @@ IDENTIFYING_NAMES = {
     **dict.fromkeys(("email", "mail", "e_mail"), "email"),
     **dict.fromkeys(("user", "users", "username", "owner", "login", "account", "upn"), "user"),
 }
-"""Last names of a path that identify wherever they stand under `facts`."""
+"""Last names of a path that identify wherever they stand in facts that no catalogue knows."""
+
+OTHER_IDENTIFIER = "name"
+"""The kind of pseudonym for what the catalogue calls identifying and no row above knows."""
 
 PUBLIC_FIELDS = frozenset(
     {
@@ -102,78 +114,13 @@ PUBLIC_FIELDS = frozenset(
 )
 """Fields of records that are no facts and name nobody."""
 
-PUBLIC_FACTS = (
-    "auto_update",
-    "core_dumps",
-    "disk_encryption",
-    "exporter",
-    "files",
-    "firewall",
-    "kernel",
-    "listening.open_tcp_ports",
-    "mounts",
-    "os_release",
-    "packages",
-    "password_policy",
-    "certificates.count",
-    "certificates.items[*].not_after",
-    "reboot",
-    "reboot_required",
-    "secure_boot",
-    "services",
-    "sshd.present",
-    "sudo.logfile",
-    "sudo.no_authenticate",
-    "sudo.present",
-    "sudo.use_pty",
-    "sysctl",
-    "time_sync",
-    "tpm",
-    "unread",
-    "updates",
-    "users.root_locked",
-    *(
-        f"sshd.settings.{name}"
-        for name in (
-            "allowagentforwarding",
-            "allowstreamlocalforwarding",
-            "allowtcpforwarding",
-            "ciphers",
-            "clientalivecountmax",
-            "clientaliveinterval",
-            "gatewayports",
-            "gssapiauthentication",
-            "hostbasedauthentication",
-            "hostkeyalgorithms",
-            "ignorerhosts",
-            "kbdinteractiveauthentication",
-            "kexalgorithms",
-            "logingracetime",
-            "loglevel",
-            "macs",
-            "maxauthtries",
-            "maxsessions",
-            "maxstartups",
-            "passwordauthentication",
-            "permitemptypasswords",
-            "permitrootlogin",
-            "permittunnel",
-            "permituserenvironment",
-            "port",
-            "pubkeyacceptedalgorithms",
-            "pubkeyauthentication",
-            "requiredrsasize",
-            "strictmodes",
-            "tcpkeepalive",
-            "usepam",
-            "x11forwarding",
-        )
-    ),
-)
-"""Facts, by their path and all below it, that describe a configuration and nobody's identity."""
-
 _LAST_NAME = re.compile(r"(\w+)(?:\[\*\])*\Z")
-_BOUNDARY = (".", "[")
+
+_SENSITIVITIES = {
+    Sensitivity.PUBLIC: Class.PUBLIC,
+    Sensitivity.INTERNAL: Class.INTERNAL,
+    Sensitivity.IDENTIFYING: Class.IDENTIFIER,
+}
 
 
 def classify(path: str) -> Treatment:
@@ -187,22 +134,36 @@ def _classify(pattern: str) -> Treatment:
         return Treatment(Class.IDENTIFIER, IDENTIFIERS[pattern])
     if not pattern.startswith("facts."):
         return _PUBLIC if pattern in PUBLIC_FIELDS else _UNCLASSIFIED
+    field = find_field(pattern.removeprefix("facts."))
+    if field is not None:
+        cls = _SENSITIVITIES[field.sensitivity]
+        kind = OTHER_IDENTIFIER if cls is Class.IDENTIFIER else ""
+        return Treatment(cls, kind, shape=field.kind)
     last = _LAST_NAME.search(pattern)
     if last is not None and last[1].lower() in IDENTIFYING_NAMES:
         return Treatment(Class.IDENTIFIER, IDENTIFYING_NAMES[last[1].lower()], known_path=False)
-    fact = pattern.removeprefix("facts.")
-    return _PUBLIC if any(_below(fact, row) for row in PUBLIC_FACTS) else _UNCLASSIFIED
+    return _UNCLASSIFIED
 
 
-def _below(fact: str, row: str) -> bool:
-    return fact.startswith(row) and (len(fact) == len(row) or fact[len(row)] in _BOUNDARY)
+def fits(value: Any, shape: Kind | None) -> bool:
+    """Whether a value has the shape that was classified; a text where a number belongs has not."""
+    if value is None or shape is None or shape is Kind.ANY:
+        return True
+    if shape is Kind.TEXTS or shape is Kind.NUMBERS:
+        member = Kind.TEXT if shape is Kind.TEXTS else Kind.NUMBER
+        return isinstance(value, list | tuple) and all(fits(each, member) for each in value)
+    if shape is Kind.BOOL:
+        return isinstance(value, bool)
+    if shape is Kind.NUMBER:
+        return isinstance(value, int | float)
+    return isinstance(value, str)
 
 
 def is_open(treatment: Treatment, profile: Profile) -> bool:
     """Whether a field so classified shows under a profile."""
     if profile is Profile.NONE or treatment.cls is Class.PUBLIC:
         return True
-    return profile is Profile.MINIMAL and treatment.cls is Class.UNCLASSIFIED
+    return profile is Profile.MINIMAL and treatment.cls is not Class.IDENTIFIER
 
 
 def is_pseudonym_open(treatment: Treatment, profile: Profile) -> bool:

@@ -24,6 +24,7 @@ from fleetmdm.evidence.names import (
     INVENTORY,
     MANIFEST,
     METADATA,
+    POLICIES,
     POPULATION,
     README,
     RECONCILIATION,
@@ -49,8 +50,9 @@ from fleetmdm.evidence.sign import (
 )
 from fleetmdm.evidence.view import View, encode_sums, encode_view
 from fleetmdm.ledger.entries import encode_export_leaf, parse_leaf
-from fleetmdm.ledger.merkle import leaf_hash
+from fleetmdm.ledger.merkle import TreeHasher, leaf_hash
 from fleetmdm.ledger.proof import RunProof, prove_run
+from fleetmdm.ledger.roots import inventory_leaf, policy_set_hash
 from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run
 from fleetmdm.store.port import FleetStore
@@ -168,12 +170,15 @@ class _Export:
 
     def _write_devices(self, folder: PackFolder) -> None:
         reason = f"judged by run {self.run.run_id}"
+        judged = TreeHasher()
         with folder.records(POPULATION) as population, folder.records(INVENTORY) as inventory:
             for device in self.store.run_devices(self.run.run_id):
                 population.add(self.maker.population(device, reason=reason))
                 inventory.add(self.maker.inventory(device))
+                judged.add(inventory_leaf(device))
                 self.tally.devices += 1
                 self.advance(1)
+        self._require(INVENTORY, judged.root().hex(), self.run.inventory_root)
 
     def _write_policies(self, folder: PackFolder) -> None:
         sources = dict(self.store.run_policies(self.run.run_id))
@@ -182,6 +187,16 @@ class _Export:
             folder.add_whole(names[policy_id], source)
         self.policies = [parse_policy(source, name=names[key]) for key, source in sources.items()]
         self.tally.policies = len(sources)
+        self._require(POLICIES, policy_set_hash(sources.items()), self.run.policy_set_hash)
+
+    def _require(self, what: str, found: str, committed: str) -> None:
+        """What goes into the pack must be what the run committed to when it was recorded."""
+        if found != committed:
+            raise FleetError(
+                "reconciliation_failed",
+                f"{what} is not what run {self.run.run_id} judged: {found} against {committed}",
+                hint="run `fleetmdm doctor --integrity-check`; nothing was exported",
+            )
 
     def _write_results(self, folder: PackFolder) -> None:
         names = _Names(self.store, self.run)
