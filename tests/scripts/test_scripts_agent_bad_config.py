@@ -113,6 +113,18 @@ def test_a_named_file_that_is_missing_is_not_passed_over(
     assert sockets(tmp_path) == []
 
 
+@each_command
+def test_a_socket_path_that_is_too_long_is_told_before_anything_is_made(
+    command_line: CommandLine, tmp_path: Path, command: str
+) -> None:
+    long = tmp_path / ("d" * 90) / "agent.sock"
+    words = [word for word in CHECKS[command] if word not in {"--socket", "agent.sock"}]
+    result = command_line("secretive-agent", *words, "--socket", long)
+    assert result.returncode == 3
+    assert "the socket path has" in result.stderr
+    assert not long.parent.exists()
+
+
 def test_all_problems_are_told_at_once_and_as_data(
     command_line: CommandLine, tmp_path: Path
 ) -> None:

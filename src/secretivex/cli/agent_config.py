@@ -37,7 +37,10 @@ def check_config(call: Call, options: SetupOptions, *, probe: bool) -> None:
 
 def report_check(call: Call, setup: AgentSetup, probe: Probe | None = None) -> None:
     """Say that a configuration is valid, and what a person should know about it."""
+    from secretivex.server.listen_unix import check_length
+
     config = setup.config
+    check_length(config.socket_path)
     for warning in config.warnings:
         call.note(f"warning: {warning}")
     data: dict[str, Any] = {
