@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from agentclient.aio import AsyncAgentClient
 from agentclient.client import AgentClient, AgentSigner
@@ -79,8 +80,12 @@ def test_refusal_leaves_the_connection_usable(agent: Any, expected: set[Identity
         assert isinstance(client.extensions(), tuple)
 
 
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_asyncio_client_overlaps_requests(
-    agent: Any, expected: set[Identity], public_keys: dict[str, bytes]
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    agent: Any,
+    expected: set[Identity],
+    public_keys: dict[str, bytes],
 ) -> None:
     key = parse_public_key(public_keys["ed25519"])
 
@@ -100,7 +105,8 @@ def test_asyncio_client_overlaps_requests(
                 assert isinstance(signature, bytes)
                 verify_signature(key, signature, message)
 
-    asyncio.run(talk())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(talk())
 
 
 def test_caller_that_gives_up_does_not_shift_the_replies(
@@ -120,7 +126,9 @@ def test_caller_that_gives_up_does_not_shift_the_replies(
 
 
 def test_agent_that_stops_answering_times_out(agent: Any) -> None:
-    with AgentClient(agent.address, timeout_s=0.3) as client:
+    with AgentClient(agent.address, timeout_s=20) as client:
+        client.identities()  # it listens before it has started altogether
+    with AgentClient(agent.address, timeout_s=2) as client:
         client.identities()
         agent.signal_all(signal.SIGSTOP)
         try:
