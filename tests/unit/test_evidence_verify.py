@@ -513,3 +513,10 @@ def test_every_code_is_provoked_by_a_test_here() -> None:
     source = Path(__file__).read_text()
     assert [code for code in CODES if f'"{code}"' not in source] == []
     assert list(CODES) == sorted(CODES)
+
+
+def test_the_documentation_lists_every_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evidence-format.md").read_text()
+    table = page.partition("<!-- findings: begin")[2].partition("<!-- findings: end -->")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{code}` | {meaning} |" for code, meaning in CODES.items()]
