@@ -1,0 +1,64 @@
+"""A process that writes to a store and says what is done; the crash tests kill it while it works.
+
+usage: store_worker.py DATABASE ingest|check FIRST LAST
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fleetmdm.device import Device
+from fleetmdm.ledger.entries import encode_run_leaf
+from fleetmdm.results import Finding, Status, Verdict
+from fleetmdm.store.port import NewRun, RunHashes
+from fleetmdm.store.sqlite import SqliteStore, open_store
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BATCH = 150
+"""Devices of one ingest, and of the fleet that is checked."""
+
+
+def batch(number: int) -> Iterator[Device]:
+    """The documents of one ingest."""
+    for place in range(BATCH):
+        facts = {"batch": number, "filler": "x" * 400}
+        yield Device(f"b{number}-{place:04}", "h", "linux", "12", None, NOW, facts)
+
+
+def verdicts(run_id: int) -> Iterator[Verdict]:
+    """The verdicts that the run of this number gives: half of the fleet changes each time."""
+    for place in range(BATCH):
+        device_id = f"b0-{place:04}"
+        if (place + run_id) % 2:
+            finding = Finding("checks[0]", "x", "eq", 1, run_id, "mismatch", "x")
+            yield Verdict(device_id, "p", Status.FAIL, (finding,))
+        else:
+            yield Verdict(device_id, "p", Status.PASS)
+
+
+def check(store: SqliteStore, run_id: int) -> None:
+    """Record one run."""
+    with store.begin_run(NewRun(NOW, NOW, "0")) as run:
+        run.add(verdicts(run_id))
+        run.finish(finished_at=NOW, hashes=RunHashes("a", "b", "c"), leaf=encode_run_leaf)
+
+
+def main() -> None:
+    """Do the work and acknowledge each piece once it is done."""
+    path, action, first, last = sys.argv[1:]
+    store = open_store(Path(path), now=NOW)
+    for number in range(int(first), int(last) + 1):
+        if action == "ingest":
+            store.put_devices(batch(number), now=NOW)
+        else:
+            check(store, number)
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
+    store.close()
+
+
+if __name__ == "__main__":
+    main()

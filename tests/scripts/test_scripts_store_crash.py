@@ -1,0 +1,145 @@
+"""A writer is killed at its Nth write or sync: the store opens, is sound, and nothing is half.
+
+strace counts the system calls and sends the signal, so that each point is the same every time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fleetmdm.policy import Combine, CompliancePolicy, Group, Position
+from fleetmdm.results import Status
+from fleetmdm.store.sqlite import SqliteStore, open_store
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = Path(__file__).with_name("store_worker.py")
+_WORK = runpy.run_path(str(WORKER))
+BATCH, NOW = _WORK["BATCH"], _WORK["NOW"]
+batch, verdicts = _WORK["batch"], _WORK["verdicts"]
+
+CALLS = "pwrite64,fdatasync,fsync,ftruncate,unlink"
+POINTS = 20
+LAST = 3
+"""Ingests, or checks, of one worker."""
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with one batch of devices and one policy."""
+    path = tmp_path_factory.mktemp("crash") / "fleet.db"
+    check = Group("checks", Combine.ALL, (), Position(1, 1))
+    policy = CompliancePolicy("p", "p", check, b"p", hashlib.sha256(b"p").hexdigest())
+    with closing(open_store(path, create=True, now=NOW)) as store:
+        store.put_devices(batch(0), now=NOW)
+        store.put_policies([policy], now=NOW)
+    return path
+
+
+def work(path: Path, action: str, *tracer: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*tracer, sys.executable, WORKER, path, action, "1", str(LAST)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]},
+    )
+
+
+def moments(strace: str, path: Path, action: str) -> list[tuple[str, int]]:
+    """(system call, its number) of `POINTS` moments, spread evenly over the whole work."""
+    log = path.with_name("calls")
+    done = work(path, action, strace, "-o", str(log), "-e", f"trace={CALLS}")
+    assert done.returncode == 0, done.stderr
+    # strace numbers each kind of call by itself.
+    seen: Counter[str] = Counter()
+    every = []
+    for line in log.read_text().splitlines():
+        call = line.partition("(")[0]
+        if call in CALLS.split(","):
+            seen[call] += 1
+            every.append((call, seen[call]))
+    assert len(every) > POINTS
+    return every[:: len(every) // POINTS][:POINTS] + every[-1:]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("action", ["ingest", "check"])
+def test_a_killed_writer_leaves_a_sound_store(
+    action: str, fleet: Path, tmp_path: Path, require_program: Callable[[str], str]
+) -> None:
+    strace = require_program("strace")
+    counted = tmp_path / "counted.db"
+    shutil.copy(fleet, counted)
+    for call, number in moments(strace, counted, action):
+        path = tmp_path / f"{call}-{number}.db"
+        shutil.copy(fleet, path)
+        kill = f"inject={call}:signal=SIGKILL:when={number}"
+        tracer = (strace, "-o", "/dev/null", "-e", f"trace={call}", "-e", kill)
+        done = work(path, action, *tracer)
+        assert done.returncode in {-signal.SIGKILL, 128 + signal.SIGKILL}, path.name
+        acknowledged = [int(line) for line in done.stdout.split()]
+        with closing(open_store(path, now=NOW)) as store:
+            assert list(store.find_problems()) == [], path.name
+            CHECKS[action](store, acknowledged)
+            # And it can be written to at once.
+            store.append_leaf(b"after")
+
+
+def check_ingested(store: SqliteStore, acknowledged: list[int]) -> None:
+    found = Counter(device.facts["batch"] for device in store.devices())
+    assert set(found.values()) == {BATCH}
+    assert {0, *acknowledged} <= set(found)
+    assert len(found) <= len(acknowledged) + 2
+
+
+def check_recorded(store: SqliteStore, acknowledged: list[int]) -> None:
+    runs = sorted(run.run_id for run in store.runs())
+    assert runs == list(range(1, len(runs) + 1))
+    assert len(acknowledged) <= len(runs) <= len(acknowledged) + 1
+    assert len(list(store.leaves())) == len(runs)
+    for run_id in runs:
+        expected = [one.device_id for one in verdicts(run_id) if one.status is Status.FAIL]
+        rows = list(store.results(run_id))
+        assert [row.device_id for row in rows] == expected
+        assert {row.findings[0].observed for row in rows} == {run_id}
+        assert sum(1 for _ in store.run_devices(run_id)) == BATCH
+
+
+CHECKS = {"ingest": check_ingested, "check": check_recorded}
+
+
+def test_writers_at_the_same_time_all_get_through(fleet: Path, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.db"
+    shutil.copy(fleet, path)
+    environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]}
+    tasks = [("ingest", "1", "4"), ("ingest", "5", "8"), ("check", "1", "3"), ("check", "1", "3")]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, WORKER, path, *task],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+        for task in tasks
+    ]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=60)
+        assert worker.returncode == 0, errors.decode()
+    with closing(open_store(path, now=NOW)) as store:
+        assert list(store.find_problems()) == []
+        assert store.device_count() == 9 * BATCH
+        assert [run.run_id for run in store.runs()] == [6, 5, 4, 3, 2, 1]
+        assert len(list(store.leaves())) == 6
