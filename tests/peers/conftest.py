@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,24 +73,41 @@ def key_files(
 def start_agent(
     tmp_path: Path, key_files: dict[str, Path], require_program: Callable[[str], str]
 ) -> Iterator[StartAgent]:
-    """Start `ssh-agent` or `secretive-agent` with every key in it; stopped after the test."""
+    """Start an agent for this test alone, which may change or kill it."""
     with ExitStack() as stack:
+        yield lambda kind: stack.enter_context(_agent(kind, tmp_path, key_files, require_program))
 
-        def start(kind: str) -> RunningAgent:
-            address = str(tmp_path / f"{kind}.sock")
-            if kind == "ssh-agent":
-                command = [require_program("ssh-agent"), "-D", "-a", address]
-            else:
-                command = _secretive_agent(tmp_path, address, key_files)
-            process = stack.enter_context(_running(command, address))
-            if kind == "ssh-agent":
-                environ = {**os.environ, "SSH_AUTH_SOCK": address}
-                for path in key_files.values():
-                    add = [require_program("ssh-add"), "-q", str(path)]
-                    subprocess.run(add, env=environ, check=True, timeout=30)
-            return RunningAgent(kind, address, process)
 
-        yield start
+@pytest.fixture(scope="session")
+def standing_agent(
+    tmp_path_factory: pytest.TempPathFactory,
+    key_files: dict[str, Path],
+    require_program: Callable[[str], str],
+) -> Iterator[StartAgent]:
+    """An agent that all tests share and none may change."""
+    folder = tmp_path_factory.mktemp("agents")
+    with ExitStack() as stack:
+        yield cache(
+            lambda kind: stack.enter_context(_agent(kind, folder, key_files, require_program))
+        )
+
+
+@contextmanager
+def _agent(
+    kind: str, folder: Path, key_files: dict[str, Path], require_program: Callable[[str], str]
+) -> Iterator[RunningAgent]:
+    """`ssh-agent` or `secretive-agent` with every key in it."""
+    address = str(folder / f"{kind}.sock")
+    if kind == "ssh-agent":
+        command = [require_program("ssh-agent"), "-D", "-a", address]
+    else:
+        command = _secretive_agent(folder, address, key_files)
+    with _running(command, address) as process:
+        if kind == "ssh-agent":
+            add = [require_program("ssh-add"), "-q", *map(str, key_files.values())]
+            environ = {**os.environ, "SSH_AUTH_SOCK": address}
+            subprocess.run(add, env=environ, check=True, timeout=30)
+        yield RunningAgent(kind, address, process)
 
 
 def _secretive_agent(folder: Path, address: str, key_files: dict[str, Path]) -> list[str]:

@@ -19,10 +19,10 @@ AGENTS = ["ssh-agent", "secretive-agent"]
 
 @pytest.fixture(params=AGENTS)
 def client(
-    request: pytest.FixtureRequest, start_agent: Callable[[str], Any], command_line: CommandLine
+    request: pytest.FixtureRequest, standing_agent: Callable[[str], Any], command_line: CommandLine
 ) -> Client:
     """Run one command with the agent named in the environment."""
-    agent = start_agent(request.param)
+    agent = standing_agent(request.param)
 
     def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         environ = {"SSH_AUTH_SOCK": agent.address}
@@ -107,6 +107,17 @@ def test_what_cannot_be_signed_is_said(
     assert done.stderr.startswith("secretive-client: ")
 
 
+@pytest.mark.parametrize(("more", "status"), [(0, 0), (1, 3), (100_000, 3)])
+def test_longest_data_are_signed_and_longer_ones_refused(
+    client: Client, more: int, status: int, key_files: dict[str, Path], tmp_path: Path
+) -> None:
+    public, _ = parse_public_line(key_files["ed25519"].with_suffix(".pub").read_text())
+    (tmp_path / "long").write_bytes(bytes(262144 - 13 - len(public.blob) + more))
+    done = client("sign", "--comment", "ed25519", "--data", str(tmp_path / "long"))
+    assert done.returncode == status
+    assert ("do not fit" in done.stderr) is bool(status)
+
+
 def test_health_is_fine_and_counts(client: Client) -> None:
     found = data(client("health", "--format", "json"))
     assert found["healthy"] is True
@@ -148,9 +159,9 @@ def test_agent_that_is_not_there(
 
 
 def test_our_variable_goes_before_the_one_of_ssh(
-    start_agent: Callable[[str], Any], command_line: CommandLine
+    standing_agent: Callable[[str], Any], command_line: CommandLine
 ) -> None:
-    agent = start_agent("ssh-agent")
+    agent = standing_agent("ssh-agent")
     environ = {"SECRETIVE_SOCK": agent.address, "SSH_AUTH_SOCK": "/nonexistent"}
     assert command_line("secretive-client", "list", env=environ).returncode == 0
 

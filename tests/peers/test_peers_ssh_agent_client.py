@@ -32,7 +32,12 @@ AGENTS = ["ssh-agent", "secretive-agent"]
 
 
 @pytest.fixture(params=AGENTS)
-def agent(request: pytest.FixtureRequest, start_agent: Callable[[str], Any]) -> Any:
+def agent(request: pytest.FixtureRequest, standing_agent: Callable[[str], Any]) -> Any:
+    return standing_agent(request.param)
+
+
+@pytest.fixture(params=AGENTS)
+def mortal_agent(request: pytest.FixtureRequest, start_agent: Callable[[str], Any]) -> Any:
     return start_agent(request.param)
 
 
@@ -125,35 +130,35 @@ def test_caller_that_gives_up_does_not_shift_the_replies(
     asyncio.run(talk())
 
 
-def test_agent_that_stops_answering_times_out(agent: Any) -> None:
-    with AgentClient(agent.address, timeout_s=20) as client:
+def test_agent_that_stops_answering_times_out(mortal_agent: Any) -> None:
+    with AgentClient(mortal_agent.address, timeout_s=20) as client:
         client.identities()  # it listens before it has started altogether
-    with AgentClient(agent.address, timeout_s=2) as client:
+    with AgentClient(mortal_agent.address, timeout_s=2) as client:
         client.identities()
-        agent.signal_all(signal.SIGSTOP)
+        mortal_agent.signal_all(signal.SIGSTOP)
         try:
             with pytest.raises(AgentTimeout):
                 client.identities()
         finally:
-            agent.signal_all(signal.SIGCONT)
+            mortal_agent.signal_all(signal.SIGCONT)
         with pytest.raises(AgentUnavailable, match="closed"):
             client.identities()
 
 
-def test_agent_that_dies_is_unavailable(agent: Any) -> None:
-    with AgentClient(agent.address, timeout_s=20) as client:
+def test_agent_that_dies_is_unavailable(mortal_agent: Any) -> None:
+    with AgentClient(mortal_agent.address, timeout_s=20) as client:
         client.identities()
-        agent.kill_all()
+        mortal_agent.kill_all()
         with pytest.raises(AgentUnavailable):
             client.identities()
     with (
         pytest.raises(AgentUnavailable, match="nobody listens"),
-        AgentClient(agent.address, timeout_s=1),
+        AgentClient(mortal_agent.address, timeout_s=1),
     ):
         pass
 
     async def late() -> None:
-        async with AsyncAgentClient(agent.address, timeout_s=1):
+        async with AsyncAgentClient(mortal_agent.address, timeout_s=1):
             pass
 
     with pytest.raises(AgentUnavailable, match="nobody listens"):

@@ -112,10 +112,11 @@ def test_we_accept_what_they_sign(
     assert not ours(line_of(key), their_signature(keygen, key, namespace="git"))
 
 
+@pytest.mark.parametrize("kind", ["ssh-agent", "secretive-agent"])
 def test_an_agent_signs_for_us_with_every_key(
-    start_agent: Callable[[str], Any], key_files: dict[str, Path], theirs: Verify
+    kind: str, standing_agent: Callable[[str], Any], key_files: dict[str, Path], theirs: Verify
 ) -> None:
-    with AgentClient(start_agent("ssh-agent").address, timeout_s=20) as client:
+    with AgentClient(standing_agent(kind).address, timeout_s=20) as client:
         for path in key_files.values():
             public, _ = parse_public_line(path.with_suffix(".pub").read_text())
             signer = AgentSigner(client, public)

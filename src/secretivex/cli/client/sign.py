@@ -64,6 +64,7 @@ def command(
     with call.agent() as agent:
         keys = [listed_key(identity) for identity in agent.identities()]
         chosen = _choose(keys, key, fingerprint, comment)
+        _check_room(message, chosen)
         blob = agent.sign(chosen.blob, message, number)
     algorithm, raw = _take_apart(blob)
     result = {
@@ -102,7 +103,7 @@ def _parse_flags(text: str) -> int:
 
 
 def _read(path: Path | None) -> bytes:
-    """The data, if they can go into one frame at all."""
+    """The data, or as much as shows that they are too long for any agent."""
     try:
         if path is None or str(path) == "-":
             data = sys.stdin.buffer.read(MAX_FRAME_BYTES + 1)
@@ -113,13 +114,18 @@ def _read(path: Path | None) -> bytes:
         raise SecretiveError("input_not_found", f"there is no file {path}") from error
     except OSError as error:
         raise SecretiveError("input_unreadable", f"{path}: {error.strerror}") from error
-    if len(data) > MAX_FRAME_BYTES:
+    return data
+
+
+def _check_room(data: bytes, key: ListedKey) -> None:
+    """A sign request is one frame: a number, three lengths or flags, the key and the data."""
+    room = MAX_FRAME_BYTES - 1 - 3 * 4 - len(key.blob)
+    if len(data) > room:
         raise SecretiveError(
             "input_unreadable",
-            f"more than {MAX_FRAME_BYTES} bytes do not fit into a message to an agent",
+            f"more than {room} bytes do not fit into a message to an agent",
             hint="sign a hash of it, as `ssh-keygen -Y sign` does",
         )
-    return data
 
 
 def _take_apart(blob: bytes) -> tuple[str, bytes]:
