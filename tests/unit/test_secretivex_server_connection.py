@@ -45,6 +45,9 @@ class FakeHost:
     def now(self) -> float:
         return self.clock
 
+    def made(self, _connection: Connection) -> None:
+        pass
+
     def lost(self, _connection: Connection) -> None:
         self.gone += 1
 

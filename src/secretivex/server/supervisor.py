@@ -111,6 +111,8 @@ class Supervisor:
             try:
                 pid = self._zygote.spawn(number, theirs)
             except OSError as error:
+                # Whatever it would still answer belongs to this request: have a new zygote.
+                self._zygote.kill()
                 ours.close()
                 self._retries[number] = self._clock() + RETRY_S
                 LOG.error("cannot make a worker", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - the reason is all

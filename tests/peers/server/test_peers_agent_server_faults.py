@@ -105,6 +105,23 @@ def test_a_killed_zygote_is_replaced_and_makes_workers_again(
     assert not any(map(running, workers))
 
 
+def test_a_zygote_that_hangs_is_replaced(
+    start_service: Start, flags: list[str], wait: Wait, running: Running
+) -> None:
+    service = start_service(*flags)
+    hung, victim = service.zygote, service.workers[0]
+    os.kill(hung, signal.SIGSTOP)
+    os.kill(victim, signal.SIGKILL)
+    wait(lambda: not running(hung), "it hangs on")
+    wait(lambda: service.log.read_text().count("cannot make a worker") >= 1, "not said")
+    wait(lambda: len(children(service.zygote)) == 1, "no new worker")
+    assert all_sign(service) == 5
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 def test_random_frames_never_bring_it_down(start_service: Start, flags: list[str]) -> None:
     service = start_service(*flags)
     workers = service.workers

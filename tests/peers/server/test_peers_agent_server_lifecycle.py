@@ -11,10 +11,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sshwire.agent.connection import encode_frame
+from sshwire.agent.requests import SignRequest, encode_request
+from sshwire.pubkey import parse_public_line
 
 Start = Callable[..., Any]
 Wait = Callable[[Callable[[], bool], str], None]
@@ -241,3 +246,43 @@ def test_as_ssh_agent_it_prints_its_address_and_starts_empty(
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+@WORKERS
+def test_a_stop_finishes_the_requests_in_hand(
+    start_service: Start, key_files: dict[str, Path], workers: int
+) -> None:
+    service = start_service("--key", key_files["rsa"], workers=workers)
+    blob = parse_public_line(key_files["rsa"].with_suffix(".pub").read_text())[0].blob
+    request = encode_frame(encode_request(SignRequest(blob, b"data", 2)))
+    with ExitStack() as stack:
+        idle = stack.enter_context(service.connect())
+        busy = [stack.enter_context(service.connect()) for _ in range(20)]
+        for connected in busy:
+            connected.sendall(request)
+        for connected in busy:  # every worker has them in hand
+            assert connected.recv(5)[4:] == b"\x0e"
+            connected.sendall(request * 5)
+        assert service.stop() == 0
+        assert idle.recv(1) == b""
+        for connected in busy:
+            while connected.recv(65536):
+                pass
+    assert "cut off" not in service.log.read_text()
+    assert "rror" not in service.log.read_text()
+
+
+@WORKERS
+def test_a_stop_under_fire_is_clean(
+    start_service: Start, key_files: dict[str, Path], workers: int
+) -> None:
+    service = start_service("--key", key_files["ed25519"], workers=workers)
+    with ExitStack() as stack:
+        for number in range(300):
+            with suppress(OSError):
+                connected = stack.enter_context(service.connect())
+                connected.sendall(b"\0\0\0\x01\x0b")
+            if number == 200:
+                service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(20) == 0
+    assert "rror" not in service.log.read_text()

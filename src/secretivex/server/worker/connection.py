@@ -39,6 +39,10 @@ class Host(Protocol):
         """The loop's clock, in seconds."""
         ...
 
+    def made(self, connection: Connection) -> None:
+        """The connection is open."""
+        ...
+
     def lost(self, connection: Connection) -> None:
         """The connection is no more."""
         ...
@@ -80,6 +84,7 @@ class Connection(asyncio.Protocol):
         # A cast, for uvloop's transports have asyncio's methods and not its classes.
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self._host.made(self)
 
     def data_received(self, data: bytes) -> None:
         """Answer what is whole; a single whole frame, the usual case, is not copied."""

@@ -51,6 +51,7 @@ class Worker:
         self._signing = SigningQueue(loop, self._limits, self._finish)
         self._acceptor = Acceptor(loop, listener, cells, number, self._adopt)
         self._connections: set[Connection] = set()
+        self._held = 0
         self._openings: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self._sweep: asyncio.TimerHandle | None = None
@@ -81,12 +82,11 @@ class Worker:
 
     def _end_drain(self) -> None:
         if not self.drained.done():
-            LOG.warning("requests cut off", extra={"fields": {"open": len(self._connections)}})
+            LOG.warning("requests cut off", extra={"fields": {"open": self._held}})
             self.drained.set_result(None)
 
     def _check_drained(self) -> None:
-        is_empty = not self._connections and not self._openings
-        if self._is_draining and is_empty and not self.drained.done():
+        if self._is_draining and not self._held and not self.drained.done():
             self.drained.set_result(None)
 
     # What connections ask for: the Host port.
@@ -103,10 +103,16 @@ class Worker:
         """The loop's clock, in seconds."""
         return self._loop.time()
 
+    def made(self, connection: Connection) -> None:
+        """A connection is open."""
+        self._connections.add(connection)
+        if self._is_draining:
+            connection.finish()
+
     def lost(self, connection: Connection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
-        self._count()
+        self._count(-1)
         self._check_drained()
 
     def _finish(self, job: SignJob, outcome: SignOutcome, turn: Turn) -> None:
@@ -118,8 +124,7 @@ class Worker:
     def _adopt(self, connected: socket.socket, peer: Peer) -> None:
         """Make a connection of an accepted socket; the task lasts for one turn of the loop."""
         connection = Connection(self, peer, self._limits.max_frame_bytes)
-        self._connections.add(connection)
-        self._count()
+        self._count(1)
         opening = self._loop.create_task(self._open(connected, connection))
         self._openings.add(opening)
         opening.add_done_callback(self._openings.discard)
@@ -130,12 +135,11 @@ class Worker:
         except OSError:
             connected.close()
             self.lost(connection)
-            return
-        if self._is_draining:
-            connection.finish()
 
-    def _count(self) -> None:
-        self._cells.set(self._number, len(self._connections))
+    def _count(self, change: int) -> None:
+        """Keep the count of accepted connections, those not open yet included."""
+        self._held += change
+        self._cells.set(self._number, self._held)
 
     def _schedule_sweep(self) -> None:
         if self._sweep is None and (self._limits.idle_timeout_ms or self._limits.write_timeout_ms):
