@@ -37,8 +37,6 @@ from fleetmdm.results import Finding, Status, Verdict
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HERE = Position(1, 1)
 
-# --- the oracle -----------------------------------------------------------------------------------
-
 T, F, U, E, NA = "true", "false", "unknown", "error", "not_applicable"
 GONE, NULL, EMPTY, CROOKED = (object() for _ in range(4))
 """No such member; null; an empty list under [*]; a path that leads into another shape."""
@@ -550,14 +548,13 @@ def policies(draw: st.DrawFn) -> list[CompliancePolicy]:
 def shown(verdict: Verdict) -> Any:
     """A verdict so that True and 1 look different where the language says so."""
     findings = [
-        (replace(each, expected=None, observed=None), canon_or_none(each.observed))
+        (
+            replace(each, expected=None, observed=None),
+            None if each.observed is None else canon(each.observed),
+        )
         for each in verdict.findings
     ]
     return replace(verdict, findings=()), findings, [each.expected for each in verdict.findings]
-
-
-def canon_or_none(value: Any) -> Any:
-    return None if value is None else canon(value)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -17,6 +17,10 @@ from fleetmdm.evaluate.program import NEGATING, CompiledLeaf
 from fleetmdm.policy import Combine
 from fleetmdm.results import Finding
 
+# An attribute of an enumeration costs more than the comparison around it.
+_FALSE, _TRUE = int(Outcome.FALSE), int(Outcome.TRUE)
+_NOT_APPLICABLE = int(Outcome.NOT_APPLICABLE)
+
 MAX_TEXT_CHARACTERS = 1024
 """Of one observed text; a longer one is cut, and ends with an ellipsis."""
 
@@ -24,8 +28,7 @@ MAX_TEXT_CHARACTERS = 1024
 def find(node: Decided, place: int, now: datetime, *, negated: bool = False) -> Iterator[Finding]:
     """The findings below a node for the device at `place`, in the order of the policy."""
     outcome = node.outcomes[place]
-    good = Outcome.FALSE if negated else Outcome.TRUE
-    if outcome in (good, Outcome.NOT_APPLICABLE):
+    if outcome in (_FALSE if negated else _TRUE, _NOT_APPLICABLE):
         return
     if node.leaf is not None and node.column is not None:
         value = node.column.values[node.column.codes[place]]
@@ -33,7 +36,7 @@ def find(node: Decided, place: int, now: datetime, *, negated: bool = False) -> 
     elif node.combine is Combine.WHEN:
         condition, check = node.members
         yield from find(condition, place, now)
-        if condition.outcomes[place] == Outcome.TRUE:
+        if condition.outcomes[place] == _TRUE:
             yield from find(check, place, now, negated=negated)
     else:
         below = negated ^ (node.combine in NEGATING)

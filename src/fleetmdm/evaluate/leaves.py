@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -54,13 +54,25 @@ class Decided:
             yield from member.leaves()
 
 
-def decide_node(node: Compiled, columns: Mapping[str, Column], now: datetime) -> Decided:
-    """Decide a tree over a batch."""
-    if isinstance(node, CompiledLeaf):
-        return _decide_leaf(node, columns[node.leaf.key], now)
-    members = tuple(decide_node(member, columns, now) for member in node.members)
-    outcomes = combine(node.combine, [member.outcomes for member in members])
-    return Decided(outcomes, combine=node.combine, members=members)
+class Decider:
+    """Decides trees over one batch; a question that two policies ask is answered once."""
+
+    def __init__(self, columns: Mapping[str, Column], now: datetime) -> None:
+        self._columns = columns
+        self._now = now
+        self._answers: dict[Any, Decided] = {}
+
+    def decide(self, node: Compiled) -> Decided:
+        """Decide a tree."""
+        if isinstance(node, CompiledLeaf):
+            answered = self._answers.get(node.question)
+            if answered is None:
+                answered = _decide_leaf(node, self._columns[node.leaf.key], self._now)
+                self._answers[node.question] = answered
+            return replace(answered, leaf=node)
+        members = tuple(map(self.decide, node.members))
+        outcomes = combine(node.combine, [member.outcomes for member in members])
+        return Decided(outcomes, combine=node.combine, members=members)
 
 
 def _decide_leaf(leaf: CompiledLeaf, column: Column, now: datetime) -> Decided:

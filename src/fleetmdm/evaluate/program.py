@@ -27,6 +27,14 @@ class CompiledLeaf:
     row: Operator
     comparison: Comparison
     missing: Outcome
+    negated: bool = False
+    """It stands below an odd number of `not` and `none`: there, what is good is that it is false."""
+
+    @property
+    def question(self) -> tuple[str, str, str, str | None, Outcome]:
+        """Leaves with the same question have the same answers."""
+        leaf = self.leaf
+        return leaf.key, leaf.op, repr(leaf.value), leaf.scheme, self.missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,7 @@ def _compile_leaf(leaf: Leaf, wish: OnMissing, *, negated: bool) -> CompiledLeaf
         row=row,
         comparison=row.prepare(leaf.value, leaf.scheme or ""),
         missing=missing_outcome(leaf.on_missing or wish, negated=negated),
+        negated=negated,
     )
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from fleetmdm.device import Device
 from fleetmdm.evaluate.columns import Column, encode_column, extract_columns
 from fleetmdm.evaluate.findings import find
-from fleetmdm.evaluate.leaves import NEVER, Decided, Moments, decide_node
+from fleetmdm.evaluate.leaves import NEVER, Decided, Decider, Moments
 from fleetmdm.evaluate.outcome import Codes, Outcome, combine
 from fleetmdm.evaluate.program import Program, compile_policy, fold, program_leaves
 from fleetmdm.evaluate.verdicts import NOT_SELECTED, PolicyColumn, VerdictBatch
@@ -48,7 +48,7 @@ def run_programs(
     scene = _Scene(
         now=now,
         size=len(batch),
-        columns=extract_columns(batch, paths),
+        decider=Decider(extract_columns(batch, paths), now),
         os=encode_column([fold(device.os) for device in batch]),
         tags=encode_column([frozenset(map(fold, device.tags)) for device in batch]),
     )
@@ -62,7 +62,7 @@ class _Scene:
 
     now: datetime
     size: int
-    columns: dict[str, Column]
+    decider: Decider
     os: Column
     tags: Column
 
@@ -71,10 +71,10 @@ def _judge(program: Program, scene: _Scene) -> PolicyColumn:
     policy_id = program.policy.id
     if not program.policy.enabled:
         return PolicyColumn(policy_id, np.full(scene.size, NOT_SELECTED, dtype=np.int8))
-    check = decide_node(program.check, scene.columns, scene.now)
+    check = scene.decider.decide(program.check)
     tree, outcomes = check, check.outcomes
     if program.scope is not None:
-        scope = decide_node(program.scope, scene.columns, scene.now)
+        scope = scene.decider.decide(program.scope)
         outcomes = combine(Combine.WHEN, [scope.outcomes, check.outcomes])
         tree = Decided(outcomes, combine=Combine.WHEN, members=(scope, check))
     aimed = _aimed_at(program, scene)
@@ -115,7 +115,7 @@ def _find_all(tree: Decided, outcomes: Codes, now: datetime) -> dict[int, tuple[
     places = np.flatnonzero(outcomes < Outcome.TRUE)
     if not len(places):
         return {}
-    codes = [leaf.column.codes[places].tolist() for leaf in tree.leaves() if leaf.column]
+    codes = [_look(leaf)[places].tolist() for leaf in tree.leaves()]
     known: dict[Any, tuple[Finding, ...]] = {}
     found: dict[int, tuple[Finding, ...]] = {}
     for place, look in zip(places.tolist(), zip(*codes, strict=True), strict=True):
@@ -124,3 +124,12 @@ def _find_all(tree: Decided, outcomes: Codes, now: datetime) -> dict[int, tuple[
             findings = known[look] = tuple(find(tree, place, now))
         found[place] = findings
     return found
+
+
+def _look(leaf: Decided) -> npt.NDArray[np.int32]:
+    """What a finding could say of a leaf, by number: its value where it is bad, else its outcome."""
+    assert leaf.leaf is not None  # noqa: S101 - `leaves` gives leaves alone
+    assert leaf.column is not None  # noqa: S101 - and they have columns
+    good = Outcome.FALSE if leaf.leaf.negated else Outcome.TRUE
+    quiet = (leaf.outcomes == good) | (leaf.outcomes == Outcome.NOT_APPLICABLE)
+    return np.where(quiet, -1 - leaf.outcomes.astype(np.int32), leaf.column.codes)

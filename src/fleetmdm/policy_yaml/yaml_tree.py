@@ -40,7 +40,7 @@ _CONSTANTS: Final[dict[str, Any]] = {
     "False": False,
     "FALSE": False,
 }
-_AMBIGUOUS = frozenset({"yes", "no", "on", "off", "y", "n"})
+_AMBIGUOUS = frozenset({"yes", "no", "on", "off"})
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ _DPKG_PARTS = re.compile(r"(\D*)(\d*)", re.ASCII)
 def dpkg_key(text: str) -> Key:
     """Epoch, upstream version and revision as dpkg sorts them."""
     match = _DPKG.fullmatch(text)
-    if match is None:
+    if match is None or (match[3] is None and "-" in text):
         raise ValueError("not a Debian version")
     return (int(match[1] or 0), _dpkg_part(match[2]), _dpkg_part(match[3] or "0"))
 
