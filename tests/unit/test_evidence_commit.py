@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from typing import Any
 
@@ -160,3 +161,16 @@ def test_salts_differ_by_field_and_by_record() -> None:
     salts = [json.loads(first.line)["fields"][path][0] for path in "ab"]
     salts.append(json.loads(other.line)["fields"]["a"][0])
     assert len(set(salts)) == 3
+
+
+def test_a_salt_is_hmac_sha256_cut_to_128_bits() -> None:
+    for key in (KEY, bytes(range(32)), b"k"):
+        line = encode_record([Field("facts.ünï", 1, is_open=True)], key=key).line
+        wanted = hmac.digest(key, "facts.ünï".encode(), "sha256")[:16].hex()
+        assert json.loads(line)["fields"]["facts.ünï"][0] == wanted
+
+
+def test_text_that_is_no_unicode_cannot_be_recorded() -> None:
+    for field in (Field("a", "\ud800", is_open=True), Field("\ud800", 1, is_open=False)):
+        with pytest.raises(RecordError):
+            encode_record([field], key=KEY)

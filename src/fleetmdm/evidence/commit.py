@@ -10,12 +10,13 @@ Rule for editors: the leaf depends on the fields alone, never on which of them a
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import Any
 
 from clikit.canonical import MAX_SAFE_INTEGER, CanonicalError, encode_canonical
@@ -25,6 +26,9 @@ SALT_BYTES = 16
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
 """Longest line of a record file that is read back."""
+
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
 _SALT = re.compile(r"[0-9a-f]{32}\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -110,16 +114,38 @@ def encode_record(fields: Iterable[Field], *, key: bytes) -> Record:
     """Write a record; `key` is the record's own secret, from which each field's salt derives."""
     opened: dict[str, tuple[str, Any]] = {}
     hidden: list[str] = []
-    for field in fields:
-        salt = hmac.digest(key, field.path.encode(), "sha256")[:SALT_BYTES].hex()
-        value = carry(field.value)
-        if field.is_open:
-            opened[field.path] = (salt, value)
-        else:
-            hidden.append(_digest(salt, _text(field.path), _text(value)))
-    line, digests = _assemble(opened, sorted(hidden))
+    salt_of = _salts(key)
+    try:
+        for field in fields:
+            value = carry(field.value)
+            salt = salt_of(field.path)
+            if field.is_open:
+                opened[field.path] = (salt, value)
+            else:
+                hidden.append(_digest(salt, _name(field.path), _text(value)))
+        line, digests = _assemble(opened, sorted(hidden))
+    except UnicodeEncodeError as error:
+        raise RecordError("text has a lone surrogate") from error
     plain = {path: value for path, (_, value) in opened.items()}
     return Record(line, _leaf(digests, hidden), plain, len(hidden))
+
+
+def _salts(key: bytes) -> Callable[[str], str]:
+    """HMAC-SHA-256 (RFC 2104) under one key of at most a block, cut to a salt, by path.
+
+    Written out because a record has dozens: `hmac.digest` sets the key up anew for each.
+    """
+    block = key.ljust(hashlib.sha256().block_size, b"\0")
+    inner = hashlib.sha256(block.translate(_INNER_PAD))
+    outer = hashlib.sha256(block.translate(_OUTER_PAD))
+
+    def salt(path: str) -> str:
+        inside, outside = inner.copy(), outer.copy()
+        inside.update(path.encode())
+        outside.update(inside.digest())
+        return outside.digest()[:SALT_BYTES].hex()
+
+    return salt
 
 
 def parse_record(line: bytes) -> Record:
@@ -157,9 +183,10 @@ def _assemble(opened: Mapping[str, Any], hidden: list[str]) -> tuple[bytes, list
     """The canonical line, and the digests of the opened fields."""
     parts: list[str] = []
     digests: list[str] = []
-    for path in sorted(opened, key=_utf16):
+    plain = all(map(str.isascii, opened))
+    for path in sorted(opened) if plain else sorted(opened, key=_utf16):
         salt, value = opened[path]
-        name, text = _text(path), _text(value)
+        name, text = _name(path), _text(value)
         parts.append(f'{name}:["{salt}",{text}]')
         digests.append(_digest(salt, name, text))
     shut = ",".join(f'"{digest}"' for digest in hidden)
@@ -184,7 +211,17 @@ def _utf16(name: str) -> bytes:
     return name.encode("utf-16-be", "surrogatepass")
 
 
+@lru_cache(maxsize=65536)
+def _name(path: str) -> str:
+    return encode_basestring(path)
+
+
 def _text(value: Any) -> str:
+    """RFC 8785 form; what most values are goes the short way."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if value is True or value is False:
+        return "true" if value else "false"
     try:
         return encode_canonical(value).decode()
     except CanonicalError as error:
