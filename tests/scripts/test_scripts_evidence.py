@@ -136,3 +136,16 @@ def test_an_empty_fleet_has_nothing_to_export(command_line: Run, tmp_path: Path)
     done = command_line("fleetmdm", "evidence", "export", "--output", "pack", *database)
     assert done.returncode == 4
     assert "no run yet" in done.stderr
+
+
+def test_the_ledger_tells_runs_and_exports(fleetmdm: Run) -> None:
+    assert fleetmdm("evidence", "export", "--output", "pack").returncode == 0
+    done = fleetmdm("ledger", "show", "--limit", "1", "--format", "json")
+    (row,) = _document(done)["data"]
+    assert row["entry"]["type"] == "export"
+    done = fleetmdm("ledger", "verify", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    data = _document(done)["data"]
+    assert (data["problems"], data["entries"]["run"]) == ([], 2)
+    assert "export" in fleetmdm("ledger", "show").stdout
+    assert data["root"] in fleetmdm("ledger", "verify").stdout

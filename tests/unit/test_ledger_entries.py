@@ -21,6 +21,7 @@ from fleetmdm.ledger.entries import (
 )
 from fleetmdm.ledger.merkle import ProofError, leaf_hash, root_of_hashes
 from fleetmdm.ledger.proof import prove_run, verify_extends, verify_run_proof
+from fleetmdm.ledger.replay import replay
 from fleetmdm.results import Run, Status
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -155,3 +156,28 @@ def test_a_later_log_must_begin_with_the_older_one() -> None:
         verify_extends(older, [hashes[1], *hashes[1:]])
     with pytest.raises(ProofError, match="older log has 2"):
         verify_extends(older, hashes[:1])
+
+
+def test_a_log_that_holds_every_run_replays_without_a_word() -> None:
+    seen = replay(_log(), {number: _run(number) for number in (1, 2, 3)})
+    assert seen.problems == []
+    assert (seen.size, seen.counts) == (4, {"run": 3, "export": 1})
+    assert seen.root == root_of_hashes(leaf_hash(leaf) for leaf in _log())
+
+
+def test_a_log_that_does_not_hold_every_run_says_where() -> None:
+    log = _log()
+    runs = {number: _run(number) for number in (1, 2, 3, 4)}
+    runs[2] = replace(runs[2], result_root="0" * 64)
+    seen = replay([log[1], *log, log[0], b"{}"], runs)
+    assert seen.problems == [
+        "leaf 0: an export of run 1, which is not logged before",
+        "leaf 3: run 2 is stored otherwise than logged",
+        "leaf 5: run 1 is in the log twice",
+        "leaf 6: leaf is not an object with a type",
+        "run 4 is not in the log",
+    ]
+
+
+def test_a_run_that_was_pruned_stays_in_the_log() -> None:
+    assert replay(_log(), {3: _run(3)}).problems == []

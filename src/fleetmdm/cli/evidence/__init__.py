@@ -7,8 +7,8 @@ from clikit.command import LazyGroup
 command = LazyGroup(
     "evidence",
     table={
-        "export": ("fleetmdm.cli.evidence_export:command", "Write a run as a signed pack."),
-        "verify": ("fleetmdm.cli.evidence_verify:command", "Check a pack, byte by byte."),
+        "export": ("fleetmdm.cli.evidence.export:command", "Write a run as a signed pack."),
+        "verify": ("fleetmdm.cli.evidence.verify:command", "Check a pack, byte by byte."),
     },
     help="Export runs as packs that anyone can verify, and verify them.",
 )

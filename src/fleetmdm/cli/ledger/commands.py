@@ -1,0 +1,91 @@
+"""`fleetmdm ledger show` and `fleetmdm ledger verify`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clikit.table import render_table
+from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.errors import FleetError
+
+if TYPE_CHECKING:
+    # Imported for its name alone.
+    from fleetmdm.ledger.replay import Replay
+
+
+@click.command("show")
+@limit_option
+@fleet_options()
+def show(call: FleetCall, limit: int | None) -> None:
+    """List the newest leaves of the log, oldest first, each with its hash."""
+    from fleetmdm.ledger.entries import LeafError, parse_leaf
+    from fleetmdm.ledger.merkle import leaf_hash
+
+    with call.open_store() as store:
+        newest = deque(enumerate(store.leaves()), maxlen=rows_to_show(call, limit))
+    rows: list[dict[str, Any]] = []
+    for index, leaf in newest:
+        try:
+            entry = parse_leaf(leaf)
+        except LeafError as error:
+            message = f"leaf {index}: {error}"
+            raise FleetError("ledger_invalid", message, hint="fleetmdm ledger verify") from error
+        rows.append({"index": index, "leaf_hash": leaf_hash(leaf).hex(), "entry": entry})
+    call.emit(rows, lambda: [render_table(_HEADERS, map(_row, rows), width=call.width)])
+
+
+_HEADERS = ("leaf", "type", "run", "time", "hash")
+
+
+def _row(row: dict[str, Any]) -> tuple[object, ...]:
+    entry = row["entry"]
+    time = entry.get("finished_at") or entry.get("exported_at") or ""
+    return row["index"], entry["type"], entry.get("run_id", ""), time, row["leaf_hash"][:16]
+
+
+@click.command("verify")
+@fleet_options()
+def verify(call: FleetCall) -> None:
+    """Read the whole log again: every leaf, and whether each run stands in it as it is stored.
+
+    Keep the root, or a pack, elsewhere: only that shows that nothing was cut off later.
+    """
+    from fleetmdm.evidence.keys import FleetKeys
+    from fleetmdm.ledger.replay import replay
+
+    with call.open_store() as store:
+        runs = {run.run_id: run for run in store.runs()}
+        seen = replay(store.leaves(), runs)
+        origin = FleetKeys(store.fleet_key()).origin()
+    data = {
+        "origin": origin,
+        "size": seen.size,
+        "root": seen.root.hex(),
+        "entries": dict(sorted(seen.counts.items())),
+        "problems": seen.problems,
+    }
+    call.emit(data, lambda: _tell(origin, seen), found=_failure(seen))
+
+
+def _tell(origin: str, seen: Replay) -> Iterator[str]:
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(seen.counts.items()))
+    yield f"{origin}: {seen.size} leaves ({counts or 'none'})\n"
+    yield f"  root {seen.root.hex()}\n"
+    for problem in seen.problems:
+        yield f"  {problem}\n"
+
+
+def _failure(seen: Replay) -> FleetError | None:
+    if not seen.problems:
+        return None
+    return FleetError(
+        "ledger_invalid",
+        f"the ledger does not hold: {seen.problems[0]}",
+        hint="compare with an older pack or backup",
+        details={"problems": len(seen.problems)},
+    )
