@@ -124,13 +124,18 @@ def closed_port() -> int:
 
 @pytest.fixture
 def agent(tmp_path: Path, require_program: Callable[[str], str]) -> Any:
-    """OpenSSH's own agent, empty."""
+    """OpenSSH's own agent with one key."""
     path = tmp_path / "a.sock"
     process = subprocess.Popen(
         [require_program("ssh-agent"), "-D", "-a", str(path)], stdout=subprocess.DEVNULL
     )
     while not path.exists():
         assert process.poll() is None
+    key = tmp_path / "key"
+    make = [require_program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+    subprocess.run(make, check=True)
+    environ = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+    subprocess.run([require_program("ssh-add"), "-q", str(key)], check=True, env=environ)
     yield path
     process.terminate()
     process.wait()
@@ -161,6 +166,8 @@ def test_an_agent_that_is_not_there(command_line: CommandLine, tmp_path: Path) -
         "collect",
         "--hosts",
         hosts,
+        "--known-hosts",
+        tmp_path / "known_hosts",
         "--agent",
         tmp_path / "nobody.sock",
         "--db",
