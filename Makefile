@@ -1,7 +1,7 @@
 # Every verb works from a fresh clone: what it needs is set up first.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long lint typecheck contracts unit property peers scripts \
-	packaging fuzz bench build security smoke clean
+	packaging conform fuzz bench build security smoke clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -q
@@ -40,6 +40,9 @@ peers: setup ## against real programs: OpenSSH, git, coreutils
 
 scripts: setup ## the command lines as a user runs them
 	$(PYTEST) -n $(JOBS) --timeout 300 tests/scripts
+
+conform: setup ## OpenSSH's own agent tests; TEST_AGENT=ssh-agent proves the harness
+	$(PYTEST) -n $(JOBS) --timeout 1000 -p no:randomly tests/regress
 
 packaging: setup ## shape, documents, codes, isolated installation
 	$(PYTEST) --timeout 600 tests/packaging

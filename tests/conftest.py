@@ -52,6 +52,12 @@ def require_program() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
+def give_up() -> Callable[[str], NoReturn]:
+    """End a test for want of something that is not a program on PATH, by the same rule."""
+    return missing
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real inputs that nobody on this project wrote; its SOURCES.md names them."""
     folder = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))
