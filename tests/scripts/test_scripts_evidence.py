@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fleetmdm.store.sqlite.upgrade import back_up
 from sshwire.privkey import PrivateKey, encode_private_key
 from sshwire.pubkey import encode_public_line
 
+SOURCES = Path(__file__).parents[2] / "src"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -149,3 +151,21 @@ def test_the_ledger_tells_runs_and_exports(fleetmdm: Run) -> None:
     assert (data["problems"], data["entries"]["run"]) == ([], 2)
     assert "export" in fleetmdm("ledger", "show").stdout
     assert data["root"] in fleetmdm("ledger", "verify").stdout
+
+
+def test_a_full_disk_leaves_no_pack_and_no_leaf(fleetmdm: Run, tmp_path: Path) -> None:
+    """RLIMIT_FSIZE stands for the full disk; Python ignores the signal, so writes fail."""
+    leaves = _document(fleetmdm("ledger", "verify", "--format", "json"))["data"]["size"]
+    database = f"--db {tmp_path / 'fleet.db'}"
+    command = f"{sys.executable} -m fleetmdm evidence export --output pack {database} --format json"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 4; exec {command}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(SOURCES), "HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    )
+    assert (done.returncode, _document(done)["error"]["code"]) == (5, "disk_full"), done.stderr
+    assert not [path for path in tmp_path.iterdir() if "pack" in path.name]
+    assert _document(fleetmdm("ledger", "verify", "--format", "json"))["data"]["size"] == leaves

@@ -25,7 +25,7 @@ SALT_BYTES = 16
 """128 bits, so that a hidden value cannot be found by trying likely ones."""
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
-"""Longest line of a record file that is read back."""
+"""Longest line of a record file; a device document of the largest size has a tenth of it."""
 
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
@@ -126,6 +126,8 @@ def encode_record(fields: Iterable[Field], *, key: bytes) -> Record:
         line, digests = _assemble(opened, sorted(hidden))
     except UnicodeEncodeError as error:
         raise RecordError("text has a lone surrogate") from error
+    if len(line) > MAX_RECORD_BYTES:
+        raise RecordError(f"a record of {len(line)} bytes is over the limit of {MAX_RECORD_BYTES}")
     plain = {path: value for path, (_, value) in opened.items()}
     return Record(line, _leaf(digests, hidden), plain, len(hidden))
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fleetmdm.errors import FleetError
+from fleetmdm.evidence.commit import RecordError
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.manifest import Manifest, encode_manifest
 from fleetmdm.evidence.names import (
@@ -173,8 +174,12 @@ class _Export:
         judged = TreeHasher()
         with folder.records(POPULATION) as population, folder.records(INVENTORY) as inventory:
             for device in self.store.run_devices(self.run.run_id):
-                population.add(self.maker.population(device, reason=reason))
-                inventory.add(self.maker.inventory(device))
+                try:
+                    population.add(self.maker.population(device, reason=reason))
+                    inventory.add(self.maker.inventory(device))
+                except RecordError as error:
+                    message = f"device {device.device_id} cannot be recorded: {error}"
+                    raise FleetError("inventory_invalid", message) from error
                 judged.add(inventory_leaf(device))
                 self.tally.devices += 1
                 self.advance(1)

@@ -18,6 +18,11 @@ from fleetmdm.evidence.manifest import MAX_FILES, is_safe_name
 from fleetmdm.evidence.names import FOLDERS
 from fleetmdm.evidence.verify.findings import PackReport
 
+# Not every system has each of these; without them the check after opening still stands.
+_OPEN_FLAGS = os.O_RDONLY
+for _name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    _OPEN_FLAGS |= getattr(os, _name, 0)
+
 
 @dataclass(slots=True)
 class Tree:
@@ -29,8 +34,7 @@ class Tree:
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """A listed file; raises OSError when it is no regular file any more."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(self.root / name, flags)
+        descriptor = os.open(self.root / name, _OPEN_FLAGS)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(f"{name} is not a regular file")
