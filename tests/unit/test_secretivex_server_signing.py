@@ -1,0 +1,142 @@
+"""Whose turn it is to sign: batches, threads, time-outs, and requests that nobody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from secretivex.engine import SignJob, SignOutcome
+from secretivex.identity import Identity
+from secretivex.key_table import TableEntry
+from secretivex.peer import Peer
+from secretivex.server.state import ServerLimits
+from secretivex.server.worker.signing import SigningQueue, Turn
+
+
+class GatedKey:
+    """Signs when the gate opens, and remembers how many were at it at once."""
+
+    def __init__(self, *, is_open: bool = True) -> None:
+        self.gate = threading.Event()
+        if is_open:
+            self.gate.set()
+        self.lock = threading.Lock()
+        self.at_once = 0
+        self.most_at_once = 0
+        self.signed: list[bytes] = []
+
+    def sign(self, data: bytes, _flags: int = 0) -> bytes:
+        with self.lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        assert self.gate.wait(20)
+        with self.lock:
+            self.at_once -= 1
+            self.signed.append(data)
+        if data == b"bad":
+            raise ValueError("this key is broken")
+        return data.upper()
+
+
+class Owner:
+    """A connection that takes replies."""
+
+    def fill(self, _turn: Turn, _frame: bytes) -> None:
+        raise NotImplementedError
+
+
+def job_of(key: GatedKey, data: bytes, *, is_cheap: bool) -> SignJob:
+    entry = TableEntry(Identity(b"k", "", "", "file"), key, is_cheap, "", "")
+    return SignJob(entry, data, 0, Peer(1, 1), 1)
+
+
+class Bench:
+    """A queue on a loop of its own, and what came out of it in order."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: ServerLimits) -> None:
+        self.loop = loop
+        self.outcomes: list[tuple[bytes, SignOutcome]] = []
+        self.queue = SigningQueue(loop, limits, self.finish)
+
+    def finish(self, job: SignJob, outcome: SignOutcome, _turn: Turn) -> None:
+        self.outcomes.append((job.data, outcome))
+
+    def submit(self, key: GatedKey, data: bytes, *, is_cheap: bool) -> Turn:
+        turn = Turn(Owner())
+        self.queue.submit(job_of(key, data, is_cheap=is_cheap), turn)
+        return turn
+
+    async def finished(self, count: int) -> None:
+        end = self.loop.time() + 20
+        while len(self.outcomes) < count:
+            assert self.loop.time() < end, self.outcomes
+            await asyncio.sleep(0.001)
+
+
+def test_cheap_signatures_are_made_on_the_loop_and_not_before_it_turns() -> None:
+    async def story() -> None:
+        bench = Bench(asyncio.get_running_loop(), ServerLimits())
+        key = GatedKey()
+        bench.submit(key, b"one", is_cheap=True)
+        bench.submit(key, b"two", is_cheap=True)
+        assert key.signed == []
+        await bench.finished(2)
+        assert bench.outcomes == [(b"one", SignOutcome(b"ONE")), (b"two", SignOutcome(b"TWO"))]
+
+    asyncio.run(story())
+
+
+def test_slow_signatures_hold_up_no_cheap_one_and_never_exceed_the_limit() -> None:
+    async def story() -> None:
+        limits = ServerLimits(workers=2, max_signers=4, max_blocking_threads=8)
+        bench = Bench(asyncio.get_running_loop(), limits)
+        slow, quick = GatedKey(is_open=False), GatedKey()
+        for number in range(6):
+            bench.submit(slow, b"slow %d" % number, is_cheap=False)
+        bench.submit(quick, b"quick", is_cheap=True)
+        await bench.finished(1)
+        assert bench.outcomes == [(b"quick", SignOutcome(b"QUICK"))]
+        slow.gate.set()
+        await bench.finished(7)
+        assert slow.most_at_once <= 2
+
+    asyncio.run(story())
+
+
+def test_a_request_that_waited_too_long_is_not_signed() -> None:
+    async def story() -> None:
+        limits = ServerLimits(max_signers=1, max_blocking_threads=1, sign_timeout_ms=20)
+        bench = Bench(asyncio.get_running_loop(), limits)
+        key = GatedKey(is_open=False)
+        bench.submit(key, b"first", is_cheap=False)
+        bench.submit(key, b"late", is_cheap=False)
+        await asyncio.sleep(0.05)
+        key.gate.set()
+        await bench.finished(2)
+        assert bench.outcomes[1] == (b"late", SignOutcome(None, "sign_timeout"))
+        assert key.signed == [b"first"]
+
+    asyncio.run(story())
+
+
+def test_a_request_that_nobody_waits_for_is_not_signed() -> None:
+    async def story() -> None:
+        bench = Bench(asyncio.get_running_loop(), ServerLimits())
+        key = GatedKey()
+        bench.submit(key, b"gone", is_cheap=True).is_dropped = True
+        bench.submit(key, b"there", is_cheap=True)
+        await bench.finished(1)
+        assert key.signed == [b"there"]
+
+    asyncio.run(story())
+
+
+def test_a_key_that_fails_is_an_outcome() -> None:
+    async def story() -> None:
+        bench = Bench(asyncio.get_running_loop(), ServerLimits())
+        for is_cheap in (True, False):
+            bench.submit(GatedKey(), b"bad", is_cheap=is_cheap)
+        await bench.finished(2)
+        assert {outcome.failure for _, outcome in bench.outcomes} == {"sign_failed_ValueError"}
+
+    asyncio.run(story())
