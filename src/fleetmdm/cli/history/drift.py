@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from fleetmdm.cli.listing import limit_option, rows_to_show
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.drift import Drift, DriftRow, Strangers, judge_drift, without_strangers
 from fleetmdm.errors import FleetError
-from fleetmdm.results import Run
+from fleetmdm.results import Run, Transition
 from fleetmdm.rfc3339 import encode_time, parse_time
 from fleetmdm.store.port import FleetStore, PopulationChange, Presence
 
@@ -31,19 +32,24 @@ from fleetmdm.store.port import FleetStore, PopulationChange, Presence
 def command(call: FleetCall, **options: Any) -> None:
     """Show verdicts that changed between two runs, by default the last two.
 
-    `-` stands for a verdict that passes or does not apply.
+    `-` stands for a device or policy that the run did not know.
     """
     with call.open_store() as store:
         before, after = _choose_runs(
             store, options["before"], options["after"], _parse_since(options["since"])
         )
         changes = list(store.population_changes(before.run_id, after.run_id))
-        transitions = [
-            one
-            for one in store.transitions(before.run_id, after.run_id)
-            if options["device_id"] in {None, one.device_id}
-            and options["policy_id"] in {None, one.policy_id}
-        ]
+        transitions = _complete(
+            store,
+            before,
+            after,
+            [
+                one
+                for one in store.transitions(before.run_id, after.run_id)
+                if options["device_id"] in {None, one.device_id}
+                and options["policy_id"] in {None, one.policy_id}
+            ],
+        )
     shown = judge_drift(
         transitions,
         new=_strangers(changes, Presence.NEW),
@@ -88,6 +94,30 @@ def _choose_runs(
     if older[0].run_id >= later.run_id:
         raise FleetError("usage", "--from must be a run before --to", hint="see `fleetmdm runs`")
     return older[0], later
+
+
+def _complete(
+    store: FleetStore, before: Run, after: Run, transitions: list[Transition]
+) -> list[Transition]:
+    """The transitions with the states that have no row."""
+    from fleetmdm.engines.replay import silent_states
+
+    was, now = (
+        silent_states(
+            store,
+            run,
+            [(one.device_id, one.policy_id) for one in transitions if getattr(one, side) is None],
+        )
+        for run, side in ((before, "before"), (after, "after"))
+    )
+    return [
+        replace(
+            one,
+            before=one.before or was.get((one.device_id, one.policy_id)),
+            after=one.after or now.get((one.device_id, one.policy_id)),
+        )
+        for one in transitions
+    ]
 
 
 def _strangers(changes: list[PopulationChange], presence: Presence) -> Strangers:
