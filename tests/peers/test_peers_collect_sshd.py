@@ -20,13 +20,8 @@ import pytest
 
 from fleetmdm.collect.hosts import HostEntry
 from fleetmdm.collect.plan import Pace, plan_collection
-from fleetmdm.collect.run import (
-    Access,
-    HostResult,
-    collect,
-    parse_known_hosts,
-    require_agent,
-)
+from fleetmdm.collect.run import HostResult, collect
+from fleetmdm.collect.session import Access, parse_known_hosts, require_agent
 from fleetmdm.errors import FleetError
 from fleetmdm.exporters.bundle import stand_alone
 

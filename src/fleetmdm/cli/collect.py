@@ -19,7 +19,8 @@ from fleetmdm.errors import FleetError
 if TYPE_CHECKING:
     # Imported for their names alone: asyncssh is heavy, and `--help` needs none of it.
     from fleetmdm.collect.plan import Pace, Target
-    from fleetmdm.collect.run import Access, HostResult
+    from fleetmdm.collect.run import HostResult
+    from fleetmdm.collect.session import Access
     from fleetmdm.device import Device
     from fleetmdm.store.port import FleetStore
 
@@ -100,7 +101,7 @@ def _read(path: Path, what: str) -> bytes:
 
 
 def _access(call: FleetCall, agent: str | None, known_hosts: Path | None) -> Access:
-    from fleetmdm.collect.run import Access, parse_known_hosts
+    from fleetmdm.collect.session import Access, parse_known_hosts
     from fleetmdm.exporters.bundle import stand_alone
 
     address = agent or call.environ.get("SSH_AUTH_SOCK", "")
@@ -135,7 +136,8 @@ async def _gather(
     advance: Callable[[], None],
 ) -> tuple[list[HostResult], dict[str, int]]:
     """Every host's result; documents go into the store as they come, also when interrupted."""
-    from fleetmdm.collect.run import collect, require_agent
+    from fleetmdm.collect.run import collect
+    from fleetmdm.collect.session import require_agent
 
     await require_agent(access.agent)
     results: list[HostResult] = []

@@ -17,7 +17,7 @@ import uuid
 from datetime import datetime, timezone
 from typing import Callable, Optional, Sequence, Tuple
 
-from fleetmdm.exporters.host import MAX_TEXT, Facts, Host, UnreadError
+from fleetmdm.exporters.host import Facts, Host, UnreadError
 from fleetmdm.exporters.linux_access import (
     read_core_dumps,
     read_files,
@@ -51,6 +51,7 @@ EXPORTER_VERSION = 1
 APPLICATION_ID = bytes.fromhex("b3f0a64c6f5d4e0c9a7f0d4c3c1b5e21")
 """Ours alone: machine-id(5) asks that the raw machine id is never given away."""
 EXIT_NO_IDENTITY = 3
+MAX_IDENTIFIER = 255
 MAX_RUN_S = 300
 """A run ends by itself, for whoever asked for it may have gone away."""
 
@@ -91,6 +92,12 @@ def read_machine_id(host: Host) -> str:
     return str(uuid.UUID(bytes=bytes(digest)))
 
 
+def plain_text(text: str) -> str:
+    """A text as a document's own fields may hold it: printable, no blanks at an end, bounded."""
+    printable = "".join(mark for mark in text if mark.isprintable())
+    return printable.strip()[:MAX_IDENTIFIER].strip()
+
+
 def read_hostname(host: Host) -> str:
     """The name that the host gives itself."""
     try:
@@ -99,14 +106,14 @@ def read_hostname(host: Host) -> str:
         if not host.live:
             host.miss("hostname", error.reason)
         lines = []
-    name = lines[0] if lines else os.uname().nodename if host.live else "unknown"
-    return name[:MAX_TEXT]
+    name = lines[0] if lines else os.uname().nodename if host.live else ""
+    return plain_text(name) or "unknown"
 
 
 def read_serial(host: Host) -> Optional[str]:
     """The maker's serial number; the kernel shows it to root alone."""
     try:
-        return host.read("/sys/class/dmi/id/product_serial").strip()[:MAX_TEXT] or None
+        return plain_text(host.read("/sys/class/dmi/id/product_serial")) or None
     except UnreadError as error:
         host.miss("serial", error.reason)
         return None
@@ -141,7 +148,7 @@ def describe(host: Host, device_id: str, tags: Sequence[str], now: datetime) -> 
         "device_id": device_id,
         "hostname": hostname,
         "os": "linux",
-        "os_version": facts.get("os_release", {}).get("version_id", "unknown"),
+        "os_version": plain_text(facts.get("os_release", {}).get("version_id", "")) or "unknown",
         "serial": serial,
         "last_seen": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "facts": facts,

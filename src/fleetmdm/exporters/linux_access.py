@@ -32,6 +32,8 @@ NO_LOGIN_SHELLS = ("", "false", "halt", "nologin", "shutdown", "sync")
 STRONG_HASHES = ("!", "*", "$2b$", "$2y$", "$5$", "$6$", "$7$", "$gy$", "$y$")
 """crypt(5): what is left is DES, MD5 and their kin; a locked account has no hash to guess."""
 FIRST_PERSON_UID = 1000
+LISTENING_ROW = re.compile(r"\s*[0-9]+: ([0-9A-F]+):([0-9A-F]{1,4}) [0-9A-F:]+ 0A\b")
+"""A row of /proc/net/tcp whose state is TCP_LISTEN (proc(5))."""
 
 
 def read_users(host: Host) -> Facts:
@@ -206,10 +208,9 @@ def read_listening(host: Host) -> Facts:
         if name == "tcp6" and not host.exists("/proc/net/tcp6"):
             continue
         for line in host.read("/proc/net/" + name, MAX_OUTPUT_BYTES).splitlines()[1:]:
-            fields = line.split()
-            if len(fields) > 3 and fields[3] == "0A":  # TCP_LISTEN
-                number, _, port = fields[1].partition(":")
-                found.add((int(port, 16), _kernel_address(number, family)))
+            row = LISTENING_ROW.match(line)
+            if row:
+                found.add((int(row.group(2), 16), _kernel_address(row.group(1), family)))
     rows = [{"port": port, "address": address} for port, address in sorted(found)]
     open_ports = {p for p, a in found if not a.startswith(("127.", "::ffff:127.")) and a != "::1"}
     return {
@@ -220,5 +221,7 @@ def read_listening(host: Host) -> Facts:
 
 def _kernel_address(text: str, family: int) -> str:
     """The kernel prints each 32-bit word of an address in the machine's byte order."""
+    if len(text) != (8 if family == socket.AF_INET else 32):
+        raise UnreadError("malformed")
     words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
     return socket.inet_ntop(family, struct.pack("=" + "I" * len(words), *words))

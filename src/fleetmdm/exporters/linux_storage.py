@@ -63,11 +63,13 @@ def read_disk_encryption(host: Host) -> Facts:
             except UnreadError as error:
                 host.miss("disk_encryption." + key, error.reason)
     if host.exists("/proc/swaps"):
-        swaps = [line.split()[0] for line in host.read("/proc/swaps").splitlines()[1:]]
-        devices = [each for each in swaps if each.startswith("/dev/") and "/zram" not in each]
+        devices = re.findall(r"^(/dev/(?!zram)\S+)", host.read("/proc/swaps"), re.MULTILINE)
         names = [os.path.basename(host.path(each)) for each in devices]
         if names:
-            facts["swap"] = all(_is_encrypted(host, name, 0) for name in names)
+            try:
+                facts["swap"] = all(_is_encrypted(host, name, 0) for name in names)
+            except UnreadError as error:
+                host.miss("disk_encryption.swap", error.reason)
     return facts
 
 

@@ -199,7 +199,10 @@ def read_firewall(host: Host) -> Facts:
 
 
 def _has_dropping_chain(ruleset: str) -> bool:
-    rows = json.loads(ruleset or "{}").get("nftables", [])
+    try:
+        rows = json.loads(ruleset or "{}").get("nftables", [])
+    except (ValueError, AttributeError) as error:
+        raise UnreadError("malformed") from error
     chains = [row["chain"] for row in rows if "chain" in row]
     return any(each.get("hook") == "input" and each.get("policy") == "drop" for each in chains)
 
