@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if first in COMMANDS or first in GROUP_WORDS:
         command: click.Command = _service_group()
     else:
-        command = importlib.import_module("secretivex.cli.agent_ssh").command
+        command = importlib.import_module("secretivex.cli.ssh_form.command").command
     return run(command, arguments, prog=PROG, failure=SecretiveError)
 
 
@@ -42,7 +42,7 @@ def _service_group() -> click.Command:
     group = LazyGroup(
         PROG,
         table=COMMANDS,
-        help="An SSH agent.\n\nWithout a command it is ssh-agent: secretive-agent -D [-a SOCKET].",
+        help="An SSH agent.\n\nWithout a command it is ssh-agent: eval $(secretive-agent -s).",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     version = click.version_option(
