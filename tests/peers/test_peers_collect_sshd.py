@@ -6,8 +6,10 @@ import asyncio
 import getpass
 import json
 import os
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -417,3 +419,45 @@ def test_the_command_stops_before_any_host_when_the_agent_is_not_there(
         assert json.loads(done.stdout)["error"]["code"] == "agent_unavailable"
         assert json.loads(done.stdout)["error"]["hint"]
     assert log.read_text() == before
+
+
+def test_an_interruption_keeps_the_documents_that_came(
+    command_line: CommandLine,
+    start_agent: Callable[[str], Any],
+    start_server: StartServer,
+    listen: Callable[[Callable[[socket.socket], None]], int],
+    tmp_path: Path,
+) -> None:
+    kept: list[socket.socket] = []
+    server = start_server("one")
+    silent = HostEntry("silent", "127.0.0.1", listen(kept.append), root="/")
+    hosts = write_hosts(tmp_path / "hosts.yaml", [server.entry(), silent])
+    known = tmp_path / "known_hosts"
+    known.write_text(server.known)
+    command_line("fleetmdm", "init")
+    home = tmp_path / "home"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fleetmdm", "collect", "--hosts", hosts, "--known-hosts", known],
+        env={
+            **os.environ,
+            "HOME": str(home),
+            "SSH_AUTH_SOCK": start_agent("ssh-agent").address,
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src"),
+        },
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        # A shell in the background may have left us ignoring the signal that is to be sent.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads that matter
+    )
+    deadline = time.monotonic() + 20
+    log = server.root.parent / "log"
+    while "disconnect" not in log.read_text().lower() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    for connection in kept:
+        connection.close()
+    assert process.returncode in (5, 130), said.decode()
+    listed = json.loads(command_line("fleetmdm", "device", "list", "--format", "json").stdout)
+    assert "one" in json.dumps(listed["data"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetmdm.exporters.bundle import stand_alone
 from fleetmdm.exporters.host import Host
 from fleetmdm.exporters.linux import APPLICATION_ID, read_machine_id
 from fleetmdm.exporters.linux_certificates import certificate_not_after
@@ -29,6 +31,28 @@ def test_the_device_id_is_what_systemd_makes_of_the_machine_id(
         check=True,
     )
     assert read_machine_id(Host()) == done.stdout.strip()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run it as somebody else")
+def test_whoever_runs_it_gets_a_document_and_is_told_what_needs_root() -> None:
+    nobody = 65534
+    done = subprocess.run(
+        ["/usr/bin/env", "python3", "-I", "-", "--device-id=here"],
+        input=stand_alone("linux").encode(),
+        capture_output=True,
+        check=True,
+        user=nobody,
+        group=nobody,
+        extra_groups=[],
+        cwd="/",
+        env={"PATH": os.defpath},
+    )
+    document = json.loads(done.stdout)
+    reasons = {row["key"]: row["reason"] for row in document["facts"]["unread"]}
+    assert document["facts"]["exporter"]["privileged"] is False
+    assert reasons["users.empty_passwords"] == "permission_denied"
+    assert reasons["firewall.input_drop"] == "permission_denied"
+    assert not [reason for reason in reasons.values() if reason.startswith("internal_")]
 
 
 SSHD_CONFIGS = [

@@ -16,6 +16,9 @@ import pytest
 
 from fleetmdm.device import Device, parse_device
 from fleetmdm.evaluate import evaluate
+from fleetmdm.exporters.linux import READERS
+from fleetmdm.exporters.linux_sshd import SSHD_KEYWORDS
+from fleetmdm.exporters.linux_system import SYSCTLS
 from fleetmdm.fields import FIELDS, Kind, find_field
 from fleetmdm.policy import CompliancePolicy, Group, Leaf, Node, PolicyTest
 from fleetmdm.policy_yaml import parse_policies
@@ -176,6 +179,16 @@ def test_every_fact_that_the_exporter_writes_is_in_the_catalogue_with_its_type(
                 continue
             assert row is not None, path
             assert fits(value, row.kind), (path, value)
+
+
+def test_the_catalogue_has_no_row_that_the_exporter_does_not_write() -> None:
+    paths = {field.path for field in FIELDS}
+    kernel = {f"sysctl.{name}" for name in SYSCTLS} | {"sysctl.source"}
+    assert {path for path in paths if path.startswith("sysctl.")} == kernel
+    daemon = {f"sshd.settings.{name}" for name in SSHD_KEYWORDS}
+    assert {path for path in paths if path.startswith("sshd.settings.")} == daemon
+    areas = {key for key, _ in READERS} | {"exporter", "unread"}
+    assert {path.split(".")[0].removesuffix("[*]") for path in paths} == areas
 
 
 def test_the_catalogue_is_sorted_and_has_no_row_twice() -> None:
