@@ -46,6 +46,9 @@ CODES = ErrorTable(
         ErrorRow("policy_not_found", Exit.NOT_FOUND, "no policy has this id"),
         ErrorRow("policy_tests_failed", Exit.FOUND, "a policy's own test gave another state"),
         ErrorRow("reconciliation_failed", Exit.INTERNAL, "the counts of a pack do not add up"),
+        ErrorRow(
+            "redaction_impossible", Exit.REFUSED, "a view of a pack cannot show more than the pack"
+        ),
         ErrorRow("run_not_found", Exit.NOT_FOUND, "no run has this id"),
         ErrorRow("trust_invalid", Exit.INVALID, "the allowed signers file is invalid"),
     )

@@ -164,8 +164,32 @@ def test_a_full_disk_leaves_no_pack_and_no_leaf(fleetmdm: Run, tmp_path: Path) -
         text=True,
         check=False,
         cwd=tmp_path,
-        env={"PYTHONPATH": str(SOURCES), "HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        env={
+            "PYTHONPATH": str(SOURCES),
+            "HOME": str(tmp_path),
+            "PATH": os.environ["PATH"],
+            # Under this limit Python would leave cut-off bytecode beside our sources.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
     )
     assert (done.returncode, _document(done)["error"]["code"]) == (5, "disk_full"), done.stderr
     assert not [path for path in tmp_path.iterdir() if "pack" in path.name]
     assert _document(fleetmdm("ledger", "verify", "--format", "json"))["data"]["size"] == leaves
+
+
+def test_a_view_is_derived_without_the_key(fleetmdm: Run, tmp_path: Path) -> None:
+    export = ("evidence", "export", "--signing-key-file", "key", "--redact-profile", "none")
+    assert fleetmdm(*export, "--output", "pack").returncode == 0
+    (tmp_path / "key").unlink()
+    assert fleetmdm("evidence", "redact", "pack").returncode == 2
+    done = fleetmdm("evidence", "redact", "pack", "--output", "view", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    done = fleetmdm("evidence", "verify", "view", *TRUST, "--format", "json")
+    data = _document(done)["data"]
+    assert (data["valid"], data["derived_view"], data["redaction_profile"]) == (
+        True,
+        True,
+        "strict",
+    )
+    done = fleetmdm("evidence", "redact", "view", "--profile", "none", "--output", "x")
+    assert done.returncode == 6

@@ -167,6 +167,25 @@ def parse_record(line: bytes) -> Record:
     return Record(line, _leaf(digests, hidden), plain, len(hidden))
 
 
+def narrow_record(line: bytes, keep: Callable[[str, Mapping[str, Any]], bool]) -> Record:
+    """The same record with fewer fields open: those for which `keep(path, fields)` is true.
+
+    The leaf stays what it was. Raises `RecordError` as `parse_record` does.
+    """
+    record = parse_record(line)
+    document = json.loads(line)
+    opened: dict[str, Any] = {}
+    hidden: list[str] = list(document["hidden"])
+    for path, (salt, value) in document["fields"].items():
+        if keep(path, record.fields):
+            opened[path] = (salt, value)
+        else:
+            hidden.append(_digest(salt, _name(path), _text(value)))
+    narrowed, _ = _assemble(opened, sorted(hidden))
+    plain = {path: record.fields[path] for path in opened}
+    return Record(narrowed, record.leaf, plain, len(hidden))
+
+
 def _check_shape(opened: Any, hidden: Any) -> None:
     if not isinstance(opened, dict) or not isinstance(hidden, list):
         raise RecordError("record is not fields and hidden digests")

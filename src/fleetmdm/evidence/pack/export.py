@@ -38,6 +38,7 @@ from fleetmdm.evidence.names import (
 )
 from fleetmdm.evidence.pack import documents
 from fleetmdm.evidence.pack.folder import PackFolder, atomic_folder
+from fleetmdm.evidence.pack.guarded import GuardedNames
 from fleetmdm.evidence.pack.readme import render_readme
 from fleetmdm.evidence.pack.reconcile import Tally, reconcile
 from fleetmdm.evidence.records import ABSENT, RecordMaker, guarded_names
@@ -204,7 +205,7 @@ class _Export:
             )
 
     def _write_results(self, folder: PackFolder) -> None:
-        names = _Names(self.store, self.run)
+        names = GuardedNames(self._names())
         with folder.records(RESULTS) as results:
             for row in self.store.results(self.run.run_id):
                 results.add(self.maker.result(row, names.of(row.device_id)))
@@ -214,7 +215,7 @@ class _Export:
         before = self._run_before()
         changes: Counter[tuple[str, str]] = Counter()
         population: Counter[str] = Counter()
-        names = _Names(self.store, self.run)
+        names = GuardedNames(self._names())
         with folder.records(TRANSITIONS) as transitions:
             if before is not None:
                 for row in self.store.transitions(before.run_id, self.run.run_id):
@@ -226,6 +227,10 @@ class _Export:
             before=before, after=self.run, changes=changes, population=population
         )
         folder.add_whole(DRIFT, drift)
+
+    def _names(self) -> Iterator[tuple[str, frozenset[str]]]:
+        for device in self.store.run_devices(self.run.run_id):
+            yield device.device_id, guarded_names(device)
 
     def _run_before(self) -> Run | None:
         earlier = (run for run in self.store.runs() if run.run_id < self.run.run_id)
@@ -278,24 +283,3 @@ class _Export:
             signers=tuple(expected_signer(signer) for signer in self.signers),
             files=folder.entries,
         )
-
-
-class _Names:
-    """The guarded names of devices, asked for in the order of their ids; reads along once."""
-
-    def __init__(self, store: FleetStore, run: Run) -> None:
-        self._devices: Iterator[tuple[str, frozenset[str]]] = (
-            (device.device_id, guarded_names(device)) for device in store.run_devices(run.run_id)
-        )
-        self._current: tuple[str, frozenset[str]] | None = None
-
-    def of(self, device_id: str) -> frozenset[str]:
-        """The names of one device; of one that the run did not know, its id."""
-        while self._current is None or self._current[0] < device_id:
-            following = next(self._devices, None)
-            if following is None:
-                return frozenset((device_id.casefold(),))
-            self._current = following
-        if self._current[0] == device_id:
-            return self._current[1]
-        return frozenset((device_id.casefold(),))

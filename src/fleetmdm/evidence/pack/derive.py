@@ -1,0 +1,168 @@
+"""Derive a further view of a pack without its signing key: the same manifest, fewer fields open.
+
+The new view carries the signatures over the manifest and none over its own SHA256SUMS; it is
+proven by the manifest's roots. Rule for editors: a view can only ever show less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fleetmdm.errors import FleetError
+from fleetmdm.evidence.commit import MAX_RECORD_BYTES, narrow_record, parse_record
+from fleetmdm.evidence.manifest import MAX_MANIFEST_BYTES, Whole, parse_manifest
+from fleetmdm.evidence.names import (
+    INVENTORY,
+    MANIFEST,
+    POPULATION,
+    SIGNATURES,
+    SUMS,
+    VIEW,
+)
+from fleetmdm.evidence.pack.folder import PackFolder, atomic_folder, refuse_existing
+from fleetmdm.evidence.pack.guarded import GuardedNames
+from fleetmdm.evidence.redact import (
+    GUARDED_KINDS,
+    Profile,
+    classify,
+    fits,
+    identifiers_in,
+    leaks,
+    may_show,
+)
+from fleetmdm.evidence.sign import signature_name
+from fleetmdm.evidence.verify import Trust, verify_pack
+from fleetmdm.evidence.verify.findings import PackReport
+from fleetmdm.evidence.verify.tree import Tree, scan
+from fleetmdm.evidence.view import Shown, View, encode_sums, encode_view
+from sshwire.sshsig import MAX_ARMOR_BYTES
+
+_ORDER = tuple(Profile)
+"""From the profile that shows most to the one that shows least."""
+
+_TOLERATED = frozenset({"no_trust_anchor", "unsigned"})
+"""Findings that do not keep a view from being derived: they say whom to trust, not what is so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What was written."""
+
+    output: Path
+    profile: Profile
+    manifest_sha256: str
+    shown: Mapping[str, Shown]
+
+
+def derive_view(source: Path, output: Path, profile: Profile) -> Derived:
+    """Write a view of the pack in `source` that shows no more than `profile` allows.
+
+    Raises `evidence_invalid` for a pack that does not verify, `evidence_unreadable`, and
+    `redaction_impossible` for a profile that would show more than the pack does.
+    """
+    refuse_existing(output)
+    report = _require_valid(source)
+    if report.profile is None or _ORDER.index(profile) < _ORDER.index(Profile(report.profile)):
+        raise FleetError(
+            "redaction_impossible",
+            f"{source} shows only what {report.profile} lets through, and cannot show {profile}",
+            hint="export the run again with that profile",
+        )
+    tree = scan(source, PackReport())
+    with atomic_folder(output) as root:
+        folder = PackFolder(root)
+        digest = report.manifest_sha256 or ""
+        _write(tree, folder, profile, digest)
+    return Derived(output, profile, digest, dict(folder.shown))
+
+
+def _require_valid(source: Path) -> PackReport:
+    # The time matters to trust alone, which is the next verifier's to judge.
+    report = verify_pack(source, Trust(None, (), datetime.fromtimestamp(0, UTC)))
+    codes = sorted({finding.code for finding in report.findings} - _TOLERATED)
+    if codes:
+        raise FleetError(
+            "evidence_invalid",
+            f"{source} does not verify: {', '.join(codes)}",
+            hint="see `fleetmdm evidence verify`",
+        )
+    return report
+
+
+def _write(tree: Tree, folder: PackFolder, profile: Profile, manifest_sha256: str) -> None:
+    data = tree.read(MANIFEST, MAX_MANIFEST_BYTES)
+    manifest = parse_manifest(data)
+    for name, entry in manifest.files.items():
+        if isinstance(entry, Whole):
+            folder.write(name, tree.read(name, entry.size))
+        else:
+            _narrow(name, tree, folder, profile)
+    folder.write(MANIFEST, data)
+    view = View(manifest_sha256, profile, derived=True, records=folder.shown)
+    folder.write(VIEW, encode_view(view))
+    folder.write(SUMS, encode_sums(folder.digests))
+    (folder.root / SIGNATURES).mkdir(mode=0o700)
+    for signer in manifest.signers:
+        name = signature_name(signer.fingerprint, "manifest")
+        folder.write(name, tree.read(name, MAX_ARMOR_BYTES))
+
+
+def _narrow(name: str, tree: Tree, folder: PackFolder, profile: Profile) -> None:
+    names = GuardedNames(_guarded(tree))
+    with folder.records(name) as writer, tree.open(name) as file:
+        for line in iter(lambda: file.readline(MAX_RECORD_BYTES), b""):
+            keep = _Keep(profile, names, own=name in (INVENTORY, POPULATION))
+            writer.add(narrow_record(line, keep))
+
+
+def _guarded(tree: Tree) -> Iterator[tuple[str, frozenset[str]]]:
+    """The names that the inventory still shows; one that shows none was guarded at export."""
+    with tree.open(INVENTORY) as file:
+        for line in iter(lambda: file.readline(MAX_RECORD_BYTES), b""):
+            fields = parse_record(line).fields
+            if "device_id" in fields:
+                names = identifiers_in(fields.get(each) for each in _TOP_NAMES)
+                yield fields["device_id"], names
+
+
+_TOP_NAMES = ("device_id", "hostname", "serial")
+
+
+class _Keep:
+    """Which fields of one record stay open: the rules of an export, on what is left to see."""
+
+    def __init__(self, profile: Profile, names: GuardedNames, *, own: bool) -> None:
+        self._profile = profile
+        self._names = names
+        self._own = own
+        self._guarded: frozenset[str] | None = None
+
+    def __call__(self, path: str, fields: Mapping[str, Any]) -> bool:
+        if not may_show(path, fields, self._profile):
+            return False
+        fact = path.startswith("facts") or path.endswith((".observed", ".message"))
+        if self._profile is Profile.NONE or not fact:
+            return True
+        if self._profile is Profile.STRICT and not self._fits(path, fields):
+            return False
+        return not leaks([path, fields[path]], self._guard(fields))
+
+    def _fits(self, path: str, fields: Mapping[str, Any]) -> bool:
+        return not path.startswith("facts") or fits(fields[path], classify(path).shape)
+
+    def _guard(self, fields: Mapping[str, Any]) -> frozenset[str]:
+        if self._guarded is None:
+            self._guarded = self._find(fields)
+        return self._guarded
+
+    def _find(self, fields: Mapping[str, Any]) -> frozenset[str]:
+        if self._own:
+            return identifiers_in(
+                value for path, value in fields.items() if classify(path).kind in GUARDED_KINDS
+            )
+        device_id = fields.get("device_id")
+        return self._names.of(device_id) if isinstance(device_id, str) else frozenset()
