@@ -65,13 +65,13 @@ def test_a_share_is_never_nothing() -> None:
 
 def test_a_worker_above_its_share_is_told_so() -> None:
     cells = ConnectionCells(2)
-    cells.set(0, 2)
+    cells.set(0, 30)
     assert not cells.is_above_share(0)  # a few clients never count
-    cells.set(0, 110)
-    cells.set(1, 90)
-    assert not cells.is_above_share(0)
     cells.set(0, 120)
     cells.set(1, 80)
+    assert not cells.is_above_share(0)
+    cells.set(0, 124)
+    cells.set(1, 76)
     assert cells.is_above_share(0)
     assert not cells.is_above_share(1)
     assert cells.total() == 200

@@ -51,6 +51,8 @@ class Acceptor:
         self._max_connections = 0
         self._owner_uid = os.geteuid()
         self._rejected = 0
+        self._rests_for_share = False
+        self._waking: asyncio.TimerHandle | None = None
 
     def start(self, max_connections: int) -> None:
         """Begin, or go on with another limit; 0 is none."""
@@ -66,10 +68,19 @@ class Acceptor:
 
     def _rest(self, seconds: float) -> None:
         self._loop.remove_reader(self._listener.fileno())
-        self._loop.call_later(seconds, self._resume)
+        self._waking = self._loop.call_later(seconds, self._wake)
 
-    def _resume(self) -> None:
+    def ease(self) -> None:
+        """A connection went: a worker that rested for its share need not wait for the clock."""
+        if self._rests_for_share and not self._cells.is_above_share(self._worker):
+            self._wake()
+
+    def _wake(self) -> None:
         """One connection even if still above the share, then as usual."""
+        if self._waking is not None:
+            self._waking.cancel()
+        self._waking = None
+        self._rests_for_share = False
         if not self._is_stopped:
             self._loop.add_reader(self._listener.fileno(), self._accept_batch)
             self._accept()
@@ -77,6 +88,7 @@ class Acceptor:
     def _accept_batch(self) -> None:
         for _ in range(BATCH):
             if self._cells.is_above_share(self._worker):
+                self._rests_for_share = True
                 self._rest(REST_S)
                 return
             if not self._accept():

@@ -113,6 +113,7 @@ class Worker:
         """Count a connection out."""
         self._connections.discard(connection)
         self._count(-1)
+        self._acceptor.ease()
         self._check_drained()
 
     def _finish(self, job: SignJob, outcome: SignOutcome, turn: Turn) -> None:
