@@ -13,7 +13,7 @@ SETTINGS = (
         "text",
         "table",
         "how `report` writes its result unless --format says otherwise",
-        choices=("table", "json", "csv"),
+        choices=("table", "json", "csv", "junit", "sarif", "markdown", "html"),
     ),
     Setting("report.top", "int", 0, "rows that `report` shows; 0 is all", minimum=0),
     Setting(

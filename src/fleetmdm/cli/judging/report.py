@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from clikit.errors import Failure
 from fleetmdm.cli.judging.check import fail_states, policy_failures
@@ -16,12 +17,20 @@ from fleetmdm.engines.local import load_policies
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate import evaluate
 from fleetmdm.policy import CompliancePolicy
-from fleetmdm.report import to_csv, to_json, to_table
+from fleetmdm.report import (
+    to_csv,
+    to_html,
+    to_json,
+    to_junit,
+    to_markdown,
+    to_sarif,
+    to_table,
+)
 from fleetmdm.report.model import PolicyLine, Report, SortBy, row_stream, sort_lines
 from fleetmdm.results import ResultRow, Run, Status
 from fleetmdm.store.port import FleetStore
 
-FORMATS: Final = ("table", "json", "csv")
+FORMATS: Final = ("table", "json", "csv", "junit", "sarif", "markdown", "html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,13 @@ class Filters:
 )
 @click.option("--top", type=click.IntRange(min=0), help="Only the first N policies; 0 is all.")
 @click.option("--fail-on", multiple=True, metavar="STATE", help="As for check.")
+@click.option(
+    "--sarif-max-failures-per-policy",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Only the first N results of each policy, in SARIF; 0 is all.",
+)
 @fleet_options(FORMATS)
 def command(  # noqa: PLR0913 - one parameter for each option
     call: FleetCall,
@@ -63,6 +79,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     sort_by: str,
     top: int | None,
     fail_on: Sequence[str],
+    sarif_max_failures_per_policy: int,
 ) -> None:
     """Show the result of a run."""
     filters = Filters(
@@ -74,18 +91,27 @@ def command(  # noqa: PLR0913 - one parameter for each option
         top=call.setting("report.top", top),
     )
     states = fail_states(call, fail_on)
+    source = click.get_current_context().get_parameter_source("format")
+    if source is ParameterSource.DEFAULT:
+        call.format = call.setting("report.format")
     with call.open_store() as store:
         run = _find_run(store, run_id)
         report = build_report(store, run, filters)
         found = policy_failures(report.totals(), states)
-        call.emit_chunks(_render(call, report, found), found=found)
+        call.emit_chunks(_render(call, report, found, sarif_max_failures_per_policy), found=found)
 
 
-def _render(call: FleetCall, report: Report, found: Failure | None) -> Iterator[str]:
+def _render(
+    call: FleetCall, report: Report, found: Failure | None, sarif_cap: int
+) -> Iterator[str]:
     renderers: Mapping[str, Callable[[], Iterator[str]]] = {
         "table": partial(to_table.render, report, width=call.width),
         "json": partial(to_json.render, report, found=found),
         "csv": partial(to_csv.render, report),
+        "junit": partial(to_junit.render, report),
+        "sarif": partial(to_sarif.render, report, max_failures_per_policy=sarif_cap),
+        "markdown": partial(to_markdown.render, report),
+        "html": partial(to_html.render, report),
     }
     return renderers[call.format]()
 
