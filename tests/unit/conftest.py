@@ -48,6 +48,7 @@ HARDENED: Mapping[str, str] = {
     "etc/systemd/coredump.conf": "[Coredump]\nStorage=none\n",
     "etc/apt/apt.conf.d/20auto-upgrades": 'APT::Periodic::Update-Package-Lists "1";\n'
     'APT::Periodic::Unattended-Upgrade "1";\n',
+    "etc/apt/apt.conf.d/20auto-upgrades.dpkg-old": 'APT::Periodic::Unattended-Upgrade "0";\n',
     "etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service": "",
     "etc/systemd/system/sysinit.target.wants/nftables.service": "",
     "etc/systemd/system/multi-user.target.wants/auditd.service": "",

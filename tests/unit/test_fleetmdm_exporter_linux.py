@@ -382,3 +382,87 @@ def test_the_same_host_gives_the_same_facts_twice(hardened_root: Path, export: E
     first, second = export(hardened_root), export(hardened_root)
     assert first["facts"] == second["facts"]
     assert first["device_id"] == second["device_id"]
+
+
+def test_the_vendors_bundle_of_authorities_is_left_out(
+    tmp_path: Path, write_tree: Tree, export: Export
+) -> None:
+    shared = "usr/share/ca-certificates/mozilla/a.crt"
+    root = write_tree(tmp_path / "host", {"etc/machine-id": "a" * 32, shared: "not read\n"})
+    (root / "etc/ssl/certs").mkdir(parents=True)
+    (root / "etc/ssl/certs/a.pem").symlink_to("/" + shared)
+    (root / "etc/ssl/certs/ca-certificates.crt").write_text("not read\n")
+    document = export(root)
+    assert document["facts"]["certificates"] == {"count": 0, "items": []}
+    assert not [key for key in unread(document) if key.startswith("certificates")]
+
+
+def test_masked_units_do_not_start_and_ufw_may_be_there_but_off(
+    tmp_path: Path, write_tree: Tree, export: Export
+) -> None:
+    wants = "etc/systemd/system/multi-user.target.wants"
+    root = write_tree(
+        tmp_path / "host",
+        {
+            "etc/machine-id": "a" * 32,
+            f"{wants}/ufw.service": "",
+            f"{wants}/chrony.service": "",
+            "etc/ufw/ufw.conf": "ENABLED=no\n",
+        },
+    )
+    (root / "etc/systemd/system/chrony.service").symlink_to("/dev/null")
+    facts = export(root)["facts"]
+    assert facts["firewall"] == {"enabled": False, "services": []}
+    assert facts["time_sync"] == {"enabled": False, "services": []}
+    (root / "etc/ufw/ufw.conf").write_text("ENABLED=yes\n")
+    assert export(root)["facts"]["firewall"] == {"enabled": True, "services": ["ufw"]}
+
+
+@pytest.mark.parametrize(
+    ("uuid", "encrypted"),
+    [
+        ("CRYPT-LUKS2-1-x", True),
+        ("CRYPT-LUKS1-1-x", True),
+        ("CRYPT-PLAIN-x", True),
+        ("CRYPT-VERITY-1-x", False),
+        ("CRYPT-INTEGRITY-x", False),
+        ("LVM-x", False),
+    ],
+)
+def test_only_mappings_that_encrypt_count_as_encryption(
+    tmp_path: Path, write_tree: Tree, export: Export, uuid: str, encrypted: bool
+) -> None:
+    root = write_tree(
+        tmp_path / "host",
+        {
+            "etc/machine-id": "a" * 32,
+            "proc/self/mountinfo": "27 1 253:0 / / rw - ext4 /dev/mapper/x rw\n",
+            "sys/class/block/dm-0/dm/uuid": uuid + "\n",
+            "sys/class/block/sda/size": "1\n",
+        },
+    )
+    (root / "sys/dev/block").mkdir(parents=True)
+    (root / "sys/dev/block/253:0").symlink_to("../../class/block/dm-0")
+    assert export(root)["facts"]["disk_encryption"] == {"root": encrypted}
+
+
+def test_a_raid_counts_as_encrypted_when_all_its_disks_do(
+    tmp_path: Path, write_tree: Tree, export: Export
+) -> None:
+    root = write_tree(
+        tmp_path / "host",
+        {
+            "etc/machine-id": "a" * 32,
+            "proc/self/mountinfo": "27 1 9:0 / / rw - ext4 /dev/md0 rw\n",
+            "proc/swaps": "Filename Type\n/dev/dm-1  partition 1 0 -2\n/dev/zram0 partition 1 0 1\n",
+            "sys/class/block/md0/slaves/dm-0": "",
+            "sys/class/block/md0/slaves/dm-1": "",
+            "sys/class/block/dm-0/dm/uuid": "CRYPT-LUKS2-a\n",
+            "sys/class/block/dm-1/dm/uuid": "CRYPT-LUKS2-b\n",
+        },
+    )
+    (root / "sys/dev/block").mkdir(parents=True)
+    (root / "sys/dev/block/9:0").symlink_to("../../class/block/md0")
+    assert export(root)["facts"]["disk_encryption"] == {"root": True, "swap": True}
+    (root / "sys/class/block/dm-1/dm/uuid").write_text("LVM-b\n")
+    assert export(root)["facts"]["disk_encryption"] == {"root": False, "swap": False}

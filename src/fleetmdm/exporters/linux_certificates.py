@@ -40,17 +40,21 @@ def read_certificates(host: Host) -> Facts:
 
 
 def _certificate_files(host: Host) -> List[str]:
-    found = []
+    found: List[str] = []
     for folder in CERTIFICATE_FOLDERS:
-        for path in host.files(folder):
-            name = os.path.basename(path)
-            if name.endswith(CERTIFICATE_SUFFIXES) and name not in CERTIFICATE_BUNDLES:
-                is_vendor = "/share/ca-certificates/" in host.path(path)
-                if not is_vendor:
-                    found.append(path)
+        try:
+            found += [path for path in host.files(folder) if _is_own_certificate(host, path)]
+        except UnreadError as error:
+            host.miss("certificates." + folder, error.reason)
     if len(found) > MAX_ITEMS:
         host.miss("certificates.items", "truncated")
     return found[:MAX_ITEMS]
+
+
+def _is_own_certificate(host: Host, path: str) -> bool:
+    name = os.path.basename(path)
+    named = name.endswith(CERTIFICATE_SUFFIXES) and name not in CERTIFICATE_BUNDLES
+    return named and "/share/ca-certificates/" not in os.path.realpath(host.path(path))
 
 
 def certificate_not_after(text: str) -> str:

@@ -128,7 +128,9 @@ def read_auto_update(host: Host) -> Facts:
         timers = {"dnf-automatic.timer", "dnf-automatic-install.timer"}
         return {"mechanism": "dnf", "enabled": on and bool(timers & set(enabled_units(host)))}
     files = ["/etc/apt/apt.conf"] if host.exists("/etc/apt/apt.conf") else []
-    files += host.files("/etc/apt/apt.conf.d")
+    drop_ins = host.files("/etc/apt/apt.conf.d")
+    # apt.conf(5): anything else, such as what dpkg or an editor left behind, is not read.
+    files += [path for path in drop_ins if os.path.splitext(path)[1] in ("", ".conf")]
     if not host.exists("/etc/apt"):
         raise UnreadError("not_found")
     values = {"update-package-lists": "0", "unattended-upgrade": "0"}
