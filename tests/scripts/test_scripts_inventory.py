@@ -175,21 +175,16 @@ def test_drift_fails_when_asked_to(drifted: Fleet) -> None:
     assert quiet.returncode == 0, quiet.stderr
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "code"),
-    [
+def test_runs_that_cannot_be_compared(drifted: Fleet) -> None:
+    for words, status, code in (
         (("--from", "2", "--to", "1"), 2, "usage"),
         (("--from", "x"), 2, "usage"),
         (("--since", "yesterday"), 2, "usage"),
         (("--to", "9"), 4, "run_not_found"),
         (("--since", "2099-01-01T00:00:00Z"), 4, "insufficient_runs"),
         (("--to", "1"), 4, "insufficient_runs"),
-    ],
-)
-def test_runs_that_cannot_be_compared(
-    drifted: Fleet, words: tuple[str, ...], status: int, code: str
-) -> None:
-    assert error(drifted("drift", *words, "--format", "json"), status)["code"] == code
+    ):
+        assert error(drifted("drift", *words, "--format", "json"), status)["code"] == code
 
 
 def test_runs_are_listed_newest_first(drifted: Fleet) -> None:
@@ -197,3 +192,38 @@ def test_runs_are_listed_newest_first(drifted: Fleet) -> None:
     assert [(run["run_id"], run["devices"]) for run in runs] == [(2, 5), (1, 4)]
     assert runs[0]["counts"] == {"fail": 3, "pass": 2}
     assert len(data(drifted("runs", "--limit", "1", "--format", "json"))) == 1
+
+
+def test_history_tells_over_which_runs_a_verdict_stood(drifted: Fleet) -> None:
+    rows = data(drifted("history", "--format", "json"))
+    found = [(row["device_id"], row["since_run"], row["until_run"]) for row in rows]
+    assert found == [("a", 2, None), ("d", 2, None), ("w", 2, None), ("b", 1, 2), ("c", 1, 2)]
+    assert rows[0]["findings"][0]["observed"] == "yes"
+    only = data(drifted("history", "--device", "b", "--status", "fail", "--format", "json"))
+    assert [row["device_id"] for row in only] == ["b"]
+    assert data(drifted("history", "--since", "2099-01-01T00:00:00Z", "--format", "json")) == []
+    assert error(drifted("history", "--until", "x", "--format", "json"), 2)["code"] == "usage"
+
+
+def test_a_backup_is_restored_with_everything_in_it(drifted: Fleet, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    assert drifted("db", "backup", copy).returncode == 0
+    refused = error(drifted("db", "restore", copy, "--format", "json"), 6)
+    assert refused["code"] == "output_exists"
+    before = drifted("drift", "--format", "json").stdout
+    (tmp_path / "fleet.db").unlink()
+    restored = data(drifted("db", "restore", copy, "--format", "json"))
+    assert (restored["devices"], restored["runs"]) == (5, 2)
+    assert drifted("drift", "--format", "json").stdout == before
+
+
+def test_a_backup_that_is_damaged_is_not_restored(drifted: Fleet, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    drifted("db", "backup", copy)
+    content = bytearray(copy.read_bytes())
+    content[8192:] = b"\xaa" * (len(content) - 8192)
+    copy.write_bytes(content)
+    (tmp_path / "fleet.db").unlink()
+    refused = error(drifted("db", "restore", copy, "--format", "json"), 3)
+    assert refused["code"] == "database_invalid"
+    assert not (tmp_path / "fleet.db").exists()

@@ -286,6 +286,24 @@ def test_results_are_chosen_by_device_policy_and_status(store: SqliteStore) -> N
     assert [row.status for row in chosen] == [Status.UNKNOWN]
 
 
+def test_intervals_are_those_that_touch_the_runs_asked_for(store: SqliteStore) -> None:
+    store.put_devices([device("a"), device("b")], now=NOW)
+    store.put_policies([policy("p")], now=NOW)
+    record(store, fails("a"), passes("b"))
+    record(store, passes("a"), fails("b"))
+    record(store, fails("a"), fails("b"))
+
+    def found(**choice: Any) -> list[tuple[str, int, int | None]]:
+        rows = store.intervals(**choice)
+        return [(row.device_id, row.since_run, row.until_run) for row in rows]
+
+    assert found() == [("a", 3, None), ("b", 2, None), ("a", 1, 2)]
+    assert found(first_run=2, last_run=2) == [("b", 2, None)]
+    assert found(last_run=1) == [("a", 1, 2)]
+    assert found(device_id="a", first_run=2) == [("a", 3, None)]
+    assert found(policy_id="q") == found(statuses=frozenset({Status.ERROR})) == []
+
+
 def test_transitions_read_both_ways(store: SqliteStore) -> None:
     store.put_devices([device(name) for name in "abc"], now=NOW)
     store.put_policies([policy("p")], now=NOW)

@@ -152,10 +152,12 @@ def test_no_room_is_disk_full_and_what_was_there_stays(store: SqliteStore) -> No
 def test_a_backup_is_complete_and_never_replaces_a_file(store: SqliteStore, path: Path) -> None:
     target = path.with_name("copy.db")
     store.back_up(target)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
     store.put_devices([Device("b", "h", "linux", "12", None, NOW, {})], now=NOW)
     with closing(open_store(target, now=NOW)) as copy:
         assert list(copy.devices()) == [DEVICE]
         assert copy.fleet_key() == store.fleet_key()
+        assert copy._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     with pytest.raises(FleetError) as caught:
         store.back_up(target)
     assert caught.value.code == "output_exists"

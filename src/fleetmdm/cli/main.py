@@ -22,6 +22,10 @@ COMMANDS = {
     "check": ("fleetmdm.cli.judging.check:command", "Evaluate the fleet and record a run."),
     "report": ("fleetmdm.cli.judging.report:command", "Show the result of a run."),
     "runs": ("fleetmdm.cli.history.runs:command", "List recorded runs."),
+    "history": (
+        "fleetmdm.cli.history.intervals:command",
+        "Show since when verdicts have stood.",
+    ),
     "drift": ("fleetmdm.cli.history.drift:command", "Show what changed between two runs."),
     "evidence": ("fleetmdm.cli.evidence:command", "Export and verify evidence packs."),
     "ledger": ("fleetmdm.cli.ledger:command", "Show and verify the append-only log."),
@@ -29,6 +33,7 @@ COMMANDS = {
         "fleetmdm.cli.export_collector:command",
         "Print the stand-alone exporter.",
     ),
+    "db": ("fleetmdm.cli.upkeep.db:command", "Back up and restore the database."),
     "doctor": ("fleetmdm.cli.upkeep.doctor:command", "Check the database."),
     "config": ("fleetmdm.cli.config:command", "Show the settings in force."),
     "errors": ("fleetmdm.cli.errors:command", "Print the table of error codes."),

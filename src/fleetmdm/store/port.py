@@ -176,6 +176,18 @@ class FleetStore(Protocol):
         """The stored (never silent) verdicts of a run, by device id, then policy id."""
         ...
 
+    def intervals(
+        self,
+        *,
+        first_run: int = 0,
+        last_run: int | None = None,
+        device_id: str | None = None,
+        policy_id: str | None = None,
+        statuses: frozenset[Status] = frozenset(),
+    ) -> Iterator[ResultRow]:
+        """Every interval that holds at a run from `first_run` to `last_run`, newest first."""
+        ...
+
     def run_devices(self, run_id: int, *, device_id: str | None = None) -> Iterator[Device]:
         """The documents that a run judged, as they were then, in the order of their ids."""
         ...

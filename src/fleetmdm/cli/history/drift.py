@@ -10,19 +10,20 @@ from typing import Any
 import click
 
 from clikit.table import render_table
+from fleetmdm.cli.history.values import findings_document, parse_moment
 from fleetmdm.cli.listing import limit_option, rows_to_show
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.drift import Drift, DriftRow, Strangers, judge_drift, without_strangers
 from fleetmdm.errors import FleetError
 from fleetmdm.results import Run, Transition
-from fleetmdm.rfc3339 import encode_time, parse_time
+from fleetmdm.rfc3339 import encode_time
 from fleetmdm.store.port import FleetStore, PopulationChange, Presence
 
 
 @click.command()
 @click.option("--from", "before", type=click.IntRange(min=1), help="The earlier run.")
 @click.option("--to", "after", type=click.IntRange(min=1), help="The later run [newest].")
-@click.option("--since", help="Take as earlier run the first since this RFC 3339 time.")
+@click.option("--since", help="Take as earlier run the first as of this RFC 3339 time or later.")
 @click.option("--include-new-missing", is_flag=True, help="Show what only one of the runs knew.")
 @click.option("--device", "device_id", help="Only this device.")
 @click.option("--policy", "policy_id", help="Only this policy.")
@@ -36,7 +37,7 @@ def command(call: FleetCall, **options: Any) -> None:
     """
     with call.open_store() as store:
         before, after = _choose_runs(
-            store, options["before"], options["after"], _parse_since(options["since"])
+            store, options["before"], options["after"], parse_moment("--since", options["since"])
         )
         changes = list(store.population_changes(before.run_id, after.run_id))
         transitions = _complete(
@@ -66,17 +67,6 @@ def command(call: FleetCall, **options: Any) -> None:
     )
 
 
-def _parse_since(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise FleetError(
-            "usage", f"--since: {error}", hint="such as 2026-01-31T08:00:00Z"
-        ) from None
-
-
 def _choose_runs(
     store: FleetStore, before: int | None, after: int | None, since: datetime | None
 ) -> tuple[Run, Run]:
@@ -85,7 +75,7 @@ def _choose_runs(
     later = store.run(after) if after is not None else next(iter(runs), None)
     older = [run for run in runs if later is not None and run.run_id < later.run_id]
     if since is not None:
-        older = [run for run in older if run.started_at >= since][-1:]
+        older = [run for run in older if run.as_of >= since][-1:]
     if before is not None:
         older = [store.run(before)]
     if later is None or not older:
@@ -172,18 +162,7 @@ def _row(row: DriftRow) -> dict[str, Any]:
         "policy_id": one.policy_id,
         "before": one.before,
         "after": one.after,
-        "findings": [
-            {
-                "check": each.check,
-                "key": each.key,
-                "op": each.op,
-                "expected": each.expected,
-                "observed": each.observed,
-                "reason": each.reason,
-                "message": each.message,
-            }
-            for each in one.findings
-        ],
+        "findings": findings_document(one.findings),
     }
 
 

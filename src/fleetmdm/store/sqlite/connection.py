@@ -46,6 +46,10 @@ def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
             raise store_failure("database_invalid", path, "another program's database")
         for pragma in _PRAGMAS:
             connection.execute(pragma)
+        # A backup is one plain file; it gets its log when it is used where it can be written.
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            with suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA journal_mode = WAL")
     except BaseException:
         connection.close()
         raise

@@ -144,6 +144,25 @@ class SqliteStore:
                 statuses=statuses,
             )
 
+    def intervals(
+        self,
+        *,
+        first_run: int = 0,
+        last_run: int | None = None,
+        device_id: str | None = None,
+        policy_id: str | None = None,
+        statuses: frozenset[Status] = frozenset(),
+    ) -> Iterator[ResultRow]:
+        """Intervals over a range of runs."""
+        with translated(self._path):
+            yield from results.read_intervals(
+                self._connection,
+                (first_run, last_run),
+                device_id=device_id,
+                policy_id=policy_id,
+                statuses=statuses,
+            )
+
     def run_devices(self, run_id: int, *, device_id: str | None = None) -> Iterator[Device]:
         """The documents that a run judged."""
         with translated(self._path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby, islice
@@ -37,7 +38,9 @@ def put_devices(
         with writing(connection):
             return _apply(connection, received, source, now)
     finally:
-        connection.execute("DROP TABLE temp.incoming")
+        # After a full disk even this may fail; what went wrong first is what is told.
+        with suppress(sqlite3.Error):
+            connection.execute("DROP TABLE IF EXISTS temp.incoming")
 
 
 _INCOMING = """

@@ -31,6 +31,34 @@ def read_results(
     """The stored verdicts of a run. Raises `run_not_found`."""
     revision_of(connection, run_id)
     rows = connection.execute(_RESULTS, {"run": run_id, "device": device_id, "policy": policy_id})
+    yield from _parse_rows(rows, statuses)
+
+
+_INTERVALS = """
+SELECT device_names.name, policy_names.name, status, findings, since_run, until_run
+FROM results JOIN device_names USING (device) JOIN policy_names USING (policy)
+WHERE (:last IS NULL OR since_run <= :last) AND (until_run IS NULL OR until_run > :first)
+AND (:device IS NULL OR device_names.name = :device)
+AND (:policy IS NULL OR policy_names.name = :policy)
+ORDER BY since_run DESC, device_names.name, policy_names.name
+"""
+
+
+def read_intervals(
+    connection: sqlite3.Connection,
+    runs: tuple[int, int | None],
+    *,
+    device_id: str | None,
+    policy_id: str | None,
+    statuses: frozenset[Status],
+) -> Iterator[ResultRow]:
+    """Intervals that hold at a run from the first to the last, newest first."""
+    first, last = runs
+    chosen = {"first": first, "last": last, "device": device_id, "policy": policy_id}
+    yield from _parse_rows(connection.execute(_INTERVALS, chosen), statuses)
+
+
+def _parse_rows(rows: sqlite3.Cursor, statuses: frozenset[Status]) -> Iterator[ResultRow]:
     for device, policy, status, findings, since, until in rows:
         if not statuses or status in statuses:
             decoded = decode_findings(findings)

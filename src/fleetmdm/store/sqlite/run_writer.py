@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -127,11 +128,17 @@ class SqliteRunWriter:
         self._policies = policy_numbers(connection, self._revision)
         self._counts: dict[str, Counter[Status]] = {name: Counter() for name in self._policies}
         self._device: tuple[str, int] = ("", 0)
+        self._drop()
         for table in _STAGING:
             connection.execute(table)
 
     def close(self) -> None:
         """Forget what is staged."""
+        # After a full disk even this may fail; what went wrong first is what is told.
+        with suppress(sqlite3.Error):
+            self._drop()
+
+    def _drop(self) -> None:
         for table in _TABLES:
             self._connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
 

@@ -1,0 +1,91 @@
+"""`fleetmdm history`: since when, and until when, verdicts have stood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import click
+
+from clikit.table import render_table
+from fleetmdm.cli.history.values import findings_document, parse_moment
+from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.results import SILENT, ResultRow, Run, Status
+from fleetmdm.rfc3339 import encode_time
+
+_STATES = [status.value for status in Status if status not in SILENT]
+
+
+@click.command()
+@click.option("--device", "device_id", help="Only this device.")
+@click.option("--policy", "policy_id", help="Only this policy.")
+@click.option("--status", "states", type=click.Choice(_STATES), multiple=True, help="Only these.")
+@click.option("--since", help="Only what stood at a run as of this RFC 3339 time or later.")
+@click.option("--until", help="Only what stood at a run as of this RFC 3339 time or before.")
+@limit_option
+@fleet_options()
+def command(call: FleetCall, **options: Any) -> None:
+    """Show every verdict that did not pass with the runs over which it stood, newest first."""
+    since = parse_moment("--since", options["since"])
+    until = parse_moment("--until", options["until"])
+    with call.open_store() as store:
+        runs = {run.run_id: run for run in store.runs()}
+        chosen = _within(list(runs.values()), since, until)
+        rows = store.intervals(
+            first_run=min(chosen, default=0),
+            last_run=max(chosen, default=0),
+            device_id=options["device_id"],
+            policy_id=options["policy_id"],
+            statuses=frozenset(map(Status, options["states"])),
+        )
+        shown = list(islice(rows, rows_to_show(call, options["limit"])))
+    headers = ("device", "policy", "status", "since run", "since", "until run", "why")
+    call.emit(
+        [_document(row, runs) for row in shown],
+        lambda: [
+            render_table(headers, [_cells(row, runs) for row in shown], width=call.width)
+            if shown
+            else "no verdict that did not pass\n"
+        ],
+    )
+
+
+def _within(runs: Sequence[Run], since: datetime | None, until: datetime | None) -> list[int]:
+    return [
+        run.run_id
+        for run in runs
+        if (since is None or run.as_of >= since) and (until is None or run.as_of <= until)
+    ]
+
+
+def _moment(runs: Mapping[int, Run], run_id: int | None) -> str | None:
+    run = None if run_id is None else runs.get(run_id)
+    return None if run is None else encode_time(run.as_of)
+
+
+def _document(row: ResultRow, runs: Mapping[int, Run]) -> dict[str, Any]:
+    return {
+        "device_id": row.device_id,
+        "policy_id": row.policy_id,
+        "status": row.status.value,
+        "since_run": row.since_run,
+        "since": _moment(runs, row.since_run),
+        "until_run": row.until_run,
+        "until": _moment(runs, row.until_run),
+        "findings": findings_document(row.findings),
+    }
+
+
+def _cells(row: ResultRow, runs: Mapping[int, Run]) -> tuple[object, ...]:
+    return (
+        row.device_id,
+        row.policy_id,
+        row.status,
+        row.since_run,
+        _moment(runs, row.since_run) or "",
+        row.until_run or "",
+        "; ".join(one.message for one in row.findings),
+    )
