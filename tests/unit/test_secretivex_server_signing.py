@@ -86,6 +86,31 @@ def test_cheap_signatures_are_made_on_the_loop_and_not_before_it_turns() -> None
     asyncio.run(story())
 
 
+def test_a_storm_of_cheap_signatures_lets_the_loop_turn_in_between() -> None:
+    async def story() -> None:
+        clock = [0.0]
+
+        class SlowClockKey(GatedKey):
+            def sign(self, data: bytes, _flags: int = 0) -> bytes:
+                clock[0] += 0.001
+                return super().sign(data)
+
+        loop = asyncio.get_running_loop()
+        outcomes: list[SignOutcome] = []
+        queue = SigningQueue(
+            loop, ServerLimits(), lambda _j, out, _t: outcomes.append(out), lambda: clock[0]
+        )
+        for _ in range(10):
+            queue.submit(job_of(SlowClockKey(), b"x", is_cheap=True), Turn(Owner()))
+        seen = []
+        while len(outcomes) < 10:
+            await asyncio.sleep(0)
+            seen.append(len(outcomes))
+        assert seen[:3] == [2, 4, 6]
+
+    asyncio.run(story())
+
+
 def test_slow_signatures_hold_up_no_cheap_one_and_never_exceed_the_limit() -> None:
     async def story() -> None:
         limits = ServerLimits(workers=2, max_signers=4, max_blocking_threads=8)

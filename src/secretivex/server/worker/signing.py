@@ -8,6 +8,7 @@ nothing here waits while it holds a slot.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -57,8 +58,16 @@ Finish = Callable[[SignJob, SignOutcome, Turn], None]
 class SigningQueue:
     """The two queues of one worker. `finish` is called on the loop, once for each job."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: ServerLimits, finish: Finish):
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: ServerLimits,
+        finish: Finish,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._loop = loop
+        # Not the loop's own: uvloop's stands still while a callback runs.
+        self._clock = clock
         self._finish = finish
         self._inline: deque[_Waiting] = deque()
         self._pooled: deque[_Waiting] = deque()
@@ -75,7 +84,7 @@ class SigningQueue:
 
     def submit(self, job: SignJob, turn: Turn) -> None:
         """Queue a job whose request became whole now."""
-        waiting = _Waiting(job, turn, self._loop.time())
+        waiting = _Waiting(job, turn, self._clock())
         if job.entry.is_cheap:
             self._inline.append(waiting)
             self._schedule_batch()
@@ -91,12 +100,12 @@ class SigningQueue:
     def _run_batch(self) -> None:
         """Sign for a while, then let the loop look at its sockets."""
         self._batch_is_due = False
-        end = self._loop.time() + MAX_BATCH_S
+        end = self._clock() + MAX_BATCH_S
         while self._inline:
             waiting = self._inline.popleft()
             if not self._is_dead(waiting):
                 self._finish(waiting.job, sign(waiting.job), waiting.turn)
-            if self._loop.time() >= end:
+            if self._clock() >= end:
                 break
         if self._inline:
             self._schedule_batch()
@@ -125,7 +134,7 @@ class SigningQueue:
         """Whether nobody wants the signature any more, or its time is over."""
         if waiting.turn.is_dropped:
             return True
-        if self._timeout_s and self._loop.time() - waiting.arrived_s > self._timeout_s:
+        if self._timeout_s and self._clock() - waiting.arrived_s > self._timeout_s:
             self._finish(waiting.job, SignOutcome(None, "sign_timeout"), waiting.turn)
             return True
         return False
