@@ -14,7 +14,6 @@ from pathlib import Path
 
 from clikit.output import write_atomic
 from secretivex.config import AgentConfig
-from secretivex.errors import SecretiveError
 from secretivex.server.hardening import harden
 from secretivex.server.listen_unix import listen
 from secretivex.server.signals import Hangup, SignalPipe
@@ -29,7 +28,7 @@ def serve(
     hangup: Hangup,
     on_listening: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run the agent in the foreground until it is told to stop; raises `SecretiveError`."""
+    """Run the agent in the foreground until it is told to stop; raises `Failure`."""
     for refused in harden():
         LOG.warning("the system would not let us forbid %s", refused)
     signals = SignalPipe(hangup)
@@ -60,10 +59,7 @@ def _pid_file(path: Path | None) -> Iterator[None]:
         yield
         return
     line = f"{os.getpid()}\n".encode()
-    try:
-        write_atomic(path, [line], mode=0o644)
-    except OSError as error:
-        raise SecretiveError("socket_failed", f"cannot write {path}: {error.strerror}") from error
+    write_atomic(path, [line], mode=0o644)
     try:
         yield
     finally:

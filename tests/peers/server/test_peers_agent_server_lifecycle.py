@@ -141,6 +141,13 @@ def test_the_process_number_is_in_the_pid_file_while_it_runs(
     assert not pid_file.exists()
 
 
+def test_a_pid_file_that_cannot_be_written_leaves_no_socket(tmp_path: Path, run_agent: Run) -> None:
+    address = tmp_path / "agent.sock"
+    refused = run_agent("run", "--socket", address, "--pid-file", tmp_path / "no" / "pid")
+    assert refused.returncode == 5
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_another_user_is_refused(
     start_service: Start, key_files: dict[str, Path], require_program: Callable[[str], str]
