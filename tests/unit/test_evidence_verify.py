@@ -160,6 +160,14 @@ def _lengthened(name: str, data: bytes) -> Callable[[Pack], None]:
     return spoil
 
 
+def _overwritten(name: str, data: bytes) -> Callable[[Pack], None]:
+    def spoil(pack: Pack) -> None:
+        (pack.root / name).write_bytes(data)
+        pack.seal()
+
+    return spoil
+
+
 def _replace_byte(name: str) -> Callable[[Pack], None]:
     def spoil(pack: Pack) -> None:
         data = bytearray((pack.root / name).read_bytes())
@@ -225,6 +233,12 @@ def _drop_record(pack: Pack) -> None:
     path = pack.root / "population.ndjson"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
     pack.seal(manifest=False)
+
+
+def _repeat_record(pack: Pack) -> None:
+    path = pack.root / "population.ndjson"
+    path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
+    pack.seal(manifest=False, view=False)
 
 
 def _loosen_record(pack: Pack) -> None:
@@ -300,7 +314,10 @@ def _other_hash(pack: Pack) -> None:
 
 
 FAULTS: dict[str, list[tuple[Callable[[Pack], None], set[str]]]] = {
-    "drift_mismatch": [(_resealed("drift.json", lambda d: d.update(transitions=9)), set())],
+    "drift_mismatch": [
+        (_resealed("drift.json", lambda d: d.update(transitions=9)), set()),
+        (_overwritten("drift.json", b"[]\n"), set()),
+    ],
     "file_altered": [(_replace_byte("policies/ssh-root-login.yaml"), {"sums_mismatch"})],
     "file_missing": [
         (_remove("waivers.json"), set()),
@@ -343,12 +360,19 @@ FAULTS: dict[str, list[tuple[Callable[[Pack], None], set[str]]]] = {
         (_resealed("reconciliation.json", lambda d: d.update(policies=1)), set()),
         (_resealed("reconciliation.json", lambda d: d["sums"][0].update(left=0)), set()),
         (_resealed("reconciliation.json", lambda d: d.pop("sums")), set()),
+        (_overwritten("reconciliation.json", b"[" * 100_000), set()),
         (_resealed("reconciliation.json", lambda d: d["devices"].update(evaluated=7)), set()),
     ],
-    "record_count_mismatch": [(_drop_record, {"record_root_mismatch"})],
+    "record_count_mismatch": [
+        (_drop_record, {"record_root_mismatch"}),
+        (_repeat_record, set()),
+    ],
     "record_malformed": [(_loosen_record, {"record_root_mismatch", "view_mismatch"})],
     "record_root_mismatch": [(_reorder, set())],
-    "run_mismatch": [(_resealed("run.json", lambda d: d.update(tool_version="9")), set())],
+    "run_mismatch": [
+        (_resealed("run.json", lambda d: d.update(tool_version="9")), set()),
+        (_overwritten("run.json", b"null\n"), set()),
+    ],
     "signature_invalid": [(lambda pack: pack.sign("manifest", b"something else"), set())],
     "signature_malformed": [(_sha1_signature, set())],
     "signature_misnamed": [(_swap_signer, {"signer_unexpected"})],
@@ -491,7 +515,7 @@ def test_a_view_that_shows_more_than_its_profile_is_found(
 def test_a_file_that_is_too_long_is_not_read(pack: Pack, verify: Verify) -> None:
     with (pack.root / "view.json").open("ab") as file:
         file.truncate(MAX_VIEW_BYTES + 1)
-    assert codes(verify()) == {"file_unreadable", "sums_mismatch"}
+    assert codes(verify()) == {"file_unreadable"}
 
 
 def test_a_folder_with_too_many_files_is_not_walked_to_its_end(pack: Pack) -> None:

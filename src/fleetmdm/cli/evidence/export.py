@@ -95,15 +95,19 @@ def _signers(
 
 def _agent_signer(client: Any, wanted: str) -> Signer:
     from agentclient.client import AgentSigner
+    from sshwire.algorithms import find_algorithm
     from sshwire.errors import WireError
     from sshwire.pubkey import fingerprint, parse_public_key
 
     offered: list[str] = []
     for identity in client.identities():
         try:
+            key = parse_public_key(identity.blob)
+            if find_algorithm(key.algorithm).is_certificate:
+                continue  # its plain key stands beside it, and that is what auditors list
             offered.append(fingerprint(identity.blob))
             if wanted in (offered[-1], offered[-1].removeprefix("SHA256:")):
-                return AgentSigner(client, parse_public_key(identity.blob))
+                return AgentSigner(client, key)
         except WireError:
             continue  # a kind of key that we do not know, and cannot verify
     raise FleetError(

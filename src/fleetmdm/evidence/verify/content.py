@@ -50,7 +50,7 @@ def check_story(contents: Contents, report: PackReport) -> None:
     if contents.view is not None and contents.view.manifest_sha256 != report.manifest_sha256:
         report.add("view_mismatch", VIEW, f"{VIEW} belongs to another {MANIFEST}")
     leaf = _check_log(contents, manifest, report)
-    run = _object(contents, RUN)
+    run = _object(contents, RUN, "run_mismatch", report)
     if run is not None:
         run_id = run.get("run_id")
         report.run_id = run_id if isinstance(run_id, int) else None
@@ -117,12 +117,12 @@ def _check_run(run: Mapping[str, Any], leaf: Mapping[str, Any], report: PackRepo
 def _check_counts(
     contents: Contents, manifest: Manifest, run: Mapping[str, Any] | None, report: PackReport
 ) -> None:
-    reconciliation = _object(contents, RECONCILIATION)
+    reconciliation = _object(contents, RECONCILIATION, "reconciliation_mismatch", report)
     if reconciliation is not None:
         message = check_reconciliation(reconciliation) or _compare(reconciliation, manifest, run)
         if message is not None:
             report.add("reconciliation_mismatch", RECONCILIATION, message)
-    drift = _object(contents, DRIFT)
+    drift = _object(contents, DRIFT, "drift_mismatch", report)
     if drift is not None and drift.get("transitions") != _count(manifest, TRANSITIONS):
         report.add("drift_mismatch", DRIFT)
 
@@ -155,10 +155,18 @@ def _count(manifest: Manifest, name: str) -> int | None:
     return entry.count if isinstance(entry, Records) else None
 
 
-def _object(contents: Contents, name: str) -> dict[str, Any] | None:
-    """A kept JSON document; None when it is absent or no object (its bytes are judged elsewhere)."""
+def _object(
+    contents: Contents, name: str, code: str = "", report: PackReport | None = None
+) -> dict[str, Any] | None:
+    """A kept JSON object; None when it is absent, and with a finding when it is none."""
+    if name not in contents.kept:
+        return None
     try:
         value = json.loads(contents.kept[name])
-    except (KeyError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        return value
+    if report is not None:
+        report.add(code, name, f"{name} is not a JSON object")
+    return None
