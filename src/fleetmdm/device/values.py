@@ -66,7 +66,7 @@ def render_path(path: list[str | int]) -> str:
     return text
 
 
-def check_value(value: Any, limits: DeviceLimits, *, depth: int = 1, seen: int = 0) -> int:
+def check_value(value: Any, limits: DeviceLimits, depth: int = 1, seen: int = 0) -> int:
     """Count the values below `value` onto `seen`; raises `ValueFault` for one that may not stay."""
     kind = type(value)
     if kind is str:
@@ -101,12 +101,19 @@ def check_text(text: str, max_chars: int) -> None:
 
 def _check_object(value: dict[Any, Any], limits: DeviceLimits, depth: int, seen: int) -> int:
     seen = _count(len(value), limits, depth, seen)
+    max_key_chars, max_text_chars = limits.max_key_chars, limits.max_text_chars
     for key, member in value.items():
         if type(key) is not str:
             raise ValueFault("wrong_type", f"an object's key is {type(key).__name__}, not text")
         try:
-            check_text(key, limits.max_key_chars)
-            seen = check_value(member, limits, depth=depth + 1, seen=seen)
+            if len(key) > max_key_chars or not key.isascii():
+                check_text(key, max_key_chars)
+            # Most values are short ASCII text and flags: they are done with here.
+            kind = type(member)
+            if kind is str and len(member) <= max_text_chars and member.isascii():
+                continue
+            if kind is not bool:
+                seen = check_value(member, limits, depth + 1, seen)
         except ValueFault as fault:
             raise fault.at(key) from None
     return seen
@@ -116,7 +123,7 @@ def _check_list(value: list[Any], limits: DeviceLimits, depth: int, seen: int) -
     seen = _count(len(value), limits, depth, seen)
     for index, item in enumerate(value):
         try:
-            seen = check_value(item, limits, depth=depth + 1, seen=seen)
+            seen = check_value(item, limits, depth + 1, seen)
         except ValueFault as fault:
             raise fault.at(index) from None
     return seen

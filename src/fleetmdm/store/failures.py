@@ -77,7 +77,9 @@ def translated(path: Path) -> Iterator[None]:
         code = _sqlite_code(error)
         if code is None:
             raise
-        raise store_failure(code, path, str(error)) from error
+        # SQLite calls a write that a limit stopped an I/O error, which sends people the wrong way.
+        said = f"no room to write ({error})" if code == "disk_full" else str(error)
+        raise store_failure(code, path, said) from error
 
 
 @contextmanager

@@ -31,8 +31,9 @@ def put_devices(
     connection: sqlite3.Connection, devices: Iterable[Device], *, source: Source, now: datetime
 ) -> IngestCounts:
     """Stage the documents, then move them in within one short transaction."""
-    connection.execute("DROP TABLE IF EXISTS temp.incoming")
+    _drop(connection)
     connection.execute(_INCOMING)
+    connection.execute(_FATES)
     try:
         received = _stage(connection, iter(devices))
         with writing(connection):
@@ -40,18 +41,32 @@ def put_devices(
     finally:
         # After a full disk even this may fail; what went wrong first is what is told.
         with suppress(sqlite3.Error):
-            connection.execute("DROP TABLE IF EXISTS temp.incoming")
+            _drop(connection)
 
 
+def _drop(connection: sqlite3.Connection) -> None:
+    connection.execute("DROP TABLE IF EXISTS temp.incoming")
+    connection.execute("DROP TABLE IF EXISTS temp.fates")
+
+
+# What is large comes last, and what is found out about it has a table of its own: large rows are
+# written once and never rewritten.
 _INCOMING = """
 CREATE TABLE temp.incoming (
-    name TEXT PRIMARY KEY,
+    item INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
     last_seen TEXT NOT NULL,
     facts_hash BLOB NOT NULL,
-    facts BLOB NOT NULL,
-    device INTEGER,
-    fate TEXT
-) STRICT, WITHOUT ROWID
+    facts BLOB NOT NULL
+) STRICT
+"""
+
+_FATES = """
+CREATE TABLE temp.fates (
+    item INTEGER PRIMARY KEY,
+    device INTEGER NOT NULL,
+    fate TEXT NOT NULL
+) STRICT
 """
 
 # Of two documents of one device the newer counts; of two of one moment, the later one given.
@@ -78,8 +93,9 @@ def _row(device: Device) -> tuple[str, str, bytes, bytes]:
     return device.device_id, encode_stamp(device.last_seen), digest, facts
 
 
-_FATE = """
-UPDATE temp.incoming SET fate = ifnull(
+_JUDGE = """
+INSERT INTO temp.fates (item, device, fate)
+SELECT incoming.item, names.device, ifnull(
     (
         SELECT CASE
             WHEN incoming.last_seen < seen.last_seen THEN 'older'
@@ -89,40 +105,43 @@ UPDATE temp.incoming SET fate = ifnull(
         END
         FROM documents AS kept
         JOIN sightings AS seen USING (device, source)
-        WHERE kept.device = incoming.device AND kept.source = :source
+        WHERE kept.device = names.device AND kept.source = :source
         AND kept.until_revision IS NULL AND seen.until_revision IS NULL
     ),
     'added'
 )
+FROM temp.incoming JOIN device_names AS names USING (name)
 """
 
 _CLOSE_DOCUMENTS = """
 UPDATE documents SET until_revision = :revision
-FROM temp.incoming AS incoming
-WHERE incoming.fate = 'changed' AND documents.device = incoming.device
+FROM temp.fates AS fates
+WHERE fates.fate = 'changed' AND documents.device = fates.device
 AND documents.source = :source AND documents.until_revision IS NULL
 """
 
 _OPEN_DOCUMENTS = """
 INSERT INTO documents (device, source, since_revision, facts_hash, facts)
-SELECT device, :source, :revision, facts_hash, facts FROM temp.incoming
+SELECT device, :source, :revision, facts_hash, facts
+FROM temp.fates JOIN temp.incoming USING (item)
 WHERE fate IN ('added', 'changed')
 """
 
 _CLOSE_SIGHTINGS = """
 UPDATE sightings SET until_revision = :revision
-FROM temp.incoming AS incoming
-WHERE incoming.fate IN ('changed', 'refreshed') AND sightings.device = incoming.device
+FROM temp.fates AS fates JOIN temp.incoming AS incoming USING (item)
+WHERE fates.fate IN ('changed', 'refreshed') AND sightings.device = fates.device
 AND sightings.source = :source AND sightings.until_revision IS NULL
 AND sightings.last_seen != incoming.last_seen
 """
 
 _OPEN_SIGHTINGS = """
 INSERT INTO sightings (device, source, since_revision, last_seen)
-SELECT device, :source, :revision, last_seen FROM temp.incoming
+SELECT device, :source, :revision, last_seen
+FROM temp.fates JOIN temp.incoming USING (item)
 WHERE fate IN ('added', 'changed', 'refreshed') AND NOT EXISTS (
     SELECT 1 FROM sightings AS kept
-    WHERE kept.device = incoming.device AND kept.source = :source AND kept.until_revision IS NULL
+    WHERE kept.device = fates.device AND kept.source = :source AND kept.until_revision IS NULL
 )
 """
 
@@ -134,12 +153,8 @@ def _apply(
         "INSERT OR IGNORE INTO device_names (name) SELECT name FROM temp.incoming"
         " WHERE name NOT IN (SELECT name FROM device_names)"
     )
-    connection.execute(
-        "UPDATE temp.incoming SET device ="
-        " (SELECT device FROM device_names WHERE name = incoming.name)"
-    )
     number = _source_number(connection, source)
-    connection.execute(_FATE, {"source": number})
+    connection.execute(_JUDGE, {"source": number})
     counts = _count(connection, received)
     if counts.added or counts.changed or counts.refreshed:
         detail = {"source": source.value, **asdict(counts)}
@@ -150,7 +165,7 @@ def _apply(
 
 
 def _count(connection: sqlite3.Connection, received: int) -> IngestCounts:
-    rows = connection.execute("SELECT fate, count(*) FROM temp.incoming GROUP BY fate")
+    rows = connection.execute("SELECT fate, count(*) FROM temp.fates GROUP BY fate")
     fates: dict[str, int] = dict(rows.fetchall())
     return IngestCounts(received=received, duplicate=received - sum(fates.values()), **fates)
 
