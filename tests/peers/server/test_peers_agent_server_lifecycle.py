@@ -160,7 +160,7 @@ def test_another_user_is_refused(
         address.chmod(0o777)
         other = [require_program("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
         listed = service.tool(*other, require_program("ssh-add"), "-l")
-        assert listed.returncode not in {0, 1}, listed.stdout
+        assert listed.returncode != 0  # it is cut off, or gets no answer
         assert listed.stdout == ""
         assert service.logged("peer_not_admitted")
         assert service.ssh_add("-l").returncode == 0
