@@ -4,7 +4,7 @@
 	packaging conform fuzz bench build security smoke clean
 
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -q
+PYTEST := $(BIN)/pytest -q -m "not long"
 # Two processes: the tests are sized for a machine of two cores.
 JOBS ?= 2
 
@@ -48,8 +48,8 @@ packaging: setup ## shape, documents, codes, isolated installation
 	$(PYTEST) --timeout 600 tests/packaging
 
 test-long: setup ## long campaigns; not part of CI
-	FUZZ_EXAMPLES=20000 $(PYTEST) --timeout 7200 -m long tests
-	FUZZ_EXAMPLES=20000 $(PYTEST) --timeout 7200 -k fuzz tests/property
+	FUZZ_EXAMPLES=20000 $(BIN)/pytest -q --timeout 7200 -m long tests
+	FUZZ_EXAMPLES=20000 $(BIN)/pytest -q --timeout 7200 -k fuzz tests/property
 
 fuzz: setup ## the parsers' fuzz tests with more examples
 	FUZZ_EXAMPLES=2000 $(PYTEST) -n $(JOBS) --timeout 3600 -k fuzz tests/property
