@@ -15,16 +15,27 @@ Key = tuple[Any, ...]
 
 # Debian policy 5.6.12; dpkg's lib/dpkg/version.c orders "~" before the end and letters before
 # other characters.
-_DPKG = re.compile(r"(?:(\d+):)?(\d[A-Za-z0-9.+~:-]*?)(?:-([A-Za-z0-9+.~]+))?", re.ASCII)
+_DPKG = re.compile(r"(\d[A-Za-z0-9.+~:-]*?)(?:-([A-Za-z0-9+.~]+))?", re.ASCII)
 _DPKG_PARTS = re.compile(r"(\D*)(\d*)", re.ASCII)
 
 
 def dpkg_key(text: str) -> Key:
     """Epoch, upstream version and revision as dpkg sorts them."""
-    match = _DPKG.fullmatch(text)
-    if match is None or (match[3] is None and "-" in text):
+    epoch, rest = _epoch(text)
+    match = _DPKG.fullmatch(rest)
+    if match is None or (match[2] is None and "-" in rest):
         raise ValueError("not a Debian version")
-    return (int(match[1] or 0), _dpkg_part(match[2]), _dpkg_part(match[3] or "0"))
+    return (epoch, _dpkg_part(match[1]), _dpkg_part(match[2] or "0"))
+
+
+def _epoch(text: str) -> tuple[int, str]:
+    """The number before the first colon, and the rest; 0 where there is no colon."""
+    head, colon, rest = text.partition(":")
+    if not colon:
+        return 0, text
+    if not (head.isascii() and head.isdigit()):
+        raise ValueError("not a version: the epoch is no number")
+    return int(head), rest
 
 
 def _dpkg_part(text: str) -> Key:
@@ -44,17 +55,18 @@ def _dpkg_order(character: str) -> int:
 
 
 # rpm's rpmio/rpmvercmp.cc and its manual "rpm-version(7)".
-_RPM = re.compile(r"(?:(\d+):)?([A-Za-z0-9._+~^]+)(?:-([A-Za-z0-9._+~^]+))?", re.ASCII)
+_RPM = re.compile(r"([A-Za-z0-9._+~^]+)(?:-([A-Za-z0-9._+~^]+))?", re.ASCII)
 _RPM_PARTS = re.compile(r"\d+|[A-Za-z]+|[~^]", re.ASCII)
 _RPM_END, _RPM_MARKS = (0,), {"~": (-1,), "^": (1,)}
 
 
 def rpm_key(text: str) -> Key:
     """Epoch, version and release by rpmvercmp; an absent release is older than any."""
-    match = _RPM.fullmatch(text)
-    if match is None or not re.search(r"\d", match[2]):
+    epoch, rest = _epoch(text)
+    match = _RPM.fullmatch(rest)
+    if match is None or not re.search(r"\d", match[1]):
         raise ValueError("not an RPM version")
-    return (int(match[1] or 0), _rpm_part(match[2]), _rpm_part(match[3] or ""))
+    return (epoch, _rpm_part(match[1]), _rpm_part(match[2] or ""))
 
 
 def _rpm_part(text: str) -> Key:
