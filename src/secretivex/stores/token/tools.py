@@ -1,0 +1,112 @@
+"""What tokens need of the machine: OpenSSH's programs, which providers may be loaded, who asks.
+
+Rule for editors: a provider is code that runs with the user's rights. Its path is judged after
+every symbolic link is resolved, and what is loaded is the resolved path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from secretivex.stores.token.errors import TokenError
+from sshwire.patterns import match_pattern_list
+from sshwire.token.sk_helper import INTERNAL_PROVIDER
+
+SK_HELPER = "/usr/lib/openssh/ssh-sk-helper"
+PKCS11_HELPER = "/usr/lib/openssh/ssh-pkcs11-helper"
+ASKPASS = "/usr/bin/ssh-askpass"
+
+DEFAULT_PROVIDERS = "/usr/lib*/*,/usr/local/lib*/*"
+"""Patterns of allowed providers in ssh-agent(1), option -P."""
+
+MAX_PROVIDER_BYTES = 4096
+"""PATH_MAX of Linux."""
+
+_ASKPASS_VARIABLES = frozenset(
+    {
+        "DISPLAY",
+        "WAYLAND_DISPLAY",
+        "XAUTHORITY",
+        "XDG_RUNTIME_DIR",
+        "XDG_SESSION_TYPE",
+        "XDG_CURRENT_DESKTOP",
+        "DBUS_SESSION_BUS_ADDRESS",
+        "HOME",
+        "PATH",
+        "LANG",
+        "LANGUAGE",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTools:
+    """One value for a whole agent. `askpass` is "" where nobody can be asked."""
+
+    sk_helper: str = SK_HELPER
+    pkcs11_helper: str = PKCS11_HELPER
+    allowed_providers: str = DEFAULT_PROVIDERS
+    restrict_websafe: bool = True
+    askpass: str = ""
+    askpass_environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def as_table(self) -> dict[str, Any]:
+        """In terms of JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Self:
+        """The inverse."""
+        return cls(**table)
+
+    def allow(self, provider: str) -> str:
+        """The resolved path of a provider that may be loaded; raises `TokenError`."""
+        if len(os.fsencode(provider)) > MAX_PROVIDER_BYTES or "\0" in provider or not provider:
+            raise TokenError("provider_not_found", "the provider's name is not a path")
+        try:
+            resolved = os.path.realpath(provider, strict=True)
+        except OSError as error:
+            reason = error.strerror or "no such file"
+            raise TokenError("provider_not_found", f"{provider}: {reason}") from error
+        if not match_pattern_list(resolved, self.allowed_providers):
+            raise TokenError("provider_not_allowed", f"{resolved} is not among allowed_providers")
+        return resolved
+
+    def allow_security_key(self, provider: str) -> str:
+        """The same for a security key's middleware, where "internal" needs no file."""
+        if provider.lower() in ("", INTERNAL_PROVIDER):
+            return INTERNAL_PROVIDER
+        return self.allow(provider)
+
+
+def find_tools(
+    environ: Mapping[str, str],
+    *,
+    allowed_providers: str = DEFAULT_PROVIDERS,
+    restrict_websafe: bool = True,
+) -> TokenTools:
+    """The tools as OpenSSH finds them: SSH_SK_HELPER, SSH_PKCS11_HELPER, SSH_ASKPASS and its kin."""
+    return TokenTools(
+        sk_helper=environ.get("SSH_SK_HELPER") or SK_HELPER,
+        pkcs11_helper=environ.get("SSH_PKCS11_HELPER") or PKCS11_HELPER,
+        allowed_providers=allowed_providers,
+        restrict_websafe=restrict_websafe,
+        askpass=_find_askpass(environ),
+        askpass_environ={
+            name: value
+            for name, value in environ.items()
+            if name in _ASKPASS_VARIABLES or name.startswith("LC_")
+        },
+    )
+
+
+def _find_askpass(environ: Mapping[str, str]) -> str:
+    """ssh-add(1): SSH_ASKPASS_REQUIRE decides; else there must be a display."""
+    require = environ.get("SSH_ASKPASS_REQUIRE", "").lower()
+    has_display = bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
+    if require == "never" or (require != "force" and not has_display):
+        return ""
+    return environ.get("SSH_ASKPASS") or ASKPASS
