@@ -1,7 +1,7 @@
 """What the agent answers: a pure function of a request, its peer, the key table and the policy.
 
-`handle` gives a `Reply`, or a `SignJob` that the server runs when its turn comes and brings back to
-`complete`. Specification: RFC 9987. Rule for editors: every request gets exactly one reply, every
+`handle` gives a `Reply`, a `SignJob` that the server runs when its turn comes and brings back to
+`complete`, or a `Change` that the supervisor makes and that `settle` answers. Specification: RFC 9987. Rule for editors: every request gets exactly one reply, every
 failure is one frame, and each has a word for why; nothing here does I/O or reads a clock.
 """
 
@@ -11,23 +11,33 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from secretivex.key_table import EMPTY_TABLE, KeyTable, TableEntry
+from secretivex.lock import MAX_PASSPHRASE_BYTES
 from secretivex.peer import Peer
 from secretivex.policy import Decision, SignQuery
 from sshwire.agent.connection import encode_frame
-from sshwire.agent.replies import Failure, SignResponse, Success, encode_reply
+from sshwire.agent.replies import ExtensionResponse, Failure, SignResponse, Success, encode_reply
 from sshwire.agent.requests import (
+    AddRequest,
     ExtensionRequest,
     ListRequest,
+    LockRequest,
+    RemoveAllRequest,
+    RemoveRequest,
     Request,
     SignRequest,
     Ssh1RemoveAllRequest,
     UnknownRequest,
+    UnlockRequest,
     parse_request,
 )
 from sshwire.errors import WireError
+from sshwire.wire import encode_text
 
 KNOWN_SIGN_FLAGS = 2 | 4
 """RFC 9987 section 5.6: a request with any other flag must fail."""
+
+
+ChangeRequest = AddRequest | RemoveRequest | RemoveAllRequest | LockRequest | UnlockRequest
 
 
 class Reply(NamedTuple):
@@ -45,6 +55,12 @@ class SignJob(NamedTuple):
     flags: int
     peer: Peer
     generation: int
+
+
+class Change(NamedTuple):
+    """A request that changes what every connection sees; the server has it made, then `settle`s."""
+
+    request: ChangeRequest
 
 
 class SignOutcome(NamedTuple):
@@ -65,9 +81,13 @@ class Decide(Protocol):
 _FAILURE_FRAME = encode_frame(encode_reply(Failure()))
 _SUCCESS = Reply(encode_frame(encode_reply(Success())), "ok")
 
+_QUERY_FRAME = encode_frame(encode_reply(ExtensionResponse("query", encode_text("query"))))
+"""RFC 9987 section 5.8.1: the names of the extensions that are served, back to back."""
+
 _NOT_SERVED: Mapping[type[Request], str] = {
     # RFC 9987 section 5.8: an extension that is not supported is a plain FAILURE.
     ExtensionRequest: "unsupported_extension",
+    UnlockRequest: "not_locked",
     UnknownRequest: "unknown_message",
 }
 
@@ -77,36 +97,67 @@ def failure(outcome: str) -> Reply:
     return Reply(_FAILURE_FRAME, outcome)
 
 
+def _answer_locked(request: Request) -> Reply | Change:
+    """RFC 9987 section 5.7: a locked agent lists nothing and does nothing but unlock."""
+    if isinstance(request, UnlockRequest):
+        return _begin_change(request)
+    if isinstance(request, ListRequest):
+        return Reply(EMPTY_TABLE.list_frame, "locked")
+    return failure("locked")
+
+
+def _answer_other(request: Request) -> Reply | Change:
+    """What needs neither keys nor policy."""
+    if isinstance(request, AddRequest | RemoveRequest | RemoveAllRequest | LockRequest):
+        return _begin_change(request)
+    if isinstance(request, Ssh1RemoveAllRequest):
+        return _SUCCESS
+    if isinstance(request, ExtensionRequest) and request.name == "query":
+        return Reply(_QUERY_FRAME, "ok")
+    return failure(_NOT_SERVED.get(type(request), "unsupported_message"))
+
+
+def _begin_change(request: ChangeRequest) -> Reply | Change:
+    if isinstance(request, LockRequest | UnlockRequest):
+        if not request.passphrase:
+            return failure("empty_passphrase")
+        if len(request.passphrase) > MAX_PASSPHRASE_BYTES:
+            return failure("passphrase_too_long")
+    return Change(request)
+
+
 class Engine:
     """One key table and one policy at a time; both are replaced whole."""
 
     def __init__(self, decide: Decide, table: KeyTable = EMPTY_TABLE) -> None:
         self._decide = decide
         self._table = table
+        self._is_locked = False
 
-    def replace(self, decide: Decide, table: KeyTable) -> None:
+    def replace(self, decide: Decide, table: KeyTable, *, is_locked: bool = False) -> None:
         """From now on answer from this table under this policy."""
         self._decide = decide
         self._table = table
+        self._is_locked = is_locked
 
     def handle(
         self,
         payload: bytes | memoryview,
         peer: Peer,
         now: float,  # noqa: ARG002 - rules with a time window and constraints with a lifetime ask it
-    ) -> Reply | SignJob:
-        """The answer to one request, or the signature to make first."""
+    ) -> Reply | SignJob | Change:
+        """The answer to one request, or what is to be done first."""
         try:
             request = parse_request(payload)
         except WireError:
             return failure("malformed")
+        if self._is_locked:
+            return _answer_locked(request)
         if isinstance(request, SignRequest):
             return self._begin_sign(request, peer)
         if isinstance(request, ListRequest):
             return Reply(self._table.list_frame, "ok")
-        if isinstance(request, Ssh1RemoveAllRequest):
-            return _SUCCESS
-        return failure(_NOT_SERVED.get(type(request), "unsupported_message"))
+        return _answer_other(request)
 
     def complete(
         self,
@@ -117,6 +168,8 @@ class Engine:
         """The reply to a sign request; decided again if keys or rules changed since it came."""
         if outcome.signature is None:
             return failure(outcome.failure)
+        if self._is_locked:
+            return failure("locked")
         if job.generation != self._table.generation:
             entry = self._table.find(job.entry.identity.key_blob)
             if entry is None:
@@ -125,6 +178,10 @@ class Engine:
             if refusal is not None:
                 return refusal
         return Reply(encode_frame(encode_reply(SignResponse(outcome.signature))), "ok")
+
+    def settle(self, outcome: str) -> Reply:
+        """The reply to a change, from the word for what came of it."""
+        return _SUCCESS if outcome == "ok" else failure(outcome)
 
     def _begin_sign(self, request: SignRequest, peer: Peer) -> Reply | SignJob:
         entry = self._table.find(request.key_blob)

@@ -33,6 +33,13 @@ class KeyRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AddRules:
+    """What applies to keys that clients add without saying more."""
+
+    lifetime_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoreEvent:
     """Something a person should know about a store: what it concerns, and why."""
 

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from secretivex.engine import Engine, Reply, SignJob, SignOutcome
+from secretivex.engine import Change, Engine, Reply, SignJob, SignOutcome
 from secretivex.identity import Identity
 from secretivex.key_table import KeyTable, build_entry, build_table
 from secretivex.peer import Peer, is_admitted
 from secretivex.policy import Decision, SignQuery
 from sshwire.agent.numbers import MAX_FRAME_BYTES, MAX_IDENTITIES
 from sshwire.agent.replies import IdentitiesAnswer, SignResponse, parse_reply
-from sshwire.agent.requests import ListRequest, SignRequest, encode_request
+from sshwire.agent.requests import (
+    AddRequest,
+    ListRequest,
+    LockRequest,
+    RemoveAllRequest,
+    RemoveRequest,
+    Request,
+    SignRequest,
+    UnlockRequest,
+    encode_request,
+)
 from sshwire.wire import encode_string, encode_text
 
 ME = Peer(uid=1000, gid=1000, pid=7)
+SUCCESS = b"\0\0\0\x01\x06"
 FAILURE = b"\0\0\0\x01\x05"
 
 
@@ -48,7 +59,7 @@ def deny(_query: SignQuery) -> Decision:
     return Decision(allowed=False, rule="deny_comments", reason="denied")
 
 
-def ask(engine: Engine, payload: bytes) -> Reply | SignJob:
+def ask(engine: Engine, payload: bytes) -> Reply | SignJob | Change:
     return engine.handle(payload, ME, 0.0)
 
 
@@ -88,9 +99,11 @@ def test_a_signature_is_made_by_the_key_that_was_named_with_its_flags() -> None:
         (sign_payload(9), "key_not_found"),
         (sign_payload(flags=1), "unsupported_flags"),
         (sign_payload(flags=8), "unsupported_flags"),
-        (b"\x1b" + encode_text("query"), "unsupported_extension"),
-        (b"\x13", "unsupported_message"),
-        (b"\x16" + encode_text("lock"), "unsupported_message"),
+        (b"\x1b" + encode_text("unheard@of"), "unsupported_extension"),
+        (b"\x14" + encode_text("provider") + encode_text("pin"), "unsupported_message"),
+        (b"\x16" + encode_text(""), "empty_passphrase"),
+        (b"\x16" + encode_text("x" * 4097), "passphrase_too_long"),
+        (b"\x17" + encode_text("lock"), "not_locked"),
     ],
 )
 def test_what_cannot_be_served_is_one_failure_frame_with_a_word(
@@ -155,3 +168,54 @@ def test_only_the_owner_and_root_are_admitted() -> None:
     assert is_admitted(ME, 1000)
     assert is_admitted(Peer(0, 0), 1000)
     assert not is_admitted(Peer(1001, 1000), 1000)
+
+
+ADD = AddRequest("ssh-ed25519", encode_string(bytes(32)) + encode_string(bytes(64)), "new")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [ADD, RemoveRequest(blob_of(9)), RemoveAllRequest(), LockRequest(b"secret")],
+)
+def test_a_change_is_left_to_the_authority_and_answered_by_its_outcome(
+    request_: AddRequest | RemoveRequest | RemoveAllRequest | LockRequest,
+) -> None:
+    engine = Engine(allow, table_of("a"))
+    assert ask(engine, encode_request(request_)) == Change(request_)
+    assert engine.settle("ok") == Reply(SUCCESS, "ok")
+    assert engine.settle("key_not_found") == Reply(FAILURE, "key_not_found")
+
+
+def test_query_names_itself_in_the_form_of_the_rfc() -> None:
+    reply = ask(Engine(allow, table_of("a")), b"\x1b" + encode_text("query"))
+    assert isinstance(reply, Reply)
+    assert reply.frame[4:] == b"\x1d" + encode_text("query") + encode_text("query")
+
+
+def locked_engine() -> Engine:
+    engine = Engine(allow)
+    engine.replace(allow, table_of("a"), is_locked=True)
+    return engine
+
+
+def test_a_locked_agent_lists_nothing_and_takes_an_attempt_to_unlock() -> None:
+    reply = ask(locked_engine(), encode_request(ListRequest()))
+    assert isinstance(reply, Reply)
+    assert reply.frame == b"\0\0\0\x05\x0c\0\0\0\0"
+    assert isinstance(ask(locked_engine(), encode_request(UnlockRequest(b"secret"))), Change)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [ADD, RemoveRequest(blob_of(1)), RemoveAllRequest(), LockRequest(b"secret")],
+)
+def test_a_locked_agent_does_nothing_else(request_: Request) -> None:
+    assert ask(locked_engine(), encode_request(request_)) == Reply(FAILURE, "locked")
+    assert ask(locked_engine(), sign_payload()) == Reply(FAILURE, "locked")
+
+
+def test_a_signature_that_a_lock_overtook_is_not_given_out() -> None:
+    engine = Engine(allow, table_of("a"))
+    job = start_job(engine)
+    engine.replace(allow, table_of("a", generation=2), is_locked=True)
+    assert engine.complete(job, SignOutcome(b"sig"), 0.0) == Reply(FAILURE, "locked")

@@ -6,13 +6,14 @@ import asyncio
 
 import pytest
 
-from secretivex.engine import Reply, SignJob
+from secretivex.engine import Change, Reply, SignJob
 from secretivex.identity import Identity
 from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
 from secretivex.server.worker.connection import MAX_TURNS, Connection
 from secretivex.server.worker.signing import Turn
 from sshwire.agent.connection import encode_frame
+from sshwire.agent.requests import RemoveRequest
 
 ME = Peer(1000, 1000)
 
@@ -26,21 +27,28 @@ ENTRY = TableEntry(Identity(b"k", "", "ssh-rsa", "file"), NoKey(), False, "", ""
 
 
 class FakeHost:
-    """Answers b"s..." by queueing a job, everything else by an echo in capitals."""
+    """Queues a job for b"s...", a change for b"c..."; all else is answered by an echo in capitals."""
 
     def __init__(self) -> None:
         self.clock = 0.0
         self.queued: list[tuple[bytes, Turn]] = []
+        self.changes: list[Turn] = []
         self.gone = 0
 
-    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob:
+    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob | Change:
         data = bytes(payload)
+        if data.startswith(b"c"):
+            return Change(RemoveRequest(data))
         if data.startswith(b"s"):
             return SignJob(ENTRY, data, 0, peer, 1)
         return Reply(encode_frame(data.upper()), "ok")
 
     def queue(self, job: SignJob, turn: Turn) -> None:
         self.queued.append((job.data, turn))
+
+    def change(self, change: Change, turn: Turn) -> None:
+        assert change.request == RemoveRequest(b"c")
+        self.changes.append(turn)
 
     def now(self) -> float:
         return self.clock
@@ -209,3 +217,27 @@ def test_quiet_time_runs_from_the_last_reply_and_not_from_dribbled_bytes(
     host.clock = 9.0
     connection.data_received(b"\0")
     assert connection.quiet_since_s == 3.0
+
+
+def test_a_change_waits_for_what_came_before_it_and_holds_up_what_follows(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    connection.data_received(frames(b"s1", b"c", b"after"))
+    assert host.changes == []
+    host.sign()
+    (turn,) = host.changes
+    assert transport.written == frames(b"S1")
+    connection.data_received(frames(b"later"))
+    assert not transport.reads()
+    turn.owner.fill(turn, encode_frame(b"DONE"))
+    assert transport.written == frames(b"S1", b"DONE", b"AFTER", b"LATER")
+    assert transport.reads()
+
+
+def test_a_client_that_leaves_takes_a_change_that_was_not_begun_with_it(
+    connection: Connection, host: FakeHost
+) -> None:
+    connection.data_received(frames(b"s1", b"c"))
+    connection.connection_lost(None)
+    host.sign()
+    assert host.changes == []

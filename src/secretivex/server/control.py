@@ -26,8 +26,13 @@ class Kind(IntEnum):
     """A `WorkerState`: answer with ACKNOWLEDGE once every later reply comes from it."""
     DRAIN = 2
     """uint32 ms: accept no more, finish what is in hand, exit."""
+    OUTCOME = 3
+    """uint32 ticket, then a word: what came of a CHANGE, once every worker answers accordingly."""
     ACKNOWLEDGE = 64
     """uint32 generation."""
+    CHANGE = 65
+    """uint32 ticket, then a client's request. In LOCK and UNLOCK a derivation stands for the
+    passphrase: salt and digest, or the digest alone."""
 
 
 class Message(NamedTuple):
@@ -53,6 +58,17 @@ def parse_number(body: bytes) -> int:
     number = reader.uint32()
     reader.finish()
     return number
+
+
+def encode_ticket(ticket: int, rest: bytes) -> bytes:
+    """The body of CHANGE and OUTCOME."""
+    return encode_uint32(ticket) + rest
+
+
+def parse_ticket(body: bytes) -> tuple[int, bytes]:
+    """The inverse; raises `WireError`."""
+    reader = Reader(body)
+    return reader.uint32(), reader.rest()
 
 
 class MessageReader:

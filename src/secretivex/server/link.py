@@ -18,7 +18,10 @@ _READ_BYTES = 65536
 
 
 class WorkerLink:
-    """One worker. `deadline` is when it must have acknowledged; `was_ready` once it ever did."""
+    """One worker. `deadline` is when it must have acknowledged; `was_ready` once it ever did.
+
+    `acknowledged` is the last generation that it answers from.
+    """
 
     def __init__(self, number: int, pid: int, channel: socket.socket) -> None:
         self.number = number
@@ -27,6 +30,7 @@ class WorkerLink:
         self.outbox = bytearray()
         self.deadline: float | None = None
         self.was_ready = False
+        self.acknowledged = 0
         self._awaited = 0
         self._reader = MessageReader(MAX_WORKER_FRAME_BYTES)
         self._pidfd = _open_pidfd(pid)
@@ -44,20 +48,26 @@ class WorkerLink:
                 sent = self.channel.send(self.outbox)
                 del self.outbox[:sent]
 
-    def read(self) -> None:
-        """Take in what it says; raises EOFError at its end, `WireError` for nonsense."""
+    def read(self) -> tuple[bytes, ...]:
+        """Take in what it says, answers its CHANGEs; raises EOFError at its end, `WireError` for nonsense."""
         try:
             data = self.channel.recv(_READ_BYTES)
         except BlockingIOError:
-            return
+            return ()
         if not data:
             raise EOFError
+        changes: list[bytes] = []
         for kind, body in self._reader.receive(data):
-            if kind is not Kind.ACKNOWLEDGE:
+            if kind is Kind.CHANGE:
+                changes.append(body)
+            elif kind is Kind.ACKNOWLEDGE:
+                self._acknowledge(parse_number(body))
+            else:
                 raise WireError(f"a worker may not send {kind.name}")
-            self._acknowledge(parse_number(body))
+        return tuple(changes)
 
     def _acknowledge(self, generation: int) -> None:
+        self.acknowledged = generation
         if generation == self._awaited:
             self.deadline = None
             self.was_ready = True

@@ -1,7 +1,7 @@
 """Signals as wishes that can be selected on: nothing is done inside a handler.
 
-SIGTERM and SIGINT stop; SIGHUP reads keys again, or stops, as ssh-agent does. SIGUSR1 and SIGUSR2,
-whose default is to kill, are taken and have no effect yet.
+SIGTERM and SIGINT stop; SIGHUP reads keys again, or stops, as ssh-agent does. SIGUSR1 forgets the
+keys that clients added. SIGUSR2, whose default is to kill, is taken and has no effect yet.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Wish(Enum):
 
     STOP = "stop"
     RELOAD = "reload"
+    DROP = "drop"
 
 
 TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -49,6 +50,8 @@ class SignalPipe:
         """What a signal means."""
         if number in (signal.SIGTERM, signal.SIGINT):
             return Wish.STOP
+        if number == signal.SIGUSR1:
+            return Wish.DROP
         if number == signal.SIGHUP:
             return Wish.RELOAD if self._hangup == "reload" else Wish.STOP
         return None

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from secretivex.engine import ChangeRequest
+from secretivex.lock import UnlockQueue
 from secretivex.server.authority import Authority
 from secretivex.server.listen_unix import Listener
 from secretivex.server.signals import TAKEN, SignalPipe, Wish
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.process import new_loop
 from secretivex.server.worker.serving import Worker
+from sshwire.agent.requests import UnlockRequest
 
 LOG = logging.getLogger("secretivex.server")
 
@@ -36,11 +39,17 @@ async def _serve(
     signals: SignalPipe,
     drain_timeout_ms: int,
 ) -> None:
-    worker = Worker(loop, listener.socket, ConnectionCells(1), 0)
+    alone = _Alone(loop, listener, authority)
+    worker = alone.worker
 
     def obey(wish: Wish | None) -> None:
         if wish is Wish.RELOAD:
-            _reload(worker, authority)
+            authority.refresh()
+            alone.publish()
+            LOG.info("keys read again", extra={"fields": {"generation": authority.generation}})
+        elif wish is Wish.DROP:
+            authority.drop_client_keys()
+            alone.publish()
         elif wish is Wish.STOP:
             worker.drain(drain_timeout_ms / 1000)
             listener.close()
@@ -48,16 +57,58 @@ async def _serve(
     for number in TAKEN:
         loop.add_signal_handler(number, obey, signals.wish_of(number))
     authority.refresh()
-    worker.apply(authority.state())
+    alone.publish()
     for wish in signals.read():  # those that came before the handlers
         obey(wish)
     await worker.drained
 
 
-def _reload(worker: Worker, authority: Authority) -> None:
-    """Read the keys again. It blocks the loop; who wants no pause has more than one worker."""
-    authority.refresh()
-    state = authority.state()
-    worker.apply(state)
-    fields = {"generation": state.generation, "keys": len(state.keys)}
-    LOG.info("keys read again", extra={"fields": fields})
+class _Alone:
+    """The worker and the authority of one process.
+
+    Reading keys blocks the loop; who wants no pause has more than one worker.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, listener: Listener, authority: Authority
+    ) -> None:
+        self._loop = loop
+        self._authority = authority
+        self._unlocks: UnlockQueue[int] = UnlockQueue(authority.lock)
+        self._expiry: asyncio.TimerHandle | None = None
+        self.worker = Worker(loop, listener.socket, ConnectionCells(1), 0, self._ask)
+
+    def publish(self) -> None:
+        """Have the worker answer from what the authority knows now."""
+        self.worker.apply(self._authority.state())
+        if self._expiry is not None:
+            self._expiry.cancel()
+        until_s = self._authority.until_expiry_s()
+        self._expiry = None if until_s is None else self._loop.call_later(until_s, self._expire)
+
+    def _expire(self) -> None:
+        self._authority.expire()
+        self.publish()
+
+    def _ask(self, ticket: int, request: ChangeRequest) -> None:
+        # In a turn of the loop of its own: an answer inside the question would nest without end.
+        self._loop.call_soon(self._make, ticket, request)
+
+    def _make(self, ticket: int, request: ChangeRequest) -> None:
+        if isinstance(request, UnlockRequest):
+            self._unlocks.submit(ticket, request.passphrase)
+            self._advance()
+            return
+        outcome = self._authority.change(request)
+        if outcome == "ok":
+            self.publish()
+        self.worker.changes.end(ticket, outcome)
+
+    def _advance(self) -> None:
+        for ticket, is_unlocked in self._unlocks.advance(self._loop.time()):
+            if is_unlocked:
+                self._authority.unlocked()
+                self.publish()
+            self.worker.changes.end(ticket, "ok" if is_unlocked else "wrong_passphrase")
+        if self._unlocks.due is not None:
+            self._loop.call_at(self._unlocks.due, self._advance)

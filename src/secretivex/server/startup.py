@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clikit.output import write_atomic
 from secretivex.config import AgentConfig
+from secretivex.identity import AddRules
 from secretivex.server.hardening import harden
 from secretivex.server.listen_unix import listen
 from secretivex.server.signals import Hangup, SignalPipe
@@ -26,6 +27,7 @@ def serve(
     *,
     environ: Mapping[str, str],
     hangup: Hangup,
+    rules: AddRules | None = None,
     on_listening: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the agent in the foreground until it is told to stop; raises `Failure`."""
@@ -40,7 +42,7 @@ def serve(
             LOG.info("listening", extra={"fields": fields})
             from secretivex.server.authority import Authority
 
-            authority = Authority(config, environ)
+            authority = Authority(config, environ, rules or AddRules())
             if config.workers == 1:
                 from secretivex.server.single import run_single as run
             else:

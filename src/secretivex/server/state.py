@@ -45,6 +45,8 @@ class WorkerState:
     limits: ServerLimits
     policy: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     keys: tuple[KeyRecord, ...] = ()
+    lock_salt: bytes = b""
+    """What an attempt to unlock is derived with; empty when the agent is not locked."""
 
 
 def encode_state(state: WorkerState) -> bytes:
@@ -53,6 +55,7 @@ def encode_state(state: WorkerState) -> bytes:
     parts = [
         encode_uint32(state.generation),
         encode_text(json.dumps(head)),
+        encode_string(state.lock_salt),
         encode_uint32(len(state.keys)),
     ]
     for record in state.keys:
@@ -72,10 +75,11 @@ def parse_state(body: bytes | memoryview) -> WorkerState:
     reader = Reader(body)
     generation = reader.uint32()
     head = json.loads(reader.text(MAX_STATE_BYTES))
+    lock_salt = reader.string()
     keys = tuple(_read_record(reader) for _ in range(reader.uint32()))
     reader.finish()
     policy = {key: tuple(entries) for key, entries in head["policy"].items()}
-    return WorkerState(generation, ServerLimits(**head["limits"]), policy, keys)
+    return WorkerState(generation, ServerLimits(**head["limits"]), policy, keys, lock_salt)
 
 
 def _read_record(reader: Reader) -> KeyRecord:

@@ -11,15 +11,24 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
+from secretivex.lock import UnlockQueue
 from secretivex.server.authority import Authority
-from secretivex.server.control import Kind, encode_message, encode_number
+from secretivex.server.control import (
+    Kind,
+    encode_message,
+    encode_number,
+    encode_ticket,
+    parse_ticket,
+)
 from secretivex.server.link import WorkerLink
 from secretivex.server.listen_unix import Listener
 from secretivex.server.signals import SignalPipe, Wish
 from secretivex.server.state import encode_state
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.zygote import Zygote, start_zygote
+from sshwire.agent.requests import UnlockRequest, parse_request
 from sshwire.errors import WireError
 
 LOG = logging.getLogger("secretivex.server")
@@ -38,6 +47,20 @@ RETRY_S = 1.0
 
 KILL_GRACE_S = 0.5
 """After the time to drain is over, until what is left is killed."""
+
+
+class _Ticket(NamedTuple):
+    """Who waits for the outcome of a change."""
+
+    link: WorkerLink
+    number: int
+
+
+class _Waiter(NamedTuple):
+    """A change that is made and that not every worker knows of yet."""
+
+    generation: int
+    ticket: _Ticket
 
 
 class Supervisor:
@@ -62,6 +85,9 @@ class Supervisor:
         self._retries: dict[int, float] = {}
         self._kill_at: float | None = None
         self._is_stopping = False
+        self._is_stale = False
+        self._waiters: list[_Waiter] = []
+        self._unlocks: UnlockQueue[_Ticket] = UnlockQueue(authority.lock)
         self._signals = signals
         self._zygote = self._fork_zygote()
         self._selector.register(self._signals.socket, selectors.EVENT_READ, self._on_signal)
@@ -86,13 +112,16 @@ class Supervisor:
             else:
                 key.data()
         self._act_on_deadlines()
+        self._advance()
 
     def _patience(self) -> float | None:
         """Seconds to the next deadline; None if there is none."""
         moments = [link.deadline for link in self._links.values() if link.deadline is not None]
         moments += self._retries.values()
-        if self._kill_at is not None:
-            moments.append(self._kill_at)
+        moments += [moment for moment in (self._kill_at, self._unlocks.due) if moment is not None]
+        until_expiry_s = self._authority.until_expiry_s()
+        if until_expiry_s is not None:
+            moments.append(self._clock() + until_expiry_s)
         return max(0.0, min(moments) - self._clock()) if moments else None
 
     # Workers.
@@ -136,7 +165,8 @@ class Supervisor:
             if mask & selectors.EVENT_WRITE:
                 link.write()
             if mask & selectors.EVENT_READ:
-                link.read()
+                for change in link.read():
+                    self._on_change(link, change)
         except (OSError, EOFError, WireError) as error:
             self._replace(link, f"{type(error).__name__}: {error}" if str(error) else "it ended")
             return
@@ -173,6 +203,58 @@ class Supervisor:
                 LOG.warning("worker killed", extra={"fields": {"worker": link.number}})
                 self._replace(link, "it did not end in time")
 
+    # Changes that clients ask for.
+
+    def _on_change(self, link: WorkerLink, body: bytes) -> None:
+        """Make a change; its answer waits until every worker knows."""
+        number, payload = parse_ticket(body)
+        request, ticket = parse_request(payload), _Ticket(link, number)
+        if isinstance(request, UnlockRequest):
+            self._unlocks.submit(ticket, request.passphrase)
+            return
+        outcome = self._authority.change(request)
+        if outcome == "ok":
+            self._wait_for_all(ticket)
+        else:
+            self._answer(ticket, outcome)
+
+    def _wait_for_all(self, ticket: _Ticket) -> None:
+        self._is_stale = True
+        self._waiters.append(_Waiter(self._authority.generation, ticket))
+
+    def _answer(self, ticket: _Ticket, outcome: str) -> None:
+        if self._links.get(ticket.link.number) is ticket.link:
+            body = encode_ticket(ticket.number, outcome.encode())
+            self._send(ticket.link, encode_message(Kind.OUTCOME, body))
+
+    def _advance(self) -> None:
+        """Everything that became possible or due: attempts to unlock, expiries, states, answers."""
+        for ticket, is_unlocked in self._unlocks.advance(self._clock()):
+            if is_unlocked:
+                self._authority.unlocked()
+                self._wait_for_all(ticket)
+            else:
+                self._answer(ticket, "wrong_passphrase")
+        if self._authority.expire():
+            self._is_stale = True
+        # One state at a time: a burst of changes becomes few states, and no outbox grows.
+        if self._is_stale and all(link.deadline is None for link in self._links.values()):
+            self._publish()
+        self._answer_waiters()
+
+    def _publish(self) -> None:
+        self._is_stale = False
+        self._state = self._encode()
+        for link in tuple(self._links.values()):
+            self._tell_state(link, ACKNOWLEDGE_S if link.was_ready else START_S)
+
+    def _answer_waiters(self) -> None:
+        known = min((link.acknowledged for link in self._links.values()), default=0)
+        ready = [waiter for waiter in self._waiters if waiter.generation <= known]
+        self._waiters = [waiter for waiter in self._waiters if waiter.generation > known]
+        for waiter in ready:
+            self._answer(waiter.ticket, "ok")
+
     # Zygote.
 
     def _fork_zygote(self) -> Zygote:
@@ -203,6 +285,9 @@ class Supervisor:
         for wish in self._signals.read():
             if wish is Wish.RELOAD:
                 self._reload()
+            elif wish is Wish.DROP:
+                self._authority.drop_client_keys()
+                self._is_stale = True
             elif wish is Wish.STOP:
                 self._stop()
 
@@ -211,11 +296,8 @@ class Supervisor:
         if self._is_stopping:
             return
         self._authority.refresh()
-        self._state = self._encode()
-        fields = {"generation": self._generation, "keys": self._keys}
-        LOG.info("keys read again", extra={"fields": fields})
-        for link in tuple(self._links.values()):
-            self._tell_state(link, ACKNOWLEDGE_S if link.was_ready else START_S)
+        self._is_stale = True
+        LOG.info("keys read again", extra={"fields": {"generation": self._authority.generation}})
 
     def _stop(self) -> None:
         """Stop accepting and let workers finish; a second wish ends them at once."""

@@ -31,6 +31,10 @@ class MemoryStore:
         """Forget a key; False if it was not here."""
         return self._keys.pop(key_blob, None) is not None
 
+    def holds(self, key_blob: bytes) -> bool:
+        """Whether a key is here."""
+        return key_blob in self._keys
+
     def clear(self) -> None:
         """Forget every key."""
         self._keys.clear()

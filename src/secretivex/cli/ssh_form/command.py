@@ -23,11 +23,13 @@ from secretivex.cli.ssh_form.background import Child, end_with, run_in_place, sp
 from secretivex.cli.ssh_form.shell import (
     Style,
     guess_style,
+    parse_life,
     render_removal,
     render_setting,
 )
 from secretivex.config import AgentConfig, ConfigInput
 from secretivex.errors import SecretiveError
+from secretivex.identity import AddRules
 from secretivex.loading import make_setup
 from secretivex.server.startup import serve
 
@@ -42,9 +44,23 @@ class Form:
     foreground: bool
     debug: bool
     kill: bool
+    rules: AddRules
     address: Path | None
     style: Style
     command_line: tuple[str, ...]
+
+
+class Life(click.ParamType[int]):
+    """A time in the format of sshd_config(5)."""
+
+    name = "life"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Seconds."""
+        try:
+            return parse_life(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command(
@@ -59,12 +75,16 @@ class Form:
 @click.option("-s", "style", flag_value="sh", help="Print for a Bourne shell.")
 @click.option("-c", "style", flag_value="csh", help="Print for a C shell.")
 @click.option("-k", "kill", is_flag=True, help="Stop the agent that SSH_AGENT_PID names.")
+@click.option(
+    "-t", "life", type=Life(), help="Forget added keys after this time, unless they say otherwise."
+)
 @click.argument("command_line", metavar="[COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
 def command(
     *,
     foreground: bool,
     debug: bool,
     kill: bool,
+    life: int | None,
     address: Path | None,
     style: Style | None,
     command_line: tuple[str, ...],
@@ -78,7 +98,7 @@ def command(
     if command_line and sys.platform != "linux":
         raise click.UsageError("running COMMAND is available on Linux only in this version")
     chosen: Style = style or guess_style(os.environ.get("SHELL", ""))
-    form = Form(foreground or debug, debug, kill, address, chosen, command_line)
+    form = Form(foreground or debug, debug, kill, AddRules(life), address, chosen, command_line)
     if kill:
         _kill(form.style)
     else:
@@ -110,7 +130,7 @@ def _start(form: Form) -> None:
     try:
         config = _config(path)
         if form.foreground:
-            _serve(config, lambda: _print_settings(path, form.style, started_by))
+            _serve(config, form.rules, lambda: _print_settings(path, form.style, started_by))
             return
         side = split_off()
         if isinstance(side, Child):
@@ -118,7 +138,7 @@ def _start(form: Form) -> None:
             return
         if form.command_line:
             end_with(started_by)
-        _serve(config, side.ready)
+        _serve(config, form.rules, side.ready)
     finally:
         if folder is not None:
             # In the caller's process the socket is still in it, so that this has no effect there.
@@ -148,8 +168,8 @@ def _print_settings(path: Path, style: Style, pid: int, *, with_pid: bool = Fals
     sys.stdout.flush()
 
 
-def _serve(config: AgentConfig, on_listening: Callable[[], None]) -> None:
-    serve(config, environ=os.environ, hangup="stop", on_listening=on_listening)
+def _serve(config: AgentConfig, rules: AddRules, on_listening: Callable[[], None]) -> None:
+    serve(config, environ=os.environ, hangup="stop", rules=rules, on_listening=on_listening)
 
 
 def _config(path: Path) -> AgentConfig:

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import Protocol, cast
 
-from secretivex.engine import Reply, SignJob
+from secretivex.engine import Change, Reply, SignJob
 from secretivex.peer import Peer
 from secretivex.server.worker.signing import Turn
 from sshwire.agent.connection import NEED_DATA, FrameReader
@@ -27,8 +27,12 @@ reply, as OpenSSH's agent has it."""
 class Host(Protocol):
     """The worker, as its connections see it."""
 
-    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob:
+    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob | Change:
         """Ask the engine."""
+        ...
+
+    def change(self, change: Change, turn: Turn) -> None:
+        """Have a change made and the turn filled."""
         ...
 
     def queue(self, job: SignJob, turn: Turn) -> None:
@@ -52,7 +56,9 @@ class Connection(asyncio.Protocol):
     """The server's side of one connection."""
 
     __slots__ = (
+        "_barrier",
         "_frames",
+        "_held",
         "_host",
         "_is_at_eof",
         "_is_ending",
@@ -73,6 +79,9 @@ class Connection(asyncio.Protocol):
         self._max_frame_bytes = max_frame_bytes
         self._frames: FrameReader | None = None
         self._turns: deque[Turn] = deque()
+        # A change is made after what came before it was answered, and before what follows is read.
+        self._barrier: Turn | None = None
+        self._held: Change | None = None
         self._is_paused = False
         self._is_ending = False
         self._is_at_eof = False
@@ -89,7 +98,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer what is whole; a single whole frame, the usual case, is not copied."""
         length = int.from_bytes(data[:4], "big")
-        if self._frames is None and len(data) == 4 + length and 0 < length <= self._max_frame_bytes:
+        is_whole = len(data) == 4 + length and 0 < length <= self._max_frame_bytes
+        if is_whole and self._frames is None and self._barrier is None:
             if self._is_ending:
                 return
             self._take(memoryview(data)[4:])
@@ -122,7 +132,8 @@ class Connection(asyncio.Protocol):
         self._settle()
 
     def _has_room(self) -> bool:
-        return len(self._turns) < MAX_TURNS and self.blocked_since_s is None
+        is_blocked = self.blocked_since_s is not None or self._barrier is not None
+        return len(self._turns) < MAX_TURNS and not is_blocked
 
     def _take(self, payload: bytes | memoryview) -> None:
         """Ask for one answer and give it its place in the order."""
@@ -131,12 +142,16 @@ class Connection(asyncio.Protocol):
         answer = self._host.answer(payload, self._peer)
         if isinstance(answer, SignJob):
             self._host.queue(answer, turn)
+        elif isinstance(answer, Change):
+            self._barrier, self._held = turn, answer
         else:
             turn.frame = answer.frame
 
     def fill(self, turn: Turn, frame: bytes) -> None:
         """A reply became known."""
         turn.frame = frame
+        if turn is self._barrier:
+            self._barrier = None
         self._flush()
         if self._frames is not None:
             self._drain_frames()
@@ -151,6 +166,9 @@ class Connection(asyncio.Protocol):
         while turns and (frame := turns[0].frame) is not None:
             turns.popleft()
             self._transport.write(frame)
+        if self._held is not None and turns[0] is self._barrier:
+            change, self._held = self._held, None
+            self._host.change(change, turns[0])
         if not turns:
             self.quiet_since_s = self._host.now()
 
@@ -188,6 +206,7 @@ class Connection(asyncio.Protocol):
         for turn in self._turns:
             turn.is_dropped = True
         self._turns.clear()
+        self._held = None
         self._host.lost(self)
 
     @property

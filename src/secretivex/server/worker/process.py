@@ -11,18 +11,25 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
+from secretivex.engine import ChangeRequest
 from secretivex.server.control import (
     Kind,
     MessageReader,
     encode_message,
     encode_number,
+    encode_ticket,
     parse_number,
+    parse_ticket,
 )
 from secretivex.server.state import parse_state
 from secretivex.server.worker.cells import ConnectionCells
+from secretivex.server.worker.changes import Ask
 from secretivex.server.worker.serving import Worker
+from sshwire.agent.requests import encode_request
 
 LOG = logging.getLogger("secretivex.server")
 
@@ -42,10 +49,15 @@ class ControlProtocol(asyncio.Protocol):
 
     _transport: asyncio.WriteTransport
 
-    def __init__(self, worker: Worker, closed: asyncio.Future[None]) -> None:
-        self._worker = worker
+    def __init__(self, make_worker: Callable[[Ask], Worker], closed: asyncio.Future[None]) -> None:
+        self.worker = make_worker(self.ask)
         self._closed = closed
         self._reader = MessageReader()
+
+    def ask(self, ticket: int, request: ChangeRequest) -> None:
+        """Pass a change on to the supervisor."""
+        body = encode_ticket(ticket, encode_request(request))
+        self._transport.write(encode_message(Kind.CHANGE, body))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop first."""
@@ -64,10 +76,13 @@ class ControlProtocol(asyncio.Protocol):
     def _obey(self, kind: Kind, body: bytes) -> None:
         if kind is Kind.STATE:
             state = parse_state(body)
-            self._worker.apply(state)
+            self.worker.apply(state)
             self._transport.write(encode_message(Kind.ACKNOWLEDGE, encode_number(state.generation)))
+        elif kind is Kind.OUTCOME:
+            ticket, word = parse_ticket(body)
+            self.worker.changes.end(ticket, word.decode())
         elif kind is Kind.DRAIN:
-            self._worker.drain(parse_number(body) / 1000)
+            self.worker.drain(parse_number(body) / 1000)
 
     def eof_received(self) -> None:
         """The supervisor closed its end."""
@@ -108,8 +123,8 @@ async def _serve(
     cells: ConnectionCells,
     number: int,
 ) -> None:
-    worker = Worker(loop, listener, cells, number)
     closed: asyncio.Future[None] = loop.create_future()
+    protocol = ControlProtocol(partial(Worker, loop, listener, cells, number), closed)
     channel.setblocking(False)
-    await loop.create_unix_connection(lambda: ControlProtocol(worker, closed), sock=channel)
-    await asyncio.wait({closed, worker.drained}, return_when=asyncio.FIRST_COMPLETED)
+    await loop.create_unix_connection(lambda: protocol, sock=channel)
+    await asyncio.wait({closed, protocol.worker.drained}, return_when=asyncio.FIRST_COMPLETED)

@@ -10,17 +10,19 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from functools import partial
 
-from secretivex.engine import Engine, Reply, SignJob, SignOutcome
-from secretivex.key_table import KeyTable, TableEntry, build_entry, build_table
+from secretivex.engine import Change, Engine, Reply, SignJob, SignOutcome
+from secretivex.identity import KeyRecord
+from secretivex.key_table import TableEntry, build_entry, build_table
 from secretivex.peer import Peer
 from secretivex.policy import decide
 from secretivex.policy_keys import parse_flat_policy
 from secretivex.server.state import ServerLimits, WorkerState
 from secretivex.server.worker.accepting import Acceptor
 from secretivex.server.worker.cells import ConnectionCells
+from secretivex.server.worker.changes import Ask, ChangeDesk
 from secretivex.server.worker.connection import Connection
 from secretivex.server.worker.signing import SigningQueue, Turn
 from sshwire.errors import WireError
@@ -42,6 +44,7 @@ class Worker:
         listener: socket.socket,
         cells: ConnectionCells,
         number: int,
+        ask: Ask,
     ) -> None:
         self._loop = loop
         self._cells = cells
@@ -49,6 +52,8 @@ class Worker:
         self._limits = ServerLimits()
         self._engine = Engine(partial(decide, parse_flat_policy({})[0]))
         self._signing = SigningQueue(loop, self._limits, self._finish)
+        self.changes = ChangeDesk(loop, ask, self._settle)
+        self._entries: dict[KeyRecord, TableEntry] = {}
         self._acceptor = Acceptor(loop, listener, cells, number, self._adopt)
         self._connections: set[Connection] = set()
         self._held = 0
@@ -62,9 +67,13 @@ class Worker:
         policy, problems = parse_flat_policy(state.policy)
         if problems:
             raise ValueError(f"the supervisor sent a policy with problems: {problems}")
-        self._limits = state.limits
         self._signing.limit(state.limits)
-        self._engine.replace(partial(decide, policy), load_table(state))
+        known = self._entries if state.limits == self._limits else {}
+        self._entries = load_entries(state, known)
+        table = build_table(state.generation, self._entries.values())
+        self._engine.replace(partial(decide, policy), table, is_locked=bool(state.lock_salt))
+        self.changes.lock_salt = state.lock_salt
+        self._limits = state.limits
         if not self._is_draining:
             self._acceptor.start(state.limits.max_connections)
             self._schedule_sweep()
@@ -91,9 +100,16 @@ class Worker:
 
     # What connections ask for: the Host port.
 
-    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob:
+    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob | Change:
         """Ask the engine."""
         return self._engine.handle(payload, peer, time.time())
+
+    def change(self, change: Change, turn: Turn) -> None:
+        """Have a change made by the authority, for every worker."""
+        self.changes.submit(change, turn)
+
+    def _settle(self, turn: Turn, outcome: str) -> None:
+        turn.owner.fill(turn, self._engine.settle(outcome).frame)
 
     def queue(self, job: SignJob, turn: Turn) -> None:
         """Have a signature made."""
@@ -160,17 +176,25 @@ class Worker:
         self._schedule_sweep()
 
 
-def load_table(state: WorkerState) -> KeyTable:
-    """The key table of a state; a key that cannot be loaded is logged and left out."""
-    return build_table(state.generation, _load_entries(state))
+def load_entries(
+    state: WorkerState, known: Mapping[KeyRecord, TableEntry]
+) -> dict[KeyRecord, TableEntry]:
+    """The keys of a state in their order; a key that was loaded before is not loaded again.
 
-
-def _load_entries(state: WorkerState) -> Iterator[TableEntry]:
+    A key that cannot be loaded is logged and left out.
+    """
+    entries: dict[KeyRecord, TableEntry] = {}
     for record in state.keys[: state.limits.max_identities]:
-        identity = record.identity
-        reader = Reader(record.private_fields)
         try:
-            key = parse_private_fields(reader, reader.text(), identity.comment)
-            yield build_entry(identity, key, inline=state.limits.inline_sign)
+            entry = known.get(record) or _load_entry(record, inline=state.limits.inline_sign)
         except WireError as error:
             LOG.error("a key cannot be loaded", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - a traceback could show more of the key than its reason
+            continue
+        entries[record] = entry
+    return entries
+
+
+def _load_entry(record: KeyRecord, *, inline: bool | None) -> TableEntry:
+    reader = Reader(record.private_fields)
+    key = parse_private_fields(reader, reader.text(), record.identity.comment)
+    return build_entry(record.identity, key, inline=inline)

@@ -1,0 +1,112 @@
+"""What clients did to the keys: those they added, with lifetimes, and those they removed.
+
+A store's key that a client removed, or that it added with a lifetime which is over, is hidden until
+the stores are read again. Rule for editors: a constraint that is not enforced here or in the engine
+is refused; nothing here is ever written to a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from secretivex.identity import AddRules, KeyRecord
+from secretivex.stores.memory import MemoryStore
+from sshwire.agent.requests import AddRequest
+from sshwire.errors import WireError
+from sshwire.privkey import PrivateKey, SecurityKeyHandle, parse_private_fields
+from sshwire.wire import Reader
+
+OK = "ok"
+"""The word for a change that was made; every other word says why it was not."""
+
+
+class ClientKeys:
+    """The supervisor's own keys. `now` is of a clock that goes on while the machine sleeps."""
+
+    def __init__(self, rules: AddRules, max_keys: int) -> None:
+        self._rules = rules
+        self._max_keys = max_keys
+        self._store = MemoryStore()
+        self._expiries: dict[bytes, float] = {}
+        self._hidden: set[bytes] = set()
+
+    @property
+    def next_expiry(self) -> float | None:
+        """When the next key is to be forgotten."""
+        return min(self._expiries.values(), default=None)
+
+    def add(self, request: AddRequest, now: float) -> str:
+        """Hold a key, or replace it and its constraints."""
+        constraints = request.constraints
+        if constraints.confirm or constraints.extensions:
+            return "unsupported_constraint"
+        try:
+            key = _parse_key(request)
+        except WireError:
+            return "bad_key"
+        if isinstance(key.secret, SecurityKeyHandle):
+            return "unsupported_key"
+        blob = key.public.blob
+        if not self._store.holds(blob) and len(self._store.identities()) >= self._max_keys:
+            return "too_many_keys"
+        self._store.add(key)
+        self._hidden.discard(blob)
+        self._expiries.pop(blob, None)
+        lifetime_s = constraints.lifetime_s
+        if lifetime_s is None:
+            lifetime_s = self._rules.lifetime_s
+        if lifetime_s is not None:
+            self._expiries[blob] = now + lifetime_s
+        return OK
+
+    def remove(self, key_blob: bytes, stored: Iterable[bytes]) -> str:
+        """Forget a client's key, hide a store's."""
+        if key_blob in self._hidden or not (self._store.holds(key_blob) or key_blob in stored):
+            return "key_not_found"
+        self._forget(key_blob)
+        return OK
+
+    def remove_all(self, stored: Iterable[bytes]) -> None:
+        """Forget every client's key, hide every store's."""
+        self.drop()
+        self._hidden.update(stored)
+
+    def drop(self) -> None:
+        """Forget every client's key."""
+        for identity in self._store.identities():
+            self._forget(identity.key_blob)
+
+    def expire(self, now: float) -> tuple[bytes, ...]:
+        """Forget the keys whose lifetime is over; answers their blobs."""
+        over = tuple(blob for blob, moment in self._expiries.items() if now >= moment)
+        for blob in over:
+            self._forget(blob)
+        return over
+
+    def show_all(self) -> None:
+        """Hide no store's key any more."""
+        self._hidden.clear()
+
+    def merge(self, stored: Iterable[KeyRecord]) -> tuple[KeyRecord, ...]:
+        """Every key to serve: a key that a client added too is served as the client added it."""
+        added = {
+            identity.key_blob: self._store.export(identity) for identity in self._store.identities()
+        }
+        merged = [
+            added.pop(record.identity.key_blob, record)
+            for record in stored
+            if record.identity.key_blob not in self._hidden
+        ]
+        return (*merged, *added.values())
+
+    def _forget(self, key_blob: bytes) -> None:
+        self._store.remove(key_blob)
+        self._expiries.pop(key_blob, None)
+        self._hidden.add(key_blob)
+
+
+def _parse_key(request: AddRequest) -> PrivateKey:
+    reader = Reader(request.private_fields)
+    key = parse_private_fields(reader, request.algorithm, request.comment)
+    reader.finish()
+    return key

@@ -1,0 +1,64 @@
+"""A worker's requests for changes: what it asked of the authority and still has no answer to.
+
+Rule for editors: a passphrase ends here; what goes on to the authority is its derivation, made in
+a thread of its own so that neither the loop nor a signer waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from secretivex.engine import Change, ChangeRequest
+from secretivex.lock import SALT_BYTES, derive
+from secretivex.server.worker.signing import Turn
+from sshwire.agent.requests import LockRequest, UnlockRequest
+
+Ask = Callable[[int, ChangeRequest], None]
+"""Have a change made under a ticket; its outcome comes back by the ticket."""
+
+
+class ChangeDesk:
+    """Gives tickets for changes. `settle` is called with a turn and the word for its outcome."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, ask: Ask, settle: Callable[[Turn, str], None]
+    ) -> None:
+        self._loop = loop
+        self._ask = ask
+        self._settle = settle
+        self._turns: dict[int, Turn] = {}
+        self._last_ticket = 0
+        self._deriving: ThreadPoolExecutor | None = None
+        self.lock_salt = b""
+
+    def submit(self, change: Change, turn: Turn) -> None:
+        """Have a change made."""
+        self._last_ticket = ticket = (self._last_ticket + 1) % 2**32
+        self._turns[ticket] = turn
+        request = change.request
+        if isinstance(request, LockRequest | UnlockRequest):
+            self._derive(ticket, request)
+        else:
+            self._ask(ticket, request)
+
+    def end(self, ticket: int, outcome: str) -> None:
+        """What came of a change."""
+        turn = self._turns.pop(ticket, None)
+        if turn is not None and not turn.is_dropped:
+            self._settle(turn, outcome)
+
+    def _derive(self, ticket: int, request: LockRequest | UnlockRequest) -> None:
+        is_lock = isinstance(request, LockRequest)
+        salt = os.urandom(SALT_BYTES) if is_lock else self.lock_salt
+        if self._deriving is None:
+            self._deriving = ThreadPoolExecutor(1, thread_name_prefix="derive")
+        deriving = self._loop.run_in_executor(self._deriving, derive, request.passphrase, salt)
+
+        def go_on(done: asyncio.Future[bytes]) -> None:
+            digest = done.result()
+            self._ask(ticket, LockRequest(salt + digest) if is_lock else UnlockRequest(digest))
+
+        deriving.add_done_callback(go_on)
