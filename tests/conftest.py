@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import settings
 
 from fleetmdm.device import Device
 from fleetmdm.engines.local import record_run
@@ -29,6 +30,12 @@ from sshwire.privkey import PrivateKey
 from sshwire.pubkey import PublicKey
 from sshwire.sshsig import Signer
 from sshwire.wire import encode_string
+
+# The properties' number of examples: small in every run, large in `make fuzz` and `test-long`.
+settings.register_profile(
+    "project", max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")), deadline=None
+)
+settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parent.parent
 

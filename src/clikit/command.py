@@ -158,8 +158,13 @@ class Found(Exception):  # noqa: N818 - not an error: the work was done
 def standard_options(
     formats: Sequence[str] = ("table", "json"),
     call_type: type[Call] = Call,
+    *,
+    output: tuple[str, str] = ("FILE", "Write the result to FILE, whole or not at all."),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add --format, --output, --quiet and --debug; the command gets a `call` as first argument."""
+    """Add --format, --output, --quiet and --debug; the command gets a `call` as first argument.
+
+    `output` is the placeholder and the help of --output.
+    """
     choices = [*formats, *(["text"] if "table" in formats else [])]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -182,8 +187,8 @@ def standard_options(
             click.option(
                 "--output",
                 type=click.Path(path_type=Path),
-                metavar="FILE",
-                help="Write the result to FILE, whole or not at all.",
+                metavar=output[0],
+                help=output[1],
             ),
             click.option(
                 "--format",

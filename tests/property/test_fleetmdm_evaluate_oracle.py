@@ -557,7 +557,7 @@ def shown(verdict: Verdict) -> Any:
     return replace(verdict, findings=()), findings, [each.expected for each in verdict.findings]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(devices, policies())
 def test_columns_and_the_naive_loop_agree(
     batch: list[Device], rules: list[CompliancePolicy]
@@ -570,7 +570,7 @@ def test_columns_and_the_naive_loop_agree(
     assert [shown(verdict) for verdict in evaluate(named, rules, NOW)] == expected
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(devices, policies())
 def test_a_batch_says_the_same_as_each_device_alone(
     batch: list[Device], rules: list[CompliancePolicy]
@@ -580,7 +580,7 @@ def test_a_batch_says_the_same_as_each_device_alone(
     assert together == alone
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(devices, policies())
 def test_nothing_changes_before_a_verdict_ends(
     batch: list[Device], rules: list[CompliancePolicy]

@@ -7,7 +7,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmdm.device import parse_device
@@ -86,7 +86,6 @@ contents = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(files=st.dictionaries(st.sampled_from(FILES), contents, min_size=1, max_size=len(FILES)))
 def test_no_content_of_any_file_stops_the_exporter(files: dict[str, bytes]) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -109,7 +108,6 @@ def test_every_line_of_sshd_config_splits_into_words(line: str) -> None:
     assert all(isinstance(word, str) for word in words)
 
 
-@settings(max_examples=60, deadline=None)
 @given(text=st.lists(lines, max_size=8).map("\n".join))
 def test_settings_are_always_among_what_is_possible(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

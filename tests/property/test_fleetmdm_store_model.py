@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmdm.device import Device
@@ -77,7 +77,6 @@ def fresh_store() -> Iterator[SqliteStore]:
             yield store
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.one_of(runs, runs, steps), min_size=4, max_size=12))
 def test_every_answer_is_that_of_full_copies(sequence: list[tuple[str, object]]) -> None:
     model = Model()

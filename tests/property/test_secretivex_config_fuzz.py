@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clikit.config import ConfigError, ConfigFile, parse_config
@@ -18,8 +17,6 @@ from secretivex.config.table_settings import POLICY_SETTINGS, STORE_TYPES
 from secretivex.errors import SecretiveError
 from secretivex.loading import AgentSetup, make_setup
 from secretivex.policy_keys import EntryError, parse_fingerprint, parse_key_blob
-
-EXAMPLES = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")), deadline=None)
 
 SCALARS = st.one_of(
     st.none(),
@@ -72,7 +69,6 @@ def outcome(values: dict[str, Any], environ: dict[str, str]) -> AgentSetup | Sec
         return error
 
 
-@EXAMPLES
 @given(FILES, ENVIRONS)
 def test_fuzz_any_configuration_is_understood_or_refused(
     values: dict[str, Any], environ: dict[str, str]
@@ -83,7 +79,6 @@ def test_fuzz_any_configuration_is_understood_or_refused(
         assert all(problem["reason"] for problem in found.details["problems"])
 
 
-@EXAMPLES
 @given(FILES, st.text(min_size=1, max_size=8))
 def test_fuzz_a_key_that_nobody_knows_is_always_refused(values: dict[str, Any], key: str) -> None:
     name = f"x-{key}"
@@ -92,7 +87,6 @@ def test_fuzz_a_key_that_nobody_knows_is_always_refused(values: dict[str, Any], 
     assert name in {problem["key"] for problem in found.details["problems"]}
 
 
-@EXAMPLES
 @given(st.binary(max_size=200))
 def test_fuzz_any_bytes_are_a_file_or_a_failure(data: bytes) -> None:
     with contextlib.suppress(ConfigError):
@@ -101,7 +95,6 @@ def test_fuzz_any_bytes_are_a_file_or_a_failure(data: bytes) -> None:
         parse_config(data, name="agent.json", syntax="json")
 
 
-@EXAMPLES
 @given(st.one_of(st.text(max_size=120), st.text("SHA256:512=+/abcABC", max_size=100)))
 def test_fuzz_any_policy_entry_is_understood_or_refused(text: str) -> None:
     with contextlib.suppress(EntryError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from sshwire.signature import parse_signature, verify_signature
 from sshwire.wire import Reader, encode_uint32
 
 VECTORS = Path(__file__).parents[1] / "conformance" / "vectors"
-MUTANTS_PER_SEED = 150
+MUTANTS_PER_SEED = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 MARKS = (b"-----BEGIN OPENSSH PRIVATE KEY-----\n", b"\n-----END OPENSSH PRIVATE KEY-----\n")
 
 Parser = Callable[[bytes], object]
@@ -152,7 +153,6 @@ def test_mutated_seeds_let_nothing_but_wire_errors_out(parse: Parser, seeds: lis
 
 @pytest.mark.parametrize(("parse", "seeds"), TARGETS, ids=IDS)
 @settings(
-    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -164,7 +164,6 @@ def test_any_bytes_let_nothing_but_wire_errors_out(
 
 
 @pytest.mark.parametrize("name", sorted(KEY_ALGORITHMS))
-@settings(max_examples=50, deadline=None)
 @given(fields=st.lists(st.binary(max_size=140), max_size=12))
 def test_any_fields_after_a_known_name_let_nothing_but_wire_errors_out(
     name: str, fields: list[bytes]

@@ -114,9 +114,12 @@ def _read_config(path: Path) -> Any:
 
 
 def fleet_options(
-    formats: Sequence[str] = ("table", "json"),
+    formats: Sequence[str] = ("table", "json"), **options: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that every FleetMDM command has; the command gets a `FleetCall` first."""
+    """The options that every FleetMDM command has; the command gets a `FleetCall` first.
+
+    `options` are those of `standard_options`.
+    """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         def command(call: FleetCall, **options: Any) -> Any:
@@ -134,6 +137,6 @@ def fleet_options(
         click.option(
             "--db", type=path, metavar="PATH", help="Database of the fleet [~/.fleetmdm/fleet.db]."
         )(command)
-        return standard_options(formats, FleetCall)(command)
+        return standard_options(formats, FleetCall, **options)(command)
 
     return decorate

@@ -37,7 +37,7 @@ MAX_KEY_FILE_BYTES = 1024 * 1024
     metavar="FILE",
     help="Sign with this private key, which has no passphrase.",
 )
-@fleet_options()
+@fleet_options(output=("DIR", "The folder to write, complete or not at all."))
 def command(
     call: FleetCall,
     run_id: int | None,

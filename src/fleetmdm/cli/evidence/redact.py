@@ -18,7 +18,7 @@ from fleetmdm.cli.session import FleetCall, fleet_options
     show_default=True,
     help="What the new view may show.",
 )
-@fleet_options()
+@fleet_options(output=("DIR", "The folder to write, complete or not at all."))
 def command(call: FleetCall, pack: Path, profile: str) -> None:
     """Write a view of PACK that shows less, as a new folder at --output.
 
