@@ -10,12 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from secretivex.context.bindings import UNBOUND, Bindings, bind
+from secretivex.context.destinations import refuse_sight, refuse_use
+from secretivex.context.signed_data import DataKind, classify
 from secretivex.key_table import EMPTY_TABLE, KeyTable, TableEntry
 from secretivex.lock import MAX_PASSPHRASE_BYTES
 from secretivex.peer import Peer
 from secretivex.policy import Decision, SignQuery
 from sshwire.agent.connection import encode_frame
-from sshwire.agent.replies import ExtensionResponse, Failure, SignResponse, Success, encode_reply
+from sshwire.agent.destinations import SESSION_BIND
+from sshwire.agent.replies import (
+    ExtensionFailure,
+    ExtensionResponse,
+    Failure,
+    SignResponse,
+    Success,
+    encode_reply,
+)
 from sshwire.agent.requests import (
     AddRequest,
     ExtensionRequest,
@@ -31,7 +42,8 @@ from sshwire.agent.requests import (
     parse_request,
 )
 from sshwire.errors import WireError
-from sshwire.wire import encode_text
+from sshwire.privkey import parse_private_fields
+from sshwire.wire import Reader, encode_text
 
 KNOWN_SIGN_FLAGS = 2 | 4
 """RFC 9987 section 5.6: a request with any other flag must fail."""
@@ -45,6 +57,8 @@ class Reply(NamedTuple):
 
     frame: bytes
     outcome: str
+    bindings: Bindings | None = None
+    """What the connection is bound to from now on; None for no change."""
 
 
 class SignJob(NamedTuple):
@@ -55,6 +69,7 @@ class SignJob(NamedTuple):
     flags: int
     peer: Peer
     generation: int
+    bindings: Bindings = UNBOUND
 
 
 class Change(NamedTuple):
@@ -81,7 +96,11 @@ class Decide(Protocol):
 _FAILURE_FRAME = encode_frame(encode_reply(Failure()))
 _SUCCESS = Reply(encode_frame(encode_reply(Success())), "ok")
 
-_QUERY_FRAME = encode_frame(encode_reply(ExtensionResponse("query", encode_text("query"))))
+_EXTENSION_FAILURE_FRAME = encode_frame(encode_reply(ExtensionFailure()))
+
+_QUERY_FRAME = encode_frame(
+    encode_reply(ExtensionResponse("query", encode_text("query") + encode_text(SESSION_BIND)))
+)
 """RFC 9987 section 5.8.1: the names of the extensions that are served, back to back."""
 
 _NOT_SERVED: Mapping[type[Request], str] = {
@@ -95,6 +114,13 @@ _NOT_SERVED: Mapping[type[Request], str] = {
 def failure(outcome: str) -> Reply:
     """SSH_AGENT_FAILURE, for a reason that only we get to know."""
     return Reply(_FAILURE_FRAME, outcome)
+
+
+def _bind(bindings: Bindings, body: bytes) -> Reply:
+    """Bind a connection, locked or not; a failure of a known extension has a number of its own."""
+    result = bind(bindings, body)
+    frame = _EXTENSION_FAILURE_FRAME if result.refusal else _SUCCESS.frame
+    return Reply(frame, result.refusal or "ok", result.bindings)
 
 
 def _answer_locked(request: Request) -> Reply | Change:
@@ -144,26 +170,29 @@ class Engine:
         self,
         payload: bytes | memoryview,
         peer: Peer,
-        now: float,  # noqa: ARG002 - rules with a time window and constraints with a lifetime ask it
+        now: float,
+        bindings: Bindings = UNBOUND,
     ) -> Reply | SignJob | Change:
         """The answer to one request, or what is to be done first."""
         try:
             request = parse_request(payload)
         except WireError:
             return failure("malformed")
+        if isinstance(request, ExtensionRequest) and request.name == SESSION_BIND:
+            return _bind(bindings, request.body)
         if self._is_locked:
             return _answer_locked(request)
         if isinstance(request, SignRequest):
-            return self._begin_sign(request, peer)
+            return self._begin_sign(request, peer, now, bindings)
         if isinstance(request, ListRequest):
-            return Reply(self._table.list_frame, "ok")
-        return _answer_other(request)
+            return Reply(self._table.list_for(bindings, now), "ok")
+        return self._refuse_change(request, now, bindings) or _answer_other(request)
 
     def complete(
         self,
         job: SignJob,
         outcome: SignOutcome,
-        now: float,  # noqa: ARG002 - as in `handle`
+        now: float,
     ) -> Reply:
         """The reply to a sign request; decided again if keys or rules changed since it came."""
         if outcome.signature is None:
@@ -174,7 +203,7 @@ class Engine:
             entry = self._table.find(job.entry.identity.key_blob)
             if entry is None:
                 return failure("key_gone")
-            refusal = self._refuse(entry, job.peer)
+            refusal = self._refuse(entry, job, now)
             if refusal is not None:
                 return refusal
         return Reply(encode_frame(encode_reply(SignResponse(outcome.signature))), "ok")
@@ -183,18 +212,54 @@ class Engine:
         """The reply to a change, from the word for what came of it."""
         return _SUCCESS if outcome == "ok" else failure(outcome)
 
-    def _begin_sign(self, request: SignRequest, peer: Peer) -> Reply | SignJob:
+    def _refuse_change(self, request: Request, now: float, bindings: Bindings) -> Reply | None:
+        """What may not be changed from here; REMOVE_ALL always may: RFC 9987 section 5.4."""
+        if isinstance(request, AddRequest | RemoveRequest | LockRequest) and bindings.is_remote:
+            return failure("remote_connection")
+        blob = None
+        if isinstance(request, RemoveRequest):
+            blob = request.key_blob
+        elif isinstance(request, AddRequest):
+            blob = self._added_blob(request)
+        entry = None if blob is None else self._table.find(blob)
+        refusal = entry and refuse_sight(entry.destinations, bindings, now)
+        return failure(refusal) if refusal else None
+
+    def _added_blob(self, request: AddRequest) -> bytes | None:
+        """The blob that an added key would have, where it matters who may replace it."""
+        if self._table.is_same_for_all:
+            return None
+        try:
+            reader = Reader(request.private_fields)
+            return parse_private_fields(reader, request.algorithm).public.blob
+        except WireError:
+            return None
+
+    def _begin_sign(
+        self, request: SignRequest, peer: Peer, now: float, bindings: Bindings
+    ) -> Reply | SignJob:
         entry = self._table.find(request.key_blob)
         if entry is None:
             return failure("key_not_found")
         if request.flags & ~KNOWN_SIGN_FLAGS:
             return failure("unsupported_flags")
-        refusal = self._refuse(entry, peer)
-        if refusal is not None:
-            return refusal
-        return SignJob(entry, request.data, request.flags, peer, self._table.generation)
+        job = SignJob(entry, request.data, request.flags, peer, self._table.generation, bindings)
+        return self._refuse(entry, job, now) or job
 
-    def _refuse(self, entry: TableEntry, peer: Peer) -> Reply | None:
-        """The refusal that policy demands, if it does."""
-        decision = self._decide(entry.query(peer))
+    def _refuse(self, entry: TableEntry, job: SignJob, now: float) -> Reply | None:
+        """The refusal that the key's constraints or policy demand, if they do."""
+        if entry.destinations or entry.is_ssh_only:
+            refusal = _refuse_data(entry, job, now)
+            if refusal:
+                return failure(refusal)
+        decision = self._decide(entry.query(job.peer))
         return None if decision.allowed else failure(f"policy_{decision.reason}")
+
+
+def _refuse_data(entry: TableEntry, job: SignJob, now: float) -> str | None:
+    """Why a key with constraints may not sign these data here."""
+    signed = classify(job.data)
+    if entry.is_ssh_only and signed.kind not in (DataKind.USERAUTH, DataKind.SSHSIG):
+        return "not_for_ssh"
+    key_blob = entry.identity.key_blob
+    return refuse_use(entry.destinations, job.bindings, key_blob, signed.userauth, now)

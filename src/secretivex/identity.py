@@ -6,8 +6,9 @@ a new kind of store implements `KeyStore`, and nothing above this module learns 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,21 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Restrictions:
+    """What a key's owner demanded when adding it.
+
+    `provider` is the middleware of a security key; `destinations` the encoded steps that the key may
+    be used for, empty for no restriction.
+    """
+
+    provider: str = ""
+    destinations: bytes = b""
+
+
+UNRESTRICTED = Restrictions()
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRecord:
     """An identity with what a worker needs to sign for it.
 
@@ -30,13 +46,16 @@ class KeyRecord:
 
     identity: Identity
     private_fields: bytes = field(repr=False)
+    restrictions: Restrictions = UNRESTRICTED
 
 
 @dataclass(frozen=True, slots=True)
 class AddRules:
-    """What applies to keys that clients add without saying more."""
+    """What applies to keys that clients add; None is the default of ssh-agent(1)."""
 
     lifetime_s: int | None = None
+    allowed_providers: str | None = None
+    restrict_websafe: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +85,15 @@ class SigningKey(Protocol):
 
     def sign(self, data: bytes, flags: int = 0) -> bytes:
         """The encoded signature; blocks for as long as the key needs. Raises on failure."""
+        ...
+
+
+@runtime_checkable
+class PatientKey(Protocol):
+    """A key that may wait for a person."""
+
+    def sign_while(self, is_wanted: Callable[[], bool], data: bytes, flags: int = 0, /) -> bytes:
+        """As `sign`, given up once nobody wants the signature any more."""
         ...
 
 

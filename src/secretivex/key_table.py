@@ -9,10 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
+from secretivex.context.bindings import Bindings
+from secretivex.context.destinations import refuse_sight
 from secretivex.identity import Identity, SigningKey
 from secretivex.peer import Peer
 from secretivex.policy import SignQuery
 from sshwire.agent.connection import encode_frame
+from sshwire.agent.destinations import Destination
 from sshwire.agent.numbers import MAX_FRAME_BYTES, MAX_IDENTITIES
 from sshwire.agent.replies import IdentitiesAnswer, encode_identity, encode_reply
 from sshwire.agent.replies import Identity as ListedIdentity
@@ -35,6 +38,11 @@ class TableEntry:
     is_cheap: bool
     sha256: str
     sha512: str
+    lane: str = ""
+    """Keys of one lane sign one after another, and hold up no key of another; "" is none."""
+    destinations: tuple[Destination, ...] = ()
+    is_ssh_only: bool = False
+    """Whether nothing but logins and SSHSIG may be signed: PROTOCOL.u2f."""
 
     def query(self, peer: Peer) -> SignQuery:
         """What policy may ask about a signature with this key."""
@@ -61,21 +69,45 @@ class KeyTable:
     entries: dict[bytes, TableEntry]
     list_frame: bytes
     listed: int
+    is_same_for_all: bool = True
+    """Whether every connection sees every key."""
+
+    def list_for(self, bindings: Bindings, now_s: float) -> bytes:
+        """The list as one connection may see it."""
+        if self.is_same_for_all:
+            return self.list_frame
+        return _encode_list(
+            entry
+            for entry in self.entries.values()
+            if refuse_sight(entry.destinations, bindings, now_s) is None
+        )[0]
 
     def find(self, key_blob: bytes) -> TableEntry | None:
         """The entry of a key blob."""
         return self.entries.get(key_blob)
 
 
-def build_entry(identity: Identity, key: SigningKey, *, inline: bool | None = None) -> TableEntry:
+def build_entry(
+    identity: Identity,
+    key: SigningKey,
+    *,
+    inline: bool | None = None,
+    lane: str = "",
+    destinations: tuple[Destination, ...] = (),
+    is_ssh_only: bool = False,
+) -> TableEntry:
     """An entry; `inline` overrides which thread signs. Raises `WireError` for a bad key blob."""
     plain = plain_public_key(parse_public_key(identity.key_blob))
+    is_cheap = plain.algorithm in INLINE_ALGORITHMS if inline is None else inline
     return TableEntry(
         identity,
         key,
-        is_cheap=plain.algorithm in INLINE_ALGORITHMS if inline is None else inline,
+        is_cheap=is_cheap and not lane,
         sha256=fingerprint(plain.blob, "sha256"),
         sha512=fingerprint(plain.blob, "sha512"),
+        lane=lane,
+        destinations=destinations,
+        is_ssh_only=is_ssh_only,
     )
 
 
@@ -84,11 +116,17 @@ def build_table(generation: int, entries: Iterable[TableEntry]) -> KeyTable:
     index: dict[bytes, TableEntry] = {}
     for entry in entries:
         index.setdefault(entry.identity.key_blob, entry)
+    frame, listed = _encode_list(index.values())
+    is_same_for_all = not any(entry.destinations for entry in index.values())
+    return KeyTable(generation, index, frame, listed, is_same_for_all)
+
+
+def _encode_list(entries: Iterable[TableEntry]) -> tuple[bytes, int]:
+    """The answer and how many it lists."""
     listed = _cut(
-        ListedIdentity(entry.identity.key_blob, entry.identity.comment) for entry in index.values()
+        ListedIdentity(entry.identity.key_blob, entry.identity.comment) for entry in entries
     )
-    frame = encode_frame(encode_reply(IdentitiesAnswer(listed)))
-    return KeyTable(generation, index, frame, len(listed))
+    return encode_frame(encode_reply(IdentitiesAnswer(listed))), len(listed)
 
 
 def _cut(identities: Iterable[ListedIdentity]) -> tuple[ListedIdentity, ...]:

@@ -189,7 +189,9 @@ def test_a_change_is_left_to_the_authority_and_answered_by_its_outcome(
 def test_query_names_itself_in_the_form_of_the_rfc() -> None:
     reply = ask(Engine(allow, table_of("a")), b"\x1b" + encode_text("query"))
     assert isinstance(reply, Reply)
-    assert reply.frame[4:] == b"\x1d" + encode_text("query") + encode_text("query")
+    assert reply.frame[4:] == b"\x1d" + encode_text("query") * 2 + encode_text(
+        "session-bind@openssh.com"
+    )
 
 
 def locked_engine() -> Engine:

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from secretivex.identity import AddRules, Identity, KeyRecord
 from secretivex.server.client_keys import ClientKeys
+from secretivex.stores.token.tools import TokenTools
 from sshwire.agent.constraints import ConstraintExtension, Constraints
 from sshwire.agent.requests import AddRequest
 from sshwire.wire import encode_string, encode_text
@@ -34,7 +35,7 @@ def stored(seed: int) -> KeyRecord:
 
 @pytest.fixture
 def keys() -> ClientKeys:
-    return ClientKeys(AddRules(), max_keys=3)
+    return ClientKeys(AddRules(), TokenTools(), max_keys=3)
 
 
 def shown(keys: ClientKeys, *records: KeyRecord) -> list[tuple[bytes, str]]:
@@ -91,7 +92,7 @@ def test_adding_again_sets_the_lifetime_anew(keys: ClientKeys) -> None:
 
 
 def test_a_key_that_says_nothing_lives_as_long_as_the_agent_was_told() -> None:
-    keys = ClientKeys(AddRules(lifetime_s=60), max_keys=3)
+    keys = ClientKeys(AddRules(lifetime_s=60), TokenTools(), max_keys=3)
     keys.add(add_of(1), 0.0)
     keys.add(add_of(2, lifetime_s=30), 0.0)
     assert keys.expire(30.0) == (blob_of(2),)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from secretivex.context.bindings import Bindings
 from secretivex.engine import Change, Reply, SignJob
 from secretivex.identity import Identity
 from secretivex.key_table import TableEntry
@@ -35,12 +36,14 @@ class FakeHost:
         self.changes: list[Turn] = []
         self.gone = 0
 
-    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob | Change:
+    def answer(
+        self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
+    ) -> Reply | SignJob | Change:
         data = bytes(payload)
         if data.startswith(b"c"):
             return Change(RemoveRequest(data))
         if data.startswith(b"s"):
-            return SignJob(ENTRY, data, 0, peer, 1)
+            return SignJob(ENTRY, data, 0, peer, 1, bindings)
         return Reply(encode_frame(data.upper()), "ok")
 
     def queue(self, job: SignJob, turn: Turn) -> None:

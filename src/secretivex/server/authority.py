@@ -30,6 +30,7 @@ from sshwire.agent.requests import (
 if TYPE_CHECKING:
     from secretivex.server.client_keys import ClientKeys
     from secretivex.stores.file import FileSource
+    from secretivex.stores.token.tools import TokenTools
 
 LOG = logging.getLogger("secretivex.stores")
 
@@ -55,6 +56,7 @@ class Authority:
         self._policy = config.policy
         self._open = partial(open_stores, config, environ)
         self._rules = rules
+        self._environ = environ
         self._clock = clock
         self._generation = 0
         self.lock = Lock()
@@ -65,10 +67,20 @@ class Authority:
         return Registry(self._open())
 
     @cached_property
+    def _tools(self) -> TokenTools:
+        from secretivex.stores.token.tools import DEFAULT_PROVIDERS, find_tools
+
+        return find_tools(
+            self._environ,
+            allowed_providers=self._rules.allowed_providers or DEFAULT_PROVIDERS,
+            restrict_websafe=self._rules.restrict_websafe,
+        )
+
+    @cached_property
     def _clients(self) -> ClientKeys:
         from secretivex.server.client_keys import ClientKeys
 
-        return ClientKeys(self._rules, self._limits.max_identities)
+        return ClientKeys(self._rules, self._tools, self._limits.max_identities)
 
     @property
     def workers(self) -> int:
@@ -145,7 +157,14 @@ class Authority:
         if len(kept) < len(records):
             fields_ = {"held": len(kept), "left_out": len(records) - len(kept)}
             LOG.warning("more keys than max_identities", extra={"fields": fields_})
-        return WorkerState(self._generation, self._limits, self._policy, kept, self.lock.salt)
+        return WorkerState(
+            self._generation,
+            self._limits,
+            self._policy,
+            kept,
+            self.lock.salt,
+            self._tools.as_table(),
+        )
 
 
 def limits_of(config: AgentConfig) -> ServerLimits:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from secretivex.identity import AddRules, KeyRecord
+from secretivex.identity import AddRules, KeyRecord, Restrictions
 from secretivex.stores.memory import MemoryStore
+from secretivex.stores.token.errors import TokenError
+from secretivex.stores.token.tools import TokenTools
+from sshwire.agent.constraints import RESTRICT_DESTINATION, SK_PROVIDER, Constraints
+from sshwire.agent.destinations import parse_destinations
 from sshwire.agent.requests import AddRequest
-from sshwire.errors import WireError
+from sshwire.errors import UnsupportedError, WireError
 from sshwire.privkey import PrivateKey, SecurityKeyHandle, parse_private_fields
 from sshwire.wire import Reader
 
@@ -23,8 +27,9 @@ OK = "ok"
 class ClientKeys:
     """The supervisor's own keys. `now` is of a clock that goes on while the machine sleeps."""
 
-    def __init__(self, rules: AddRules, max_keys: int) -> None:
+    def __init__(self, rules: AddRules, tools: TokenTools, max_keys: int) -> None:
         self._rules = rules
+        self._tools = tools
         self._max_keys = max_keys
         self._store = MemoryStore()
         self._expiries: dict[bytes, float] = {}
@@ -38,18 +43,19 @@ class ClientKeys:
     def add(self, request: AddRequest, now: float) -> str:
         """Hold a key, or replace it and its constraints."""
         constraints = request.constraints
-        if constraints.confirm or constraints.extensions:
-            return "unsupported_constraint"
         try:
             key = _parse_key(request)
+            restrictions = self._restrict(key, constraints)
+        except UnsupportedError:
+            return "unsupported_constraint"
         except WireError:
             return "bad_key"
-        if isinstance(key.secret, SecurityKeyHandle):
-            return "unsupported_key"
+        except TokenError as error:
+            return error.reason
         blob = key.public.blob
         if not self._store.holds(blob) and len(self._store.identities()) >= self._max_keys:
             return "too_many_keys"
-        self._store.add(key)
+        self._store.add(key, restrictions)
         self._hidden.discard(blob)
         self._expiries.pop(blob, None)
         lifetime_s = constraints.lifetime_s
@@ -58,6 +64,22 @@ class ClientKeys:
         if lifetime_s is not None:
             self._expiries[blob] = now + lifetime_s
         return OK
+
+    def _restrict(self, key: PrivateKey, constraints: Constraints) -> Restrictions:
+        """What a worker enforces; raises `UnsupportedError` for what none does, `TokenError`."""
+        bodies = {extension.name: extension.body for extension in constraints.extensions}
+        destinations = bodies.pop(RESTRICT_DESTINATION, b"")
+        provider = bodies.pop(SK_PROVIDER, None)
+        if constraints.confirm or bodies:
+            raise UnsupportedError("a constraint that is not enforced here")
+        if destinations:
+            parse_destinations(destinations)
+        if not isinstance(key.secret, SecurityKeyHandle):
+            if provider is not None:
+                raise WireError("a provider for a key that is in no device")
+            return Restrictions(destinations=destinations)
+        named = "" if provider is None else Reader(provider).text()
+        return Restrictions(self._tools.allow_security_key(named), destinations)
 
     def remove(self, key_blob: bytes, stored: Iterable[bytes]) -> str:
         """Forget a client's key, hide a store's."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from secretivex.identity import Identity, KeyRecord
+from secretivex.identity import Identity, KeyRecord, Restrictions
 from sshwire.wire import Reader, encode_string, encode_text, encode_uint32
 
 MAX_STATE_BYTES = 256 * 1024 * 1024
@@ -47,11 +48,17 @@ class WorkerState:
     keys: tuple[KeyRecord, ...] = ()
     lock_salt: bytes = b""
     """What an attempt to unlock is derived with; empty when the agent is not locked."""
+    tools: Mapping[str, Any] = field(default_factory=dict)
+    """`TokenTools` as a table."""
 
 
 def encode_state(state: WorkerState) -> bytes:
     """As bytes for the private channel; holds secrets in clear."""
-    head = {"limits": asdict(state.limits), "policy": dict(state.policy)}
+    head = {
+        "limits": asdict(state.limits),
+        "policy": dict(state.policy),
+        "tools": dict(state.tools),
+    }
     parts = [
         encode_uint32(state.generation),
         encode_text(json.dumps(head)),
@@ -66,6 +73,8 @@ def encode_state(state: WorkerState) -> bytes:
             encode_text(identity.algorithm),
             encode_text(identity.store),
             encode_string(record.private_fields),
+            encode_text(record.restrictions.provider),
+            encode_string(record.restrictions.destinations),
         )
     return b"".join(parts)
 
@@ -79,9 +88,11 @@ def parse_state(body: bytes | memoryview) -> WorkerState:
     keys = tuple(_read_record(reader) for _ in range(reader.uint32()))
     reader.finish()
     policy = {key: tuple(entries) for key, entries in head["policy"].items()}
-    return WorkerState(generation, ServerLimits(**head["limits"]), policy, keys, lock_salt)
+    return WorkerState(
+        generation, ServerLimits(**head["limits"]), policy, keys, lock_salt, head["tools"]
+    )
 
 
 def _read_record(reader: Reader) -> KeyRecord:
     identity = Identity(reader.string(), reader.text(), reader.text(), reader.text())
-    return KeyRecord(identity, reader.string())
+    return KeyRecord(identity, reader.string(), Restrictions(reader.text(), reader.string()))

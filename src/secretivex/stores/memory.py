@@ -5,7 +5,14 @@ Rule for editors: nothing here is ever written to a disk.
 
 from __future__ import annotations
 
-from secretivex.identity import Identity, KeyRecord, StoreEvent, StoreHealth
+from secretivex.identity import (
+    UNRESTRICTED,
+    Identity,
+    KeyRecord,
+    Restrictions,
+    StoreEvent,
+    StoreHealth,
+)
 from sshwire.privkey import PrivateKey, encode_private_fields
 
 
@@ -20,15 +27,18 @@ class MemoryStore:
     def __init__(self, name: str = "memory") -> None:
         self.name = name
         self._keys: dict[bytes, tuple[Identity, PrivateKey]] = {}
+        self._restrictions: dict[bytes, Restrictions] = {}
 
-    def add(self, key: PrivateKey) -> Identity:
+    def add(self, key: PrivateKey, restrictions: Restrictions = UNRESTRICTED) -> Identity:
         """Hold a key under its own comment."""
         identity = Identity(key.public.blob, key.comment, key.public.algorithm, self.name)
         self._keys[identity.key_blob] = (identity, key)
+        self._restrictions[identity.key_blob] = restrictions
         return identity
 
     def remove(self, key_blob: bytes) -> bool:
         """Forget a key; False if it was not here."""
+        self._restrictions.pop(key_blob, None)
         return self._keys.pop(key_blob, None) is not None
 
     def holds(self, key_blob: bytes) -> bool:
@@ -38,6 +48,7 @@ class MemoryStore:
     def clear(self) -> None:
         """Forget every key."""
         self._keys.clear()
+        self._restrictions.clear()
 
     def refresh(self) -> tuple[StoreEvent, ...]:
         """Nothing changes here by itself."""
@@ -54,7 +65,7 @@ class MemoryStore:
     def export(self, identity: Identity) -> KeyRecord:
         """The key itself, for a worker."""
         held, key = self._keys[identity.key_blob]
-        return KeyRecord(held, encode_private_fields(key))
+        return KeyRecord(held, encode_private_fields(key), self._restrictions[held.key_blob])
 
     def health(self) -> StoreHealth:
         """Memory is always well."""

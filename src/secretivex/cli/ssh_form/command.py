@@ -78,13 +78,30 @@ class Life(click.ParamType[int]):
 @click.option(
     "-t", "life", type=Life(), help="Forget added keys after this time, unless they say otherwise."
 )
+@click.option("-P", "providers", metavar="PATTERNS", help="Libraries that clients may have loaded.")
+@click.option(
+    "-E",
+    "hash_name",
+    type=click.Choice(["sha256"], case_sensitive=False),
+    help="How fingerprints are shown; others are not available in this version.",
+)
+@click.option(
+    "-O",
+    "extra",
+    type=click.Choice(["no-restrict-websafe"]),
+    multiple=True,
+    help="Lift the limit of security keys of web sites to logins and SSHSIG.",
+)
 @click.argument("command_line", metavar="[COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
-def command(
+def command(  # noqa: PLR0913 - one argument a flag of ssh-agent(1)
     *,
     foreground: bool,
     debug: bool,
     kill: bool,
     life: int | None,
+    providers: str | None,
+    hash_name: str | None,  # noqa: ARG001 - its one value is what is done anyway
+    extra: tuple[str, ...],
     address: Path | None,
     style: Style | None,
     command_line: tuple[str, ...],
@@ -98,7 +115,8 @@ def command(
     if command_line and sys.platform != "linux":
         raise click.UsageError("running COMMAND is available on Linux only in this version")
     chosen: Style = style or guess_style(os.environ.get("SHELL", ""))
-    form = Form(foreground or debug, debug, kill, AddRules(life), address, chosen, command_line)
+    rules = AddRules(life, providers, restrict_websafe="no-restrict-websafe" not in extra)
+    form = Form(foreground or debug, debug, kill, rules, address, chosen, command_line)
     if kill:
         _kill(form.style)
     else:

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from typing import Protocol, cast
 
+from secretivex.context.bindings import UNBOUND, Bindings
 from secretivex.engine import Change, Reply, SignJob
 from secretivex.peer import Peer
 from secretivex.server.worker.signing import Turn
@@ -27,7 +28,9 @@ reply, as OpenSSH's agent has it."""
 class Host(Protocol):
     """The worker, as its connections see it."""
 
-    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob | Change:
+    def answer(
+        self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
+    ) -> Reply | SignJob | Change:
         """Ask the engine."""
         ...
 
@@ -57,6 +60,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_barrier",
+        "_bindings",
         "_frames",
         "_held",
         "_host",
@@ -82,6 +86,7 @@ class Connection(asyncio.Protocol):
         # A change is made after what came before it was answered, and before what follows is read.
         self._barrier: Turn | None = None
         self._held: Change | None = None
+        self._bindings = UNBOUND
         self._is_paused = False
         self._is_ending = False
         self._is_at_eof = False
@@ -139,13 +144,15 @@ class Connection(asyncio.Protocol):
         """Ask for one answer and give it its place in the order."""
         turn = Turn(self)
         self._turns.append(turn)
-        answer = self._host.answer(payload, self._peer)
+        answer = self._host.answer(payload, self._peer, self._bindings)
         if isinstance(answer, SignJob):
             self._host.queue(answer, turn)
         elif isinstance(answer, Change):
             self._barrier, self._held = turn, answer
         else:
             turn.frame = answer.frame
+            if answer.bindings is not None:
+                self._bindings = answer.bindings
 
     def fill(self, turn: Turn, frame: bytes) -> None:
         """A reply became known."""

@@ -12,7 +12,9 @@ import socket
 import time
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
+from secretivex.context.bindings import Bindings
 from secretivex.engine import Change, Engine, Reply, SignJob, SignOutcome
 from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_entry, build_table
@@ -25,8 +27,11 @@ from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.changes import Ask, ChangeDesk
 from secretivex.server.worker.connection import Connection
 from secretivex.server.worker.signing import SigningQueue, Turn
+from secretivex.stores.token.security_key import LANE, SecurityKey
+from secretivex.stores.token.tools import TokenTools
+from sshwire.agent.destinations import parse_destinations
 from sshwire.errors import WireError
-from sshwire.privkey import parse_private_fields
+from sshwire.privkey import SecurityKeyHandle, parse_private_fields
 from sshwire.wire import Reader
 
 LOG = logging.getLogger("secretivex.server")
@@ -53,6 +58,7 @@ class Worker:
         self._engine = Engine(partial(decide, parse_flat_policy({})[0]))
         self._signing = SigningQueue(loop, self._limits, self._finish)
         self.changes = ChangeDesk(loop, ask, self._settle)
+        self._tools: Mapping[str, Any] = {}
         self._entries: dict[KeyRecord, TableEntry] = {}
         self._acceptor = Acceptor(loop, listener, cells, number, self._adopt)
         self._connections: set[Connection] = set()
@@ -68,8 +74,9 @@ class Worker:
         if problems:
             raise ValueError(f"the supervisor sent a policy with problems: {problems}")
         self._signing.limit(state.limits)
-        known = self._entries if state.limits == self._limits else {}
-        self._entries = load_entries(state, known)
+        is_same = (state.limits, state.tools) == (self._limits, self._tools)
+        self._entries = load_entries(state, self._entries if is_same else {})
+        self._tools = state.tools
         table = build_table(state.generation, self._entries.values())
         self._engine.replace(partial(decide, policy), table, is_locked=bool(state.lock_salt))
         self.changes.lock_salt = state.lock_salt
@@ -100,9 +107,11 @@ class Worker:
 
     # What connections ask for: the Host port.
 
-    def answer(self, payload: bytes | memoryview, peer: Peer) -> Reply | SignJob | Change:
+    def answer(
+        self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
+    ) -> Reply | SignJob | Change:
         """Ask the engine."""
-        return self._engine.handle(payload, peer, time.time())
+        return self._engine.handle(payload, peer, time.time(), bindings)
 
     def change(self, change: Change, turn: Turn) -> None:
         """Have a change made by the authority, for every worker."""
@@ -186,7 +195,7 @@ def load_entries(
     entries: dict[KeyRecord, TableEntry] = {}
     for record in state.keys[: state.limits.max_identities]:
         try:
-            entry = known.get(record) or _load_entry(record, inline=state.limits.inline_sign)
+            entry = known.get(record) or _load_entry(record, state)
         except WireError as error:
             LOG.error("a key cannot be loaded", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - a traceback could show more of the key than its reason
             continue
@@ -194,7 +203,19 @@ def load_entries(
     return entries
 
 
-def _load_entry(record: KeyRecord, *, inline: bool | None) -> TableEntry:
+def _load_entry(record: KeyRecord, state: WorkerState) -> TableEntry:
     reader = Reader(record.private_fields)
     key = parse_private_fields(reader, reader.text(), record.identity.comment)
-    return build_entry(record.identity, key, inline=inline)
+    encoded = record.restrictions.destinations
+    build = partial(
+        build_entry,
+        record.identity,
+        inline=state.limits.inline_sign,
+        destinations=parse_destinations(encoded) if encoded else (),
+    )
+    if not isinstance(key.secret, SecurityKeyHandle):
+        return build(key)
+    tools = TokenTools.from_table(state.tools)
+    device_key = SecurityKey(key, record.restrictions.provider, tools)
+    is_ssh_only = tools.restrict_websafe and not device_key.application.startswith("ssh:")
+    return build(device_key, lane=LANE, is_ssh_only=is_ssh_only)

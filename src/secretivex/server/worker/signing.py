@@ -15,10 +15,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from secretivex.engine import SignJob, SignOutcome
+from secretivex.identity import PatientKey
 from secretivex.server.state import ServerLimits
 
 MAX_BATCH_S = 0.002
 """Longest stretch of signatures on the loop before other connections are looked at again."""
+
+MAX_LANES = 16
+"""Lanes that sign at a time."""
 
 MAX_THREADS = 64
 """Threads of one worker; more of them only fight over the interpreter."""
@@ -74,6 +78,9 @@ class SigningQueue:
         self._batch_is_due = False
         self._in_threads = 0
         self._pool: ThreadPoolExecutor | None = None
+        self._lanes: dict[str, deque[_Waiting]] = {}
+        self._busy_lanes: set[str] = set()
+        self._lane_pool: ThreadPoolExecutor | None = None
         self.limit(limits)
 
     def limit(self, limits: ServerLimits) -> None:
@@ -85,12 +92,37 @@ class SigningQueue:
     def submit(self, job: SignJob, turn: Turn) -> None:
         """Queue a job whose request became whole now."""
         waiting = _Waiting(job, turn, self._clock())
-        if job.entry.is_cheap:
+        if job.entry.lane:
+            self._lanes.setdefault(job.entry.lane, deque()).append(waiting)
+            self._fill_lane(job.entry.lane)
+        elif job.entry.is_cheap:
             self._inline.append(waiting)
             self._schedule_batch()
         else:
             self._pooled.append(waiting)
             self._fill_threads()
+
+    def _fill_lane(self, lane: str) -> None:
+        """One signature of a lane at a time; it may wait for a person, so it holds no signer's slot."""
+        queue = self._lanes[lane]
+        while queue and lane not in self._busy_lanes:
+            waiting = queue.popleft()
+            if self._is_dead(waiting):
+                continue
+            self._busy_lanes.add(lane)
+            if self._lane_pool is None:
+                self._lane_pool = ThreadPoolExecutor(MAX_LANES, thread_name_prefix="token")
+            future = self._lane_pool.submit(sign_patiently, waiting.job, waiting.turn)
+            future.add_done_callback(
+                lambda done, waiting=waiting: self._loop.call_soon_threadsafe(  # type: ignore[misc] # mypy cannot infer a lambda with a default
+                    self._end_lane, done.result(), waiting
+                )
+            )
+
+    def _end_lane(self, outcome: SignOutcome, waiting: _Waiting) -> None:
+        self._busy_lanes.discard(waiting.job.entry.lane)
+        self._finish(waiting.job, outcome, waiting.turn)
+        self._fill_lane(waiting.job.entry.lane)
 
     def _schedule_batch(self) -> None:
         if not self._batch_is_due:
@@ -138,6 +170,17 @@ class SigningQueue:
             self._finish(waiting.job, SignOutcome(None, "sign_timeout"), waiting.turn)
             return True
         return False
+
+
+def sign_patiently(job: SignJob, turn: Turn) -> SignOutcome:
+    """The same for a key that may wait for a person; given up when its client has gone."""
+    key = job.entry.key
+    if not isinstance(key, PatientKey):
+        return sign(job)
+    try:
+        return SignOutcome(key.sign_while(lambda: not turn.is_dropped, job.data, job.flags))
+    except Exception as error:  # noqa: BLE001 - as in `sign`
+        return SignOutcome(None, getattr(error, "reason", f"sign_failed_{type(error).__name__}"))
 
 
 def sign(job: SignJob) -> SignOutcome:
