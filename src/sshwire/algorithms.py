@@ -14,7 +14,7 @@ from typing import Literal
 
 from sshwire.errors import UnsupportedError
 
-Family = Literal["ed25519", "ecdsa", "rsa"]
+Family = Literal["ed25519", "ecdsa", "rsa", "dsa"]
 HashName = Literal["sha1", "sha256", "sha384", "sha512"]
 
 SHA1_SIGNATURE_FORMAT = "ssh-rsa"
@@ -64,6 +64,7 @@ _SIGNATURE_ROWS = (
     SignatureFormat("rsa-sha2-256", "sha256"),
     SignatureFormat("rsa-sha2-512", "sha512"),
     SignatureFormat(SHA1_SIGNATURE_FORMAT, "sha1"),
+    SignatureFormat("ssh-dss", "sha1"),
     SignatureFormat("sk-ssh-ed25519@openssh.com", "", is_security_key=True),
     SignatureFormat("sk-ecdsa-sha2-nistp256@openssh.com", "sha256", is_security_key=True),
 )
@@ -92,6 +93,8 @@ _PLAIN_ROWS = (
     _plain("ecdsa-sha2-nistp384", "ecdsa", curve=_P384),
     _plain("ecdsa-sha2-nistp521", "ecdsa", curve=_P521),
     _plain("ssh-rsa", "rsa", formats=_RSA_FORMATS),
+    # Dead, and made for OpenSSH up to 9.9 only; its signatures never verify here.
+    _plain("ssh-dss", "dsa"),
     _plain("sk-ssh-ed25519@openssh.com", "ed25519", is_security_key=True),
     _plain("sk-ecdsa-sha2-nistp256@openssh.com", "ecdsa", curve=_P256, is_security_key=True),
 )

@@ -16,11 +16,12 @@ from sshwire.errors import UnsupportedError, WireError
 from sshwire.wire import Reader, encode_mpint, encode_string, encode_text
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.dsa import DSAPublicKey
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurve, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-    LoadedPublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
+    LoadedPublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey | DSAPublicKey
 
 MAX_ALGORITHM_NAME_BYTES = 64
 """RFC 4251 section 6: algorithm names are at most 64 characters."""
@@ -33,6 +34,10 @@ MAX_RSA_BITS = 16384
 
 MAX_RSA_EXPONENT_BITS = 64
 """OpenSSL's OPENSSL_RSA_MAX_PUBEXP_BITS."""
+
+DSA_BITS = 1024
+DSA_GROUP_BITS = 160
+"""FIPS 186-2, the edition that RFC 4253 section 6.6 names."""
 
 MAX_APPLICATION_BYTES = 1024
 """Far above any FIDO relying party in use ("ssh:" and a label)."""
@@ -170,6 +175,19 @@ def load_rsa(exponent: int, modulus: int, name: str = "ssh-rsa") -> RSAPublicKey
         raise WireError(f"not an {name} key") from error
 
 
+def _read_dsa(reader: Reader, row: KeyAlgorithm) -> LoadedPublicKey:
+    """RFC 4253 section 6.6: `mpint p, q, g, y`, of the one size that ssh-dss.c of OpenSSH takes."""
+    from cryptography.hazmat.primitives.asymmetric import dsa
+
+    p, q, g, y = (reader.mpint() for _ in range(4))
+    if p.bit_length() != DSA_BITS or q.bit_length() != DSA_GROUP_BITS or not 1 < y < p:
+        raise WireError(f"{row.name} key that is not of {DSA_BITS} and {DSA_GROUP_BITS} bits")
+    try:
+        return dsa.DSAPublicNumbers(y, dsa.DSAParameterNumbers(p, q, g)).public_key()
+    except ValueError as error:
+        raise WireError(f"not an {row.name} key") from error
+
+
 def read_application(reader: Reader) -> str:
     """Take the relying party of a security key, most often `ssh:`."""
     application = reader.text(MAX_APPLICATION_BYTES)
@@ -182,6 +200,7 @@ _READERS: Mapping[str, Callable[[Reader, KeyAlgorithm], LoadedPublicKey]] = {
     "ed25519": _read_ed25519,
     "ecdsa": _read_ecdsa,
     "rsa": _read_rsa,
+    "dsa": _read_dsa,
 }
 
 
@@ -207,8 +226,15 @@ def _write_rsa(loaded: Any, _row: KeyAlgorithm) -> bytes:
     return encode_mpint(numbers.e) + encode_mpint(numbers.n)
 
 
+def _write_dsa(loaded: Any, _row: KeyAlgorithm) -> bytes:
+    numbers = loaded.public_numbers()
+    group = numbers.parameter_numbers
+    return b"".join(map(encode_mpint, (group.p, group.q, group.g, numbers.y)))
+
+
 _WRITERS: Mapping[str, Callable[[Any, KeyAlgorithm], bytes]] = {
     "ed25519": _write_ed25519,
     "ecdsa": _write_ecdsa,
     "rsa": _write_rsa,
+    "dsa": _write_dsa,
 }

@@ -1,7 +1,7 @@
 """Signature blobs and their verification: RFC 4253 section 6.6, 5656, 8332, 8709, PROTOCOL.u2f.
 
 A blob is `string format, string signature`; a security key's adds `byte flags, uint32 counter`.
-Rule for editors: verification returns nothing or raises; RSA over SHA-1 never verifies.
+Rule for editors: verification returns nothing or raises; what is over SHA-1 never verifies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sshwire.algorithms import SHA1_SIGNATURE_FORMAT, SignatureFormat, find_signature_format
+from sshwire.algorithms import SignatureFormat, find_signature_format
 from sshwire.errors import UnsupportedError, VerificationError, WireError
 from sshwire.keyblob import MAX_ALGORITHM_NAME_BYTES, PublicFields, PublicKey, load_public_fields
 from sshwire.wire import (
@@ -92,8 +92,9 @@ def verify_signature(key: PublicKey, signature: bytes, data: bytes) -> None:
         raise VerificationError(
             "algorithm_mismatch", f"{parsed.format} signature for a {fields.row.plain_name} key"
         )
-    if parsed.format == SHA1_SIGNATURE_FORMAT:
-        raise VerificationError("sha1_refused", "ssh-rsa signatures use SHA-1 and are refused")
+    if find_signature_format(parsed.format).hash_name == "sha1":
+        message = f"{parsed.format} signatures use SHA-1 and are refused"
+        raise VerificationError("sha1_refused", message)
     _verify(fields, parsed, _signed_bytes(fields, parsed, data))
 
 

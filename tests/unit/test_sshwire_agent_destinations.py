@@ -27,7 +27,7 @@ from sshwire.errors import UnsupportedError, WireError
 from sshwire.wire import encode_boolean, encode_string, encode_text
 
 EMPTY = encode_string(b"")
-UNKNOWN_KEY = encode_text("ssh-dss") + b"whatever"
+UNKNOWN_KEY = encode_text("ssh-xmss@openssh.com") + b"whatever"
 
 DESTINATIONS = (
     step("", "a"),

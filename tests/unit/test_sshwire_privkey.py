@@ -11,12 +11,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA1
 
 import sshwire
 from sshwire.algorithms import KEY_ALGORITHMS, find_algorithm
-from sshwire.errors import PassphraseError, UnsupportedError, WireError
+from sshwire.errors import PassphraseError, UnsupportedError, VerificationError, WireError
 from sshwire.keyblob import PublicKey, encode_public_fields
 from sshwire.privkey import (
     MAX_KDF_ROUNDS,
@@ -32,7 +34,7 @@ from sshwire.privkey import (
 )
 from sshwire.privkey.ciphers import CIPHERS, wipe
 from sshwire.pubkey import parse_public_key
-from sshwire.signature import Signature, encode_signature, verify_signature
+from sshwire.signature import Signature, encode_signature, parse_signature, verify_signature
 from sshwire.wire import (
     Reader,
     encode_mpint,
@@ -53,11 +55,15 @@ def counting(size: int) -> bytes:
     return bytes(itertools.islice(itertools.cycle(range(1, 256)), size))
 
 
-def _secret(name: str) -> Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+def _secret(
+    name: str,
+) -> Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | dsa.DSAPrivateKey:
     if find_algorithm(name).family == "ed25519":
         return Ed25519PrivateKey.from_private_bytes(SEED)
     if find_algorithm(name).family == "rsa":
         return rsa.generate_private_key(65537, 1024)  # noqa: S505 - small keys are quick
+    if find_algorithm(name).family == "dsa":
+        return dsa.generate_private_key(1024)  # noqa: S505 - the size that ssh-dss has
     curve = find_algorithm(name).curve
     assert curve is not None
     return ec.derive_private_key(12345, CURVES[int(curve.name[-3:])])
@@ -404,7 +410,31 @@ def test_security_key_under_a_certificate_must_repeat_its_application(name: str)
         )
 
 
-@pytest.mark.parametrize("name", SOFTWARE)
+def test_dsa_signs_as_old_servers_check_it_and_never_verifies_here() -> None:
+    key = certified_key("ssh-dss")
+    signature = parse_signature(key.sign(b"data"))
+    assert (signature.format, len(signature.blob)) == ("ssh-dss", 40)
+    r, s = (int.from_bytes(half, "big") for half in (signature.blob[:20], signature.blob[20:]))
+    assert isinstance(key.secret, dsa.DSAPrivateKey)
+    der = encode_dss_signature(r, s)
+    key.secret.public_key().verify(der, b"data", SHA1())  # noqa: S303 - what DSA of SSH has
+    with pytest.raises(VerificationError) as caught:
+        verify_signature(key.public, encode_signature(signature), b"data")
+    assert caught.value.reason == "sha1_refused"
+
+
+def test_dsa_of_another_size_and_with_another_half_is_refused() -> None:
+    fields = encode_private_fields(plain_key("ssh-dss"))
+    with pytest.raises(WireError, match="disagree"):
+        read_private(fields[:-21] + encode_mpint(1)[-1:].rjust(21, b"\0"))
+    big = dsa.generate_private_key(2048)
+    row = find_algorithm("ssh-dss")
+    blob = encode_text("ssh-dss") + encode_public_fields(row, big.public_key())
+    with pytest.raises(WireError, match="1024"):
+        parse_public_key(blob)
+
+
+@pytest.mark.parametrize("name", [name for name in SOFTWARE if name != "ssh-dss"])
 def test_key_under_a_certificate_signs_with_the_plain_format(name: str) -> None:
     key = certified_key(name)
     signature = key.sign(b"data")

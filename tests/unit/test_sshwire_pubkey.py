@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import dsa, ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -45,12 +45,15 @@ SK_P256 = (
     + encode_text("ssh:")
 )
 RSA = rsa_blob(65537, 2**1023 + 1)
+_GROUP = dsa.generate_parameters(1024).parameter_numbers()
+DSS = encode_text("ssh-dss") + b"".join(map(encode_mpint, (_GROUP.p, _GROUP.q, _GROUP.g, _GROUP.g)))
 BLOBS = {
     "ssh-ed25519": ED25519,
     "ecdsa-sha2-nistp256": P256,
     "ecdsa-sha2-nistp384": ecdsa_blob(ec.SECP384R1(), 384),
     "ecdsa-sha2-nistp521": ecdsa_blob(ec.SECP521R1(), 521),
     "ssh-rsa": RSA,
+    "ssh-dss": DSS,
     "sk-ssh-ed25519@openssh.com": SK_ED25519,
     "sk-ecdsa-sha2-nistp256@openssh.com": SK_P256,
 }

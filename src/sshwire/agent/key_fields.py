@@ -19,6 +19,10 @@ _PRIVATE_FIELDS: Final[dict[str, str]] = {
     "ssh-ed25519": "ss",
     # certificate; the same two again
     "ssh-ed25519-cert-v01@openssh.com": "sss",
+    # p, q, g, y, x
+    "ssh-dss": "sssss",
+    # certificate; x
+    "ssh-dss-cert-v01@openssh.com": "ss",
     # n, e, d, iqmp, p, q
     "ssh-rsa": "ssssss",
     # certificate; d, iqmp, p, q

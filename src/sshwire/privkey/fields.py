@@ -27,6 +27,7 @@ from sshwire.privkey.key import PrivateKey, SecurityKeyHandle
 from sshwire.wire import Reader, encode_byte, encode_mpint, encode_string, encode_text
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.dsa import DSAPrivateKey
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -162,6 +163,21 @@ def _load_rsa_private(
         raise WireError(f"{row.name}: not a private key") from error
 
 
+def _read_dsa(
+    reader: Reader, row: KeyAlgorithm, certified: _Certified | None
+) -> tuple[DSAPrivateKey, bytes]:
+    """`mpint p, q, g, y, x`; under a certificate x alone."""
+    from cryptography.hazmat.primitives.asymmetric.dsa import DSAPrivateNumbers
+
+    start = reader.offset
+    loaded: Any = (certified.fields if certified else read_public_fields(reader, row)).loaded
+    stated = certified.encoded if certified else reader.since(start)
+    try:
+        return DSAPrivateNumbers(reader.mpint(), loaded.public_numbers()).private_key(), stated
+    except ValueError as error:
+        raise WireError(f"{row.name}: public and private halves disagree") from error
+
+
 def _read_security_key(
     reader: Reader, row: KeyAlgorithm, certified: _Certified | None, comment: str
 ) -> PrivateKey:
@@ -215,12 +231,18 @@ def _write_rsa(secret: Any, row: KeyAlgorithm) -> bytes:
     return head + b"".join(map(encode_mpint, (numbers.d, numbers.iqmp, numbers.p, numbers.q)))
 
 
+def _write_dsa(secret: Any, row: KeyAlgorithm) -> bytes:
+    public = b"" if row.is_certificate else encode_public_fields(row, secret.public_key())
+    return public + encode_mpint(secret.private_numbers().x)
+
+
 _READERS: Mapping[
     str, Callable[[Reader, KeyAlgorithm, _Certified | None], tuple[LoadedPrivateKey, bytes]]
-] = {"ed25519": _read_ed25519, "ecdsa": _read_ecdsa, "rsa": _read_rsa}
+] = {"ed25519": _read_ed25519, "ecdsa": _read_ecdsa, "rsa": _read_rsa, "dsa": _read_dsa}
 
 _WRITERS: Mapping[str, Callable[[Any, KeyAlgorithm], bytes]] = {
     "ed25519": _write_ed25519,
     "ecdsa": _write_ecdsa,
     "rsa": _write_rsa,
+    "dsa": _write_dsa,
 }

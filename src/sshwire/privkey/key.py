@@ -16,11 +16,12 @@ from sshwire.keyblob import PublicKey, plain_public_key
 from sshwire.signature import Signature, encode_ecdsa, encode_signature, hash_algorithm
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.dsa import DSAPrivateKey
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-    LoadedPrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
+    LoadedPrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey | DSAPrivateKey
 
 _KNOWN_FLAGS = int(SignFlag.RSA_SHA2_256 | SignFlag.RSA_SHA2_512)
 
@@ -90,8 +91,18 @@ def _sign_rsa(secret: Any, _row: KeyAlgorithm, data: bytes, flags: int) -> Signa
     return Signature(name, secret.sign(data, PKCS1v15(), digest))
 
 
+def _sign_dsa(secret: Any, row: KeyAlgorithm, data: bytes, _flags: int) -> Signature:
+    """RFC 4253 section 6.6: two numbers of 160 bits, without lengths or padding."""
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+    from cryptography.hazmat.primitives.hashes import SHA1
+
+    r, s = decode_dss_signature(secret.sign(data, SHA1()))  # noqa: S303 - DSA of SSH knows no other hash
+    return Signature(row.signature_formats[0], r.to_bytes(20, "big") + s.to_bytes(20, "big"))
+
+
 _SIGNERS: Mapping[str, Callable[[Any, KeyAlgorithm, bytes, int], Signature]] = {
     "ed25519": _sign_ed25519,
     "ecdsa": _sign_ecdsa,
     "rsa": _sign_rsa,
+    "dsa": _sign_dsa,
 }
