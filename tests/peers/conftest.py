@@ -27,7 +27,7 @@ KEY_KINDS = {
     "p256": ("-t", "ecdsa", "-b", "256"),
     "p384": ("-t", "ecdsa", "-b", "384"),
     "p521": ("-t", "ecdsa", "-b", "521"),
-    "rsa": ("-t", "rsa", "-b", "2048"),
+    "rsa": ("-t", "rsa", "-b", "3072"),
 }
 
 
@@ -115,7 +115,7 @@ def _secretive_agent(folder: Path, address: str, key_files: dict[str, Path]) -> 
     paths = ", ".join(f'"{path}"' for path in key_files.values())
     config.write_text(f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = [{paths}]\n')
     module = [sys.executable, "-m", "secretivex.cli.agent", "run"]
-    return [*module, "--config", str(config), "--socket", address]
+    return [*module, "--config", str(config), "--socket", address, "--workers", "2"]
 
 
 @contextmanager
