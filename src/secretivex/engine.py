@@ -1,8 +1,9 @@
 """What the agent answers: a pure function of a request, its peer, the key table and the policy.
 
 `handle` gives a `Reply`, a `SignJob` that the server runs when its turn comes and brings back to
-`complete`, or a `Change` that the supervisor makes and that `settle` answers. Specification: RFC 9987. Rule for editors: every request gets exactly one reply, every
-failure is one frame, and each has a word for why; nothing here does I/O or reads a clock.
+`complete`, or a `Change` that the supervisor makes and that `settle` answers. Specification: RFC
+9987, PROTOCOL.agent. Rule for editors: every request gets exactly one reply, every failure is one
+frame, and each has a word for why; nothing here does I/O or reads a clock.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from sshwire.agent.replies import (
 )
 from sshwire.agent.requests import (
     AddRequest,
+    AddSmartcardRequest,
     ExtensionRequest,
     ListRequest,
     LockRequest,
     RemoveAllRequest,
     RemoveRequest,
+    RemoveSmartcardRequest,
     Request,
     SignRequest,
     Ssh1RemoveAllRequest,
@@ -102,6 +105,17 @@ _QUERY_FRAME = encode_frame(
     encode_reply(ExtensionResponse("query", encode_text("query") + encode_text(SESSION_BIND)))
 )
 """RFC 9987 section 5.8.1: the names of the extensions that are served, back to back."""
+
+_LOCAL_ONLY = (
+    AddRequest
+    | RemoveRequest
+    | AddSmartcardRequest
+    | RemoveSmartcardRequest
+    | LockRequest
+    | UnlockRequest
+)
+"""What nobody may ask for over a forwarded connection. REMOVE_ALL is not among them, for RFC 9987
+section 5.4 wants it honoured whatever the policy."""
 
 _NOT_SERVED: Mapping[type[Request], str] = {
     # RFC 9987 section 5.8: an extension that is not supported is a plain FAILURE.
@@ -173,20 +187,28 @@ class Engine:
         now: float,
         bindings: Bindings = UNBOUND,
     ) -> Reply | SignJob | Change:
-        """The answer to one request, or what is to be done first."""
+        """The answer to one request, or what is to be done first; `now` in seconds since 1970."""
         try:
             request = parse_request(payload)
         except WireError:
             return failure("malformed")
         if isinstance(request, ExtensionRequest) and request.name == SESSION_BIND:
+            # Locked or not: what came by a forwarded connection stays remote after an unlock.
             return _bind(bindings, request.body)
+        if bindings.is_remote and isinstance(request, _LOCAL_ONLY):
+            return failure("remote_connection")
         if self._is_locked:
             return _answer_locked(request)
+        return self._serve(request, peer, now, bindings)
+
+    def _serve(
+        self, request: Request, peer: Peer, now: float, bindings: Bindings
+    ) -> Reply | SignJob | Change:
         if isinstance(request, SignRequest):
             return self._begin_sign(request, peer, now, bindings)
         if isinstance(request, ListRequest):
             return Reply(self._table.list_for(bindings, now), "ok")
-        return self._refuse_change(request, now, bindings) or _answer_other(request)
+        return self._refuse_unseen(request, now, bindings) or _answer_other(request)
 
     def complete(
         self,
@@ -212,10 +234,8 @@ class Engine:
         """The reply to a change, from the word for what came of it."""
         return _SUCCESS if outcome == "ok" else failure(outcome)
 
-    def _refuse_change(self, request: Request, now: float, bindings: Bindings) -> Reply | None:
-        """What may not be changed from here; REMOVE_ALL always may: RFC 9987 section 5.4."""
-        if isinstance(request, AddRequest | RemoveRequest | LockRequest) and bindings.is_remote:
-            return failure("remote_connection")
+    def _refuse_unseen(self, request: Request, now: float, bindings: Bindings) -> Reply | None:
+        """A key that a connection may not see it may not replace or remove either."""
         blob = None
         if isinstance(request, RemoveRequest):
             blob = request.key_blob

@@ -74,7 +74,7 @@ class KeyTable:
 
     def list_for(self, bindings: Bindings, now_s: float) -> bytes:
         """The list as one connection may see it."""
-        if self.is_same_for_all:
+        if self.is_same_for_all or not bindings.is_attempted:
             return self.list_frame
         return _encode_list(
             entry

@@ -210,6 +210,7 @@ def certified(
 def test_a_certified_host_is_known_by_its_authority_and_name() -> None:
     assert certified(certificate_of("a", "ca")) is None
     assert certified(certificate_of("a", "ca", "other", "a*")) is None
+    assert certified(certificate_of("a", "ca", "web-1"), host="web-?") is None
     assert certified(certificate_of("a", "ca", valid=(1000, 1001))) is None
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ssh_hosts import step
 
 from secretivex.identity import AddRules, Identity, KeyRecord
 from secretivex.server.client_keys import ClientKeys
 from secretivex.stores.token.tools import TokenTools
-from sshwire.agent.constraints import ConstraintExtension, Constraints
+from sshwire.agent.constraints import RESTRICT_DESTINATION, ConstraintExtension, Constraints
+from sshwire.agent.destinations import encode_destinations
 from sshwire.agent.requests import AddRequest
 from sshwire.wire import encode_string, encode_text
 
@@ -123,3 +125,21 @@ def test_there_is_room_for_as_many_as_the_limit_and_for_replacing_one(keys: Clie
         "too_many_keys",
     ]
     assert keys.add(add_of(1, "again"), 0.0) == "ok"
+
+
+def restricted(seed: int, body: bytes) -> AddRequest:
+    return add_of(seed, extensions=(ConstraintExtension(RESTRICT_DESTINATION, body),))
+
+
+def test_destinations_go_with_the_key_also_where_a_store_holds_it(keys: ClientKeys) -> None:
+    body = encode_destinations((step("", "a"), step("a", "b", "ada")))
+    assert keys.add(restricted(1, body), 0.0) == "ok"
+    merged = keys.merge([stored(1), stored(2)])
+    assert [record.restrictions.destinations for record in merged] == [body, b""]
+    assert keys.add(add_of(1), 0.0) == "ok"
+    assert [record.restrictions.destinations for record in keys.merge([])] == [b""]
+
+
+def test_destinations_that_cannot_be_read_refuse_the_key(keys: ClientKeys) -> None:
+    assert keys.add(restricted(1, encode_string(b"")), 0.0) == "bad_key"
+    assert shown(keys) == []

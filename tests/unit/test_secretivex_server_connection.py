@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,10 @@ ENTRY = TableEntry(Identity(b"k", "", "ssh-rsa", "file"), NoKey(), False, "", ""
 
 
 class FakeHost:
-    """Queues a job for b"s...", a change for b"c..."; all else is answered by an echo in capitals."""
+    """Queues a job for b"s...", a change for b"c..."; all else is answered by an echo in capitals.
+
+    After b"b..." the answer to everything is b"bound".
+    """
 
     def __init__(self) -> None:
         self.clock = 0.0
@@ -40,6 +44,11 @@ class FakeHost:
         self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
     ) -> Reply | SignJob | Change:
         data = bytes(payload)
+        if data.startswith(b"b"):
+            attempted = replace(bindings, is_attempted=True)
+            return Reply(encode_frame(data.upper()), "ok", attempted)
+        if bindings.is_attempted:
+            return Reply(encode_frame(b"bound"), "ok")
         if data.startswith(b"c"):
             return Change(RemoveRequest(data))
         if data.startswith(b"s"):
@@ -244,3 +253,14 @@ def test_a_client_that_leaves_takes_a_change_that_was_not_begun_with_it(
     connection.connection_lost(None)
     host.sign()
     assert host.changes == []
+
+
+def test_a_bind_holds_for_what_follows_it_and_for_no_other_connection(host: FakeHost) -> None:
+    first, second = FakeTransport(), FakeTransport()
+    bound, other = Connection(host, ME, 64), Connection(host, ME, 64)
+    bound.connection_made(first)
+    other.connection_made(second)
+    bound.data_received(encode_frame(b"x") + encode_frame(b"b") + encode_frame(b"x"))
+    other.data_received(encode_frame(b"x"))
+    assert first.written == encode_frame(b"X") + encode_frame(b"B") + encode_frame(b"bound")
+    assert second.written == encode_frame(b"X")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secretivex.identity import Identity, KeyRecord
+from secretivex.identity import Identity, KeyRecord, Restrictions
 from secretivex.server.control import (
     Kind,
     Message,
@@ -22,7 +22,12 @@ STATE = WorkerState(
     generation=7,
     limits=ServerLimits(workers=3, inline_sign=False, sign_timeout_ms=20),
     policy={"deny_comments": ("work *", "")},
-    keys=(KeyRecord(Identity(b"blob", "caf\u00e9", "ssh-ed25519", "file"), b"secret"),),
+    keys=(
+        KeyRecord(Identity(b"blob", "caf\u00e9", "ssh-ed25519", "file"), b"secret"),
+        KeyRecord(
+            Identity(b"b2", "", "ssh-ed25519", "memory"), b"s", Restrictions("lib", b"steps")
+        ),
+    ),
 )
 
 

@@ -130,13 +130,21 @@ def _is_host(hop: Hop, bound: Binding, now_s: float) -> bool:
 
 
 def _names_host(certificate: Certificate, host: str, now_s: float) -> bool:
-    """Whether a certificate is a host's, valid now, without options, and covers the host's name."""
+    """Whether a certificate is a host's, valid now, without options, and covers the host's name.
+
+    Either may be a pattern. To OpenSSH's agent the hop's host is one since it knows hops, and the
+    principal since 10.3 (in its place); both are how their owners write "all of these".
+    """
+    name = _bytewise(host)
     return (
         certificate.type is CertificateType.HOST
         and certificate.valid_after <= now_s < certificate.valid_before
         and not certificate.critical_options
         and parse_signature(certificate.signature).format != "ssh-rsa"
-        and any(match_pattern(_bytewise(host), _bytewise(one)) for one in certificate.principals)
+        and any(
+            match_pattern(name, principal) or match_pattern(principal, name)
+            for principal in map(_bytewise, certificate.principals)
+        )
     )
 
 
