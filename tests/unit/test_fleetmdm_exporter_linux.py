@@ -7,8 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -212,12 +213,29 @@ def test_a_program_that_is_missing_or_fails_is_a_reason() -> None:
     assert host.run(["printf", "said"]) == "said"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_may_not_be_read_is_a_reason(tmp_path: Path) -> None:
-    (tmp_path / "closed").write_text("x")
-    (tmp_path / "closed").chmod(0)
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, with a file that nobody but root may read."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        (Path(name) / "closed").write_text("x")
+        (Path(name) / "closed").chmod(0)
+        yield Path(name)
+
+
+@pytest.fixture
+def no_rights(open_folder: Path) -> Iterator[None]:
+    """Without root's right to read everything: another effective user for the while."""
+    mine = os.geteuid()
+    if mine == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(mine)
+
+
+def test_a_file_that_may_not_be_read_is_a_reason(open_folder: Path, no_rights: None) -> None:
     with pytest.raises(UnreadError, match="permission_denied"):
-        Host(str(tmp_path)).read("/closed")
+        Host(str(open_folder)).read("/closed")
 
 
 def sshd(root: Path, write_tree: Tree, text: str, **more: str) -> dict[str, Any]:
