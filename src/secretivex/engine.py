@@ -52,7 +52,15 @@ KNOWN_SIGN_FLAGS = 2 | 4
 """RFC 9987 section 5.6: a request with any other flag must fail."""
 
 
-ChangeRequest = AddRequest | RemoveRequest | RemoveAllRequest | LockRequest | UnlockRequest
+ChangeRequest = (
+    AddRequest
+    | RemoveRequest
+    | RemoveAllRequest
+    | AddSmartcardRequest
+    | RemoveSmartcardRequest
+    | LockRequest
+    | UnlockRequest
+)
 
 
 class Reply(NamedTuple):
@@ -148,7 +156,7 @@ def _answer_locked(request: Request) -> Reply | Change:
 
 def _answer_other(request: Request) -> Reply | Change:
     """What needs neither keys nor policy."""
-    if isinstance(request, AddRequest | RemoveRequest | RemoveAllRequest | LockRequest):
+    if isinstance(request, ChangeRequest) and not isinstance(request, UnlockRequest):
         return _begin_change(request)
     if isinstance(request, Ssh1RemoveAllRequest):
         return _SUCCESS

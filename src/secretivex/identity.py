@@ -25,12 +25,13 @@ class Identity:
 class Restrictions:
     """What a key's owner demanded when adding it.
 
-    `provider` is the middleware of a security key; `destinations` the encoded steps that the key may
-    be used for, empty for no restriction.
+    `provider` is the middleware of a security key or a PKCS#11 module, and `pin` what opens the
+    module; `destinations` the encoded steps that the key may be used for, empty for no restriction.
     """
 
     provider: str = ""
     destinations: bytes = b""
+    pin: bytes = field(default=b"", repr=False)
 
 
 UNRESTRICTED = Restrictions()
@@ -41,7 +42,8 @@ class KeyRecord:
     """An identity with what a worker needs to sign for it.
 
     `private_fields` is the encoding that openssh-key-v1 and the agent's ADD message share: the
-    algorithm's name, then its fields. It travels over private channels only.
+    algorithm's name, then its fields. It is empty for a key that a PKCS#11 module keeps. It travels
+    over private channels only.
     """
 
     identity: Identity

@@ -100,7 +100,6 @@ def test_a_signature_is_made_by_the_key_that_was_named_with_its_flags() -> None:
         (sign_payload(flags=1), "unsupported_flags"),
         (sign_payload(flags=8), "unsupported_flags"),
         (b"\x1b" + encode_text("unheard@of"), "unsupported_extension"),
-        (b"\x14" + encode_text("provider") + encode_text("pin"), "unsupported_message"),
         (b"\x16" + encode_text(""), "empty_passphrase"),
         (b"\x16" + encode_text("x" * 4097), "passphrase_too_long"),
         (b"\x17" + encode_text("lock"), "not_locked"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -19,11 +20,13 @@ from secretivex.identity import AddRules, KeyStore, StoreEvent
 from secretivex.lock import SALT_BYTES, Lock
 from secretivex.server.state import ServerLimits, WorkerState
 from secretivex.stores.registry import Registry
+from secretivex.stores.token.loaded import LoadedModule
 from sshwire.agent.requests import (
     AddRequest,
     LockRequest,
     RemoveAllRequest,
     RemoveRequest,
+    RemoveSmartcardRequest,
     Request,
 )
 
@@ -60,6 +63,8 @@ class Authority:
         self._clock = clock
         self._generation = 0
         self.lock = Lock()
+        # Made before any fork, so that every worker has the same descriptor.
+        self._device_lock = _make_device_lock() if self._limits.workers > 1 else -1
 
     @cached_property
     def _registry(self) -> Registry:
@@ -74,6 +79,7 @@ class Authority:
             self._environ,
             allowed_providers=self._rules.allowed_providers or DEFAULT_PROVIDERS,
             restrict_websafe=self._rules.restrict_websafe,
+            device_lock=self._device_lock,
         )
 
     @cached_property
@@ -99,7 +105,7 @@ class Authority:
         self._clients.show_all()
         self._generation += 1
 
-    def change(self, request: Request) -> str:
+    def change(self, request: Request | LoadedModule) -> str:
         """Do what a client asks; "ok", or the word for why not."""
         outcome = self._change(request)
         if outcome == "ok":
@@ -108,10 +114,14 @@ class Authority:
         LOG.info("change", extra={"fields": fields_})
         return outcome
 
-    def _change(self, request: Request) -> str:
+    def _change(self, request: Request | LoadedModule) -> str:  # noqa: PLR0911 - one row a request
         match request:
             case AddRequest():
                 return self._clients.add(request, self._clock())
+            case LoadedModule():
+                return self._clients.add_module(request, self._clock())
+            case RemoveSmartcardRequest(provider):
+                return self._clients.remove_module(provider)
             case RemoveRequest(key_blob):
                 return self._clients.remove(key_blob, self._stored())
             case RemoveAllRequest():
@@ -165,6 +175,12 @@ class Authority:
             self.lock.salt,
             self._tools.as_table(),
         )
+
+
+def _make_device_lock() -> int:
+    """The descriptor of a file without a name, open as long as the agent runs."""
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def limits_of(config: AgentConfig) -> ServerLimits:

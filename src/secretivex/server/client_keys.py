@@ -7,18 +7,30 @@ is refused; nothing here is ever written to a disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from secretivex.identity import AddRules, KeyRecord, Restrictions
 from secretivex.stores.memory import MemoryStore
 from secretivex.stores.token.errors import TokenError
+from secretivex.stores.token.loaded import LoadedModule
 from secretivex.stores.token.tools import TokenTools
-from sshwire.agent.constraints import RESTRICT_DESTINATION, SK_PROVIDER, Constraints
+from sshwire.agent.constraints import (
+    ASSOCIATED_CERTS,
+    RESTRICT_DESTINATION,
+    SK_PROVIDER,
+    Constraints,
+)
 from sshwire.agent.destinations import parse_destinations
-from sshwire.agent.requests import AddRequest
+from sshwire.agent.requests import AddRequest, AddSmartcardRequest
+from sshwire.cert import parse_certificate
 from sshwire.errors import UnsupportedError, WireError
+from sshwire.keyblob import PublicKey, plain_public_key
 from sshwire.privkey import PrivateKey, SecurityKeyHandle, parse_private_fields
+from sshwire.pubkey import parse_public_key
 from sshwire.wire import Reader
+
+MAX_ASSOCIATED_CERTS = 1024
+"""OpenSSH's AGENT_MAX_EXT_CERTS."""
 
 OK = "ok"
 """The word for a change that was made; every other word says why it was not."""
@@ -53,9 +65,43 @@ class ClientKeys:
         except TokenError as error:
             return error.reason
         blob = key.public.blob
-        if not self._store.holds(blob) and len(self._store.identities()) >= self._max_keys:
+        if not self._store.holds(blob) and not self._has_room():
             return "too_many_keys"
         self._store.add(key, restrictions)
+        self._begin_life(blob, constraints, now)
+        return OK
+
+    def add_module(self, loaded: LoadedModule, now: float) -> str:
+        """Hold the keys of a module that are not here yet; those that are stay as they are."""
+        request = loaded.request
+        try:
+            restrictions = _restrict_module(request)
+            found = tuple(_offered_keys(loaded))
+        except UnsupportedError:
+            return "unsupported_constraint"
+        except WireError:
+            return "bad_key"
+        added = 0
+        for public, comment in found:
+            if self._store.holds(public.blob):
+                continue
+            if not self._has_room():
+                break
+            self._store.add_on_module(public, comment, restrictions)
+            self._begin_life(public.blob, request.constraints, now)
+            added += 1
+        return OK if added else "no_new_key"
+
+    def remove_module(self, provider: str) -> str:
+        """Forget the keys of a module."""
+        for blob in self._store.on_module(provider):
+            self._forget(blob)
+        return OK
+
+    def _has_room(self) -> bool:
+        return len(self._store.identities()) < self._max_keys
+
+    def _begin_life(self, blob: bytes, constraints: Constraints, now: float) -> None:
         self._hidden.discard(blob)
         self._expiries.pop(blob, None)
         lifetime_s = constraints.lifetime_s
@@ -63,7 +109,6 @@ class ClientKeys:
             lifetime_s = self._rules.lifetime_s
         if lifetime_s is not None:
             self._expiries[blob] = now + lifetime_s
-        return OK
 
     def _restrict(self, key: PrivateKey, constraints: Constraints) -> Restrictions:
         """What a worker enforces; raises `UnsupportedError` for what none does, `TokenError`."""
@@ -125,6 +170,46 @@ class ClientKeys:
         self._store.remove(key_blob)
         self._expiries.pop(key_blob, None)
         self._hidden.add(key_blob)
+
+
+def _restrict_module(request: AddSmartcardRequest) -> Restrictions:
+    """What workers enforce for every key of a module; raises `UnsupportedError` for what none does."""
+    bodies = {extension.name: extension.body for extension in request.constraints.extensions}
+    destinations = bodies.pop(RESTRICT_DESTINATION, b"")
+    bodies.pop(ASSOCIATED_CERTS, None)
+    if request.constraints.confirm or bodies:
+        raise UnsupportedError("a constraint that is not enforced here")
+    if destinations:
+        parse_destinations(destinations)
+    return Restrictions(request.provider, destinations, request.pin)
+
+
+def _offered_keys(loaded: LoadedModule) -> Iterator[tuple[PublicKey, str]]:
+    """The keys of a module with their comments, and the certificates that came with the request."""
+    certs_only, certificates = _associated_certificates(loaded.request)
+    for key in loaded.keys:
+        public = parse_public_key(key.key_blob)
+        comment = key.label or loaded.request.provider
+        if not certs_only:
+            yield public, comment
+        for certificate in certificates:
+            if plain_public_key(certificate) == public:
+                yield certificate, comment
+
+
+def _associated_certificates(request: AddSmartcardRequest) -> tuple[bool, tuple[PublicKey, ...]]:
+    """PROTOCOL.agent section 2: whether keys without one are left out, and the certificates."""
+    for extension in request.constraints.extensions:
+        if extension.name == ASSOCIATED_CERTS:
+            reader = Reader(extension.body)
+            certs_only, nested = reader.boolean(), reader.nested()
+            certificates: list[PublicKey] = []
+            while nested.remaining:
+                if len(certificates) == MAX_ASSOCIATED_CERTS:
+                    raise WireError("too many certificates")
+                certificates.append(parse_certificate(nested.string()).key)
+            return certs_only, tuple(certificates)
+    return False, ()
 
 
 def _parse_key(request: AddRequest) -> PrivateKey:

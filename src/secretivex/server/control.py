@@ -30,6 +30,8 @@ class Kind(IntEnum):
     """uint32 ticket, then a word: what came of a CHANGE, once every worker answers accordingly."""
     ACKNOWLEDGE = 64
     """uint32 generation."""
+    MODULE = 66
+    """uint32 ticket, then a `LoadedModule`: a CHANGE for which a worker loaded a module."""
     CHANGE = 65
     """uint32 ticket, then a client's request. In LOCK and UNLOCK a derivation stands for the
     passphrase: salt and digest, or the digest alone."""

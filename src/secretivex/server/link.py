@@ -11,7 +11,13 @@ import signal
 import socket
 import sys
 
-from secretivex.server.control import MAX_WORKER_FRAME_BYTES, Kind, MessageReader, parse_number
+from secretivex.server.control import (
+    MAX_WORKER_FRAME_BYTES,
+    Kind,
+    Message,
+    MessageReader,
+    parse_number,
+)
 from sshwire.errors import WireError
 
 _READ_BYTES = 65536
@@ -48,7 +54,7 @@ class WorkerLink:
                 sent = self.channel.send(self.outbox)
                 del self.outbox[:sent]
 
-    def read(self) -> tuple[bytes, ...]:
+    def read(self) -> tuple[Message, ...]:
         """Take in what it says, answers its CHANGEs; raises EOFError at its end, `WireError` for nonsense."""
         try:
             data = self.channel.recv(_READ_BYTES)
@@ -56,10 +62,11 @@ class WorkerLink:
             return ()
         if not data:
             raise EOFError
-        changes: list[bytes] = []
-        for kind, body in self._reader.receive(data):
-            if kind is Kind.CHANGE:
-                changes.append(body)
+        changes: list[Message] = []
+        for message in self._reader.receive(data):
+            kind, body = message
+            if kind in (Kind.CHANGE, Kind.MODULE):
+                changes.append(message)
             elif kind is Kind.ACKNOWLEDGE:
                 self._acknowledge(parse_number(body))
             else:

@@ -16,6 +16,7 @@ from secretivex.server.signals import TAKEN, SignalPipe, Wish
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.process import new_loop
 from secretivex.server.worker.serving import Worker
+from secretivex.stores.token.loaded import LoadedModule
 from sshwire.agent.requests import UnlockRequest
 
 LOG = logging.getLogger("secretivex.server")
@@ -60,7 +61,10 @@ async def _serve(
     alone.publish()
     for wish in signals.read():  # those that came before the handlers
         obey(wish)
-    await worker.drained
+    try:
+        await worker.drained
+    finally:
+        worker.close()
 
 
 class _Alone:
@@ -90,11 +94,11 @@ class _Alone:
         self._authority.expire()
         self.publish()
 
-    def _ask(self, ticket: int, request: ChangeRequest) -> None:
+    def _ask(self, ticket: int, request: ChangeRequest | LoadedModule) -> None:
         # In a turn of the loop of its own: an answer inside the question would nest without end.
         self._loop.call_soon(self._make, ticket, request)
 
-    def _make(self, ticket: int, request: ChangeRequest) -> None:
+    def _make(self, ticket: int, request: ChangeRequest | LoadedModule) -> None:
         if isinstance(request, UnlockRequest):
             self._unlocks.submit(ticket, request.passphrase)
             self._advance()

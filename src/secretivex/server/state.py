@@ -75,6 +75,7 @@ def encode_state(state: WorkerState) -> bytes:
             encode_string(record.private_fields),
             encode_text(record.restrictions.provider),
             encode_string(record.restrictions.destinations),
+            encode_string(record.restrictions.pin),
         )
     return b"".join(parts)
 
@@ -95,4 +96,6 @@ def parse_state(body: bytes | memoryview) -> WorkerState:
 
 def _read_record(reader: Reader) -> KeyRecord:
     identity = Identity(reader.string(), reader.text(), reader.text(), reader.text())
-    return KeyRecord(identity, reader.string(), Restrictions(reader.text(), reader.string()))
+    fields = reader.string()
+    restrictions = Restrictions(reader.text(), reader.string(), reader.string())
+    return KeyRecord(identity, fields, restrictions)

@@ -17,6 +17,7 @@ from secretivex.lock import UnlockQueue
 from secretivex.server.authority import Authority
 from secretivex.server.control import (
     Kind,
+    Message,
     encode_message,
     encode_number,
     encode_ticket,
@@ -28,6 +29,7 @@ from secretivex.server.signals import SignalPipe, Wish
 from secretivex.server.state import encode_state
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.zygote import Zygote, start_zygote
+from secretivex.stores.token.loaded import parse_loaded_module
 from sshwire.agent.requests import UnlockRequest, parse_request
 from sshwire.errors import WireError
 
@@ -205,10 +207,12 @@ class Supervisor:
 
     # Changes that clients ask for.
 
-    def _on_change(self, link: WorkerLink, body: bytes) -> None:
+    def _on_change(self, link: WorkerLink, message: Message) -> None:
         """Make a change; its answer waits until every worker knows."""
-        number, payload = parse_ticket(body)
-        request, ticket = parse_request(payload), _Ticket(link, number)
+        number, payload = parse_ticket(message.body)
+        ticket = _Ticket(link, number)
+        is_module = message.kind is Kind.MODULE
+        request = parse_loaded_module(payload) if is_module else parse_request(payload)
         if isinstance(request, UnlockRequest):
             self._unlocks.submit(ticket, request.passphrase)
             return

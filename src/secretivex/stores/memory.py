@@ -14,6 +14,7 @@ from secretivex.identity import (
     StoreHealth,
 )
 from sshwire.privkey import PrivateKey, encode_private_fields
+from sshwire.pubkey import PublicKey
 
 
 class MemoryStore:
@@ -26,7 +27,7 @@ class MemoryStore:
 
     def __init__(self, name: str = "memory") -> None:
         self.name = name
-        self._keys: dict[bytes, tuple[Identity, PrivateKey]] = {}
+        self._keys: dict[bytes, tuple[Identity, PrivateKey | None]] = {}
         self._restrictions: dict[bytes, Restrictions] = {}
 
     def add(self, key: PrivateKey, restrictions: Restrictions = UNRESTRICTED) -> Identity:
@@ -35,6 +36,23 @@ class MemoryStore:
         self._keys[identity.key_blob] = (identity, key)
         self._restrictions[identity.key_blob] = restrictions
         return identity
+
+    def add_on_module(
+        self, public: PublicKey, comment: str, restrictions: Restrictions
+    ) -> Identity:
+        """Hold what there is to hold of a key that a PKCS#11 module keeps."""
+        identity = Identity(public.blob, comment, public.algorithm, self.name)
+        self._keys[identity.key_blob] = (identity, None)
+        self._restrictions[identity.key_blob] = restrictions
+        return identity
+
+    def on_module(self, provider: str) -> tuple[bytes, ...]:
+        """The blobs of the keys that a module keeps."""
+        return tuple(
+            blob
+            for blob, (_, key) in self._keys.items()
+            if key is None and self._restrictions[blob].provider == provider
+        )
 
     def remove(self, key_blob: bytes) -> bool:
         """Forget a key; False if it was not here."""
@@ -60,12 +78,16 @@ class MemoryStore:
 
     def sign(self, identity: Identity, data: bytes, flags: int = 0) -> bytes:
         """The encoded signature."""
-        return self._keys[identity.key_blob][1].sign(data, flags)
+        key = self._keys[identity.key_blob][1]
+        if key is None:
+            raise LookupError(f"{identity.comment} is in a module, which workers speak to")
+        return key.sign(data, flags)
 
     def export(self, identity: Identity) -> KeyRecord:
         """The key itself, for a worker."""
         held, key = self._keys[identity.key_blob]
-        return KeyRecord(held, encode_private_fields(key), self._restrictions[held.key_blob])
+        fields = b"" if key is None else encode_private_fields(key)
+        return KeyRecord(held, fields, self._restrictions[held.key_blob])
 
     def health(self) -> StoreHealth:
         """Memory is always well."""

@@ -7,6 +7,7 @@ a thread of its own so that neither the loop nor a signer waits for it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 from secretivex.engine import Change, ChangeRequest
 from secretivex.lock import SALT_BYTES, derive
 from secretivex.server.worker.signing import Turn
-from sshwire.agent.requests import LockRequest, UnlockRequest
+from secretivex.server.worker.tokens import TokenDesk
+from secretivex.stores.token.errors import TokenError
+from secretivex.stores.token.loaded import LoadedModule
+from sshwire.agent.requests import (
+    AddSmartcardRequest,
+    LockRequest,
+    RemoveSmartcardRequest,
+    UnlockRequest,
+)
 
-Ask = Callable[[int, ChangeRequest], None]
+LOG = logging.getLogger("secretivex.stores")
+
+PREPARING_THREADS = 4
+"""Modules of one worker that may be loading at a time."""
+
+Ask = Callable[[int, ChangeRequest | LoadedModule], None]
 """Have a change made under a ticket; its outcome comes back by the ticket."""
 
 
@@ -24,7 +38,11 @@ class ChangeDesk:
     """Gives tickets for changes. `settle` is called with a turn and the word for its outcome."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, ask: Ask, settle: Callable[[Turn, str], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ask: Ask,
+        settle: Callable[[Turn, str], None],
+        tokens: TokenDesk,
     ) -> None:
         self._loop = loop
         self._ask = ask
@@ -32,6 +50,8 @@ class ChangeDesk:
         self._turns: dict[int, Turn] = {}
         self._last_ticket = 0
         self._deriving: ThreadPoolExecutor | None = None
+        self._preparing: ThreadPoolExecutor | None = None
+        self._tokens = tokens
         self.lock_salt = b""
 
     def submit(self, change: Change, turn: Turn) -> None:
@@ -41,6 +61,8 @@ class ChangeDesk:
         request = change.request
         if isinstance(request, LockRequest | UnlockRequest):
             self._derive(ticket, request)
+        elif isinstance(request, AddSmartcardRequest | RemoveSmartcardRequest):
+            self._prepare(ticket, request)
         else:
             self._ask(ticket, request)
 
@@ -49,6 +71,22 @@ class ChangeDesk:
         turn = self._turns.pop(ticket, None)
         if turn is not None and not turn.is_dropped:
             self._settle(turn, outcome)
+
+    def _prepare(self, ticket: int, request: AddSmartcardRequest | RemoveSmartcardRequest) -> None:
+        """Load a module in a thread, for that may take long; only its keys go to the authority."""
+        if self._preparing is None:
+            self._preparing = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="prepare")
+        preparing = self._loop.run_in_executor(self._preparing, self._tokens.prepare, request)
+
+        def go_on(done: asyncio.Future[RemoveSmartcardRequest | LoadedModule]) -> None:
+            try:
+                self._ask(ticket, done.result())
+            except TokenError as error:
+                fields = {"reason": error.reason, "detail": str(error)}
+                LOG.warning("a module is refused", extra={"fields": fields})
+                self.end(ticket, error.reason)
+
+        preparing.add_done_callback(go_on)
 
     def _derive(self, ticket: int, request: LockRequest | UnlockRequest) -> None:
         is_lock = isinstance(request, LockRequest)

@@ -29,6 +29,7 @@ from secretivex.server.state import parse_state
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.changes import Ask
 from secretivex.server.worker.serving import Worker
+from secretivex.stores.token.loaded import LoadedModule, encode_loaded_module
 from sshwire.agent.requests import encode_request
 
 LOG = logging.getLogger("secretivex.server")
@@ -54,10 +55,13 @@ class ControlProtocol(asyncio.Protocol):
         self._closed = closed
         self._reader = MessageReader()
 
-    def ask(self, ticket: int, request: ChangeRequest) -> None:
+    def ask(self, ticket: int, request: ChangeRequest | LoadedModule) -> None:
         """Pass a change on to the supervisor."""
-        body = encode_ticket(ticket, encode_request(request))
-        self._transport.write(encode_message(Kind.CHANGE, body))
+        if isinstance(request, LoadedModule):
+            kind, body = Kind.MODULE, encode_loaded_module(request)
+        else:
+            kind, body = Kind.CHANGE, encode_request(request)
+        self._transport.write(encode_message(kind, encode_ticket(ticket, body)))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop first."""

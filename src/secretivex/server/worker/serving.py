@@ -17,7 +17,7 @@ from typing import Any
 from secretivex.context.bindings import Bindings
 from secretivex.engine import Change, Engine, Reply, SignJob, SignOutcome
 from secretivex.identity import KeyRecord
-from secretivex.key_table import TableEntry, build_entry, build_table
+from secretivex.key_table import TableEntry, build_table
 from secretivex.peer import Peer
 from secretivex.policy import decide
 from secretivex.policy_keys import parse_flat_policy
@@ -27,12 +27,9 @@ from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.changes import Ask, ChangeDesk
 from secretivex.server.worker.connection import Connection
 from secretivex.server.worker.signing import SigningQueue, Turn
-from secretivex.stores.token.security_key import LANE, SecurityKey
+from secretivex.server.worker.tokens import TokenDesk
 from secretivex.stores.token.tools import TokenTools
-from sshwire.agent.destinations import parse_destinations
 from sshwire.errors import WireError
-from sshwire.privkey import SecurityKeyHandle, parse_private_fields
-from sshwire.wire import Reader
 
 LOG = logging.getLogger("secretivex.server")
 
@@ -57,7 +54,8 @@ class Worker:
         self._limits = ServerLimits()
         self._engine = Engine(partial(decide, parse_flat_policy({})[0]))
         self._signing = SigningQueue(loop, self._limits, self._finish)
-        self.changes = ChangeDesk(loop, ask, self._settle)
+        self._tokens = TokenDesk()
+        self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
         self._tools: Mapping[str, Any] = {}
         self._entries: dict[KeyRecord, TableEntry] = {}
         self._acceptor = Acceptor(loop, listener, cells, number, self._adopt)
@@ -75,12 +73,15 @@ class Worker:
             raise ValueError(f"the supervisor sent a policy with problems: {problems}")
         self._signing.limit(state.limits)
         is_same = (state.limits, state.tools) == (self._limits, self._tools)
-        self._entries = load_entries(state, self._entries if is_same else {})
         self._tools = state.tools
+        self._tokens.tools = TokenTools.from_table(state.tools)
+        self._entries = load_entries(state, self._entries if is_same else {}, self._tokens)
         table = build_table(state.generation, self._entries.values())
         self._engine.replace(partial(decide, policy), table, is_locked=bool(state.lock_salt))
         self.changes.lock_salt = state.lock_salt
         self._limits = state.limits
+        if self._tokens.has_unused(state.keys):
+            self._loop.run_in_executor(None, self._tokens.close_unused, state.keys)
         if not self._is_draining:
             self._acceptor.start(state.limits.max_connections)
             self._schedule_sweep()
@@ -100,6 +101,11 @@ class Worker:
         if not self.drained.done():
             LOG.warning("requests cut off", extra={"fields": {"open": self._held}})
             self.drained.set_result(None)
+
+    def close(self) -> None:
+        """Let no thread wait for a person or a token any more: the process is about to end."""
+        self._signing.close()
+        self._tokens.abandon()
 
     def _check_drained(self) -> None:
         if self._is_draining and not self._held and not self.drained.done():
@@ -186,7 +192,7 @@ class Worker:
 
 
 def load_entries(
-    state: WorkerState, known: Mapping[KeyRecord, TableEntry]
+    state: WorkerState, known: Mapping[KeyRecord, TableEntry], tokens: TokenDesk
 ) -> dict[KeyRecord, TableEntry]:
     """The keys of a state in their order; a key that was loaded before is not loaded again.
 
@@ -195,27 +201,9 @@ def load_entries(
     entries: dict[KeyRecord, TableEntry] = {}
     for record in state.keys[: state.limits.max_identities]:
         try:
-            entry = known.get(record) or _load_entry(record, state)
+            entry = known.get(record) or tokens.entry_of(record, state.limits.inline_sign)
         except WireError as error:
             LOG.error("a key cannot be loaded", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - a traceback could show more of the key than its reason
             continue
         entries[record] = entry
     return entries
-
-
-def _load_entry(record: KeyRecord, state: WorkerState) -> TableEntry:
-    reader = Reader(record.private_fields)
-    key = parse_private_fields(reader, reader.text(), record.identity.comment)
-    encoded = record.restrictions.destinations
-    build = partial(
-        build_entry,
-        record.identity,
-        inline=state.limits.inline_sign,
-        destinations=parse_destinations(encoded) if encoded else (),
-    )
-    if not isinstance(key.secret, SecurityKeyHandle):
-        return build(key)
-    tools = TokenTools.from_table(state.tools)
-    device_key = SecurityKey(key, record.restrictions.provider, tools)
-    is_ssh_only = tools.restrict_websafe and not device_key.application.startswith("ssh:")
-    return build(device_key, lane=LANE, is_ssh_only=is_ssh_only)

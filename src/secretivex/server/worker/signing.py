@@ -8,15 +8,20 @@ nothing here waits while it holds a slot.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from secretivex.engine import SignJob, SignOutcome
 from secretivex.identity import PatientKey
 from secretivex.server.state import ServerLimits
+from secretivex.stores.token.errors import TokenError
+
+LOG = logging.getLogger("secretivex.stores")
 
 MAX_BATCH_S = 0.002
 """Longest stretch of signatures on the loop before other connections are looked at again."""
@@ -81,6 +86,7 @@ class SigningQueue:
         self._lanes: dict[str, deque[_Waiting]] = {}
         self._busy_lanes: set[str] = set()
         self._lane_pool: ThreadPoolExecutor | None = None
+        self._is_closed = False
         self.limit(limits)
 
     def limit(self, limits: ServerLimits) -> None:
@@ -112,17 +118,28 @@ class SigningQueue:
             self._busy_lanes.add(lane)
             if self._lane_pool is None:
                 self._lane_pool = ThreadPoolExecutor(MAX_LANES, thread_name_prefix="token")
-            future = self._lane_pool.submit(sign_patiently, waiting.job, waiting.turn)
+            is_wanted = partial(self._is_wanted, waiting.turn)
+            future = self._lane_pool.submit(sign_patiently, waiting.job, is_wanted)
             future.add_done_callback(
                 lambda done, waiting=waiting: self._loop.call_soon_threadsafe(  # type: ignore[misc] # mypy cannot infer a lambda with a default
                     self._end_lane, done.result(), waiting
                 )
             )
 
+    def _is_wanted(self, turn: Turn) -> bool:
+        """Asked in the thread that signs."""
+        return not (turn.is_dropped or self._is_closed)
+
+    def close(self) -> None:
+        """Give up what waits for a person: the worker is about to end."""
+        self._is_closed = True
+
     def _end_lane(self, outcome: SignOutcome, waiting: _Waiting) -> None:
         self._busy_lanes.discard(waiting.job.entry.lane)
         self._finish(waiting.job, outcome, waiting.turn)
         self._fill_lane(waiting.job.entry.lane)
+        if waiting.job.entry.lane not in self._busy_lanes:
+            self._lanes.pop(waiting.job.entry.lane, None)
 
     def _schedule_batch(self) -> None:
         if not self._batch_is_due:
@@ -172,15 +189,19 @@ class SigningQueue:
         return False
 
 
-def sign_patiently(job: SignJob, turn: Turn) -> SignOutcome:
-    """The same for a key that may wait for a person; given up when its client has gone."""
+def sign_patiently(job: SignJob, is_wanted: Callable[[], bool]) -> SignOutcome:
+    """The same for a key in a token, which may wait for a person; given up when nobody wants it."""
     key = job.entry.key
-    if not isinstance(key, PatientKey):
-        return sign(job)
     try:
-        return SignOutcome(key.sign_while(lambda: not turn.is_dropped, job.data, job.flags))
+        if isinstance(key, PatientKey):
+            return SignOutcome(key.sign_while(is_wanted, job.data, job.flags))
+        return SignOutcome(key.sign(job.data, job.flags))
+    except TokenError as error:
+        fields = {"reason": error.reason, "detail": str(error), "key": job.entry.sha256}
+        LOG.warning("a token would not sign", extra={"fields": fields})
+        return SignOutcome(None, error.reason)
     except Exception as error:  # noqa: BLE001 - as in `sign`
-        return SignOutcome(None, getattr(error, "reason", f"sign_failed_{type(error).__name__}"))
+        return SignOutcome(None, f"sign_failed_{type(error).__name__}")
 
 
 def sign(job: SignJob) -> SignOutcome:

@@ -169,6 +169,13 @@ class HelperModule:
         with self._turn:
             self._drop()
 
+    def abandon(self) -> None:
+        """End the helper in the middle of whatever it does, and start none again."""
+        self._refused = TokenError("agent_ending", "the agent ends")
+        helper = self._helper
+        if helper is not None:
+            helper.kill()
+
 
 class ModuleKey:
     """One key of a module, behind the port of every key that signs."""

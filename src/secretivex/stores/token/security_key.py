@@ -7,7 +7,12 @@ editors: nothing here runs on an event loop, and whoever waits for a person hold
 
 from __future__ import annotations
 
-from secretivex.stores.token.askpass import Wanted, ask, notice
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterator
+
+from secretivex.stores.token.askpass import POLL_S, Wanted, ask, notice
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.spawned import SpawnedHelper, always
 from secretivex.stores.token.tools import TokenTools
@@ -38,6 +43,30 @@ LANE = "security-key"
 """All security keys sign one after another: a device serves one request at a time."""
 
 
+@contextlib.contextmanager
+def alone_with_device(descriptor: int, is_wanted: Wanted) -> Iterator[None]:
+    """Keep the agent's other processes from the device: it answers "busy" to a second caller.
+
+    Record locks belong to processes; threads of one process are kept apart by their lane.
+    """
+    end = time.monotonic() + TOUCH_S
+    while descriptor >= 0:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if not is_wanted():
+                raise TokenError("no_longer_wanted", "the client went away") from None
+            if time.monotonic() > end:
+                raise TokenError("token_timeout", "others kept the security key busy") from None
+            time.sleep(POLL_S)
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            fcntl.lockf(descriptor, fcntl.LOCK_UN)
+
+
 class SecurityKey:
     """A key on a device, behind the port of every key that signs."""
 
@@ -57,8 +86,12 @@ class SecurityKey:
         """The encoded signature; raises `TokenError`."""
         return self.sign_while(always, data, flags)
 
-    def sign_while(self, is_wanted: Wanted, data: bytes, _flags: int = 0) -> bytes:
+    def sign_while(self, is_wanted: Wanted, data: bytes, flags: int = 0) -> bytes:  # noqa: ARG002 - the port's; these flags concern RSA
         """The same, given up once nobody wants it."""
+        with alone_with_device(self._tools.device_lock, is_wanted):
+            return self._sign(is_wanted, data)
+
+    def _sign(self, is_wanted: Wanted, data: bytes) -> bytes:
         if self._flags & VERIFICATION_REQUIRED:
             pin = self._ask_pin(is_wanted)
             return self._settle(self._run(data, pin, is_wanted))

@@ -91,6 +91,10 @@ class SpawnedHelper:
             data += chunk
         return bytes(data)
 
+    def kill(self) -> None:
+        """End it without a word; who waits for its answer learns that there is none."""
+        self._process.kill()
+
     def close(self, patience_s: float = END_S) -> None:
         """Let it end; what does not is killed."""
         self._socket.close()

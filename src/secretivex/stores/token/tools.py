@@ -44,12 +44,17 @@ _ASKPASS_VARIABLES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TokenTools:
-    """One value for a whole agent. `askpass` is "" where nobody can be asked."""
+    """One value for a whole agent. `askpass` is "" where nobody can be asked.
+
+    `device_lock` is a descriptor that all processes of an agent share, -1 where there is but one:
+    who holds its record lock uses the security key.
+    """
 
     sk_helper: str = SK_HELPER
     pkcs11_helper: str = PKCS11_HELPER
     allowed_providers: str = DEFAULT_PROVIDERS
     restrict_websafe: bool = True
+    device_lock: int = -1
     askpass: str = ""
     askpass_environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -62,15 +67,19 @@ class TokenTools:
         """The inverse."""
         return cls(**table)
 
-    def allow(self, provider: str) -> str:
-        """The resolved path of a provider that may be loaded; raises `TokenError`."""
+    def resolve(self, provider: str) -> str:
+        """The path of a provider without symbolic links; raises `TokenError`."""
         if len(os.fsencode(provider)) > MAX_PROVIDER_BYTES or "\0" in provider or not provider:
             raise TokenError("provider_not_found", "the provider's name is not a path")
         try:
-            resolved = os.path.realpath(provider, strict=True)
+            return os.path.realpath(provider, strict=True)
         except OSError as error:
             reason = error.strerror or "no such file"
             raise TokenError("provider_not_found", f"{provider}: {reason}") from error
+
+    def allow(self, provider: str) -> str:
+        """The resolved path of a provider that may be loaded; raises `TokenError`."""
+        resolved = self.resolve(provider)
         if not match_pattern_list(resolved, self.allowed_providers):
             raise TokenError("provider_not_allowed", f"{resolved} is not among allowed_providers")
         return resolved
@@ -87,6 +96,7 @@ def find_tools(
     *,
     allowed_providers: str = DEFAULT_PROVIDERS,
     restrict_websafe: bool = True,
+    device_lock: int = -1,
 ) -> TokenTools:
     """The tools as OpenSSH finds them: SSH_SK_HELPER, SSH_PKCS11_HELPER, SSH_ASKPASS and its kin."""
     return TokenTools(
@@ -94,6 +104,7 @@ def find_tools(
         pkcs11_helper=environ.get("SSH_PKCS11_HELPER") or PKCS11_HELPER,
         allowed_providers=allowed_providers,
         restrict_websafe=restrict_websafe,
+        device_lock=device_lock,
         askpass=_find_askpass(environ),
         askpass_environ={
             name: value

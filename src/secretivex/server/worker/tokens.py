@@ -1,0 +1,106 @@
+"""A worker's tokens: how a key signs that is elsewhere, and what a module offers.
+
+Each worker has helpers of its own, started when first needed. Rule for editors: whatever asks the
+file system, a module or a person blocks, and is called in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+
+from secretivex.identity import KeyRecord
+from secretivex.key_table import TableEntry, build_entry
+from secretivex.stores.token.loaded import LoadedModule
+from secretivex.stores.token.module import HelperModule, ModuleKey
+from secretivex.stores.token.security_key import LANE, SecurityKey
+from secretivex.stores.token.tools import TokenTools
+from sshwire.agent.destinations import parse_destinations
+from sshwire.agent.requests import AddSmartcardRequest, RemoveSmartcardRequest
+from sshwire.privkey import SecurityKeyHandle, parse_private_fields
+from sshwire.token.sk_helper import INTERNAL_PROVIDER
+from sshwire.wire import Reader
+
+SSH_APPLICATION = "ssh:"
+"""How the application of a FIDO key begins that was made for SSH alone: PROTOCOL.u2f."""
+
+_Access = tuple[str, bytes]
+"""A module's path and PIN: a module that is loaded with another PIN is another helper."""
+
+
+class TokenDesk:
+    """One worker's helpers. `prepare` and `close_unused` block; the rest is for the loop."""
+
+    def __init__(self) -> None:
+        self.tools = TokenTools()
+        self._modules: dict[_Access, HelperModule] = {}
+
+    def entry_of(self, record: KeyRecord, inline: bool | None) -> TableEntry:  # noqa: FBT001 - a setting as it stands
+        """The table's entry for any key; raises `WireError`."""
+        steps = record.restrictions.destinations
+        build = partial(
+            build_entry,
+            record.identity,
+            inline=inline,
+            destinations=parse_destinations(steps) if steps else (),
+        )
+        if not record.private_fields:
+            key = ModuleKey(self._module_of(record), record.identity.key_blob)
+            return build(key, lane=key.lane)
+        reader = Reader(record.private_fields)
+        software = parse_private_fields(reader, reader.text(), record.identity.comment)
+        if not isinstance(software.secret, SecurityKeyHandle):
+            return build(software)
+        provider = record.restrictions.provider or INTERNAL_PROVIDER
+        fido = SecurityKey(software, provider, self.tools)
+        is_for_ssh = fido.application.startswith(SSH_APPLICATION)
+        return build(fido, lane=LANE, is_ssh_only=self.tools.restrict_websafe and not is_for_ssh)
+
+    def _module_of(self, record: KeyRecord) -> HelperModule:
+        access = _access_of(record)
+        module = self._modules.get(access)
+        if module is None:
+            module = self._modules[access] = HelperModule(*access, self.tools)
+        return module
+
+    def prepare(
+        self, request: AddSmartcardRequest | RemoveSmartcardRequest
+    ) -> RemoveSmartcardRequest | LoadedModule:
+        """What the authority is to be asked: the path resolved, the module loaded.
+
+        Raises `TokenError`. The PIN is tried here first, by one helper.
+        """
+        if isinstance(request, RemoveSmartcardRequest):
+            return replace(request, provider=self.tools.resolve(request.provider), pin=b"")
+        path = self.tools.allow(request.provider)
+        module = HelperModule(path, request.pin, self.tools)
+        loaded = LoadedModule(replace(request, provider=path), module.load())
+        # The helper that listed the keys signs with them too.
+        if self._modules.setdefault((path, request.pin), module) is not module:
+            module.close()
+        return loaded
+
+    def has_unused(self, records: Iterable[KeyRecord]) -> bool:
+        """Whether `close_unused` has anything to do."""
+        return bool(self._modules) and bool(self._modules.keys() - _accesses_of(records))
+
+    def close_unused(self, records: Iterable[KeyRecord]) -> None:
+        """End the helpers of modules of which no key is served any more."""
+        for access in self._modules.keys() - _accesses_of(records):
+            module = self._modules.pop(access, None)
+            if module is not None:
+                module.close()
+
+    def abandon(self) -> None:
+        """End every helper now, whatever it does: the worker is about to end."""
+        for module in tuple(self._modules.values()):
+            module.abandon()
+
+
+def _access_of(record: KeyRecord) -> _Access:
+    return record.restrictions.provider, record.restrictions.pin
+
+
+def _accesses_of(records: Iterable[KeyRecord]) -> set[_Access]:
+    return {_access_of(record) for record in records if not record.private_fields}
