@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from ssh_hosts import bind_body, session_of, step
 
+from secretivex.context.bindings import UNBOUND
 from secretivex.engine import Engine, Reply, SignJob, SignOutcome
 from secretivex.identity import Identity
 from secretivex.key_table import build_entry, build_table
 from secretivex.peer import Peer
 from secretivex.policy import Decision, SignQuery
 from sshwire.agent.connection import FrameReader
+from sshwire.agent.destinations import SESSION_BIND
 from sshwire.agent.replies import parse_reply
-from sshwire.agent.requests import SignRequest, encode_request
+from sshwire.agent.requests import (
+    ExtensionRequest,
+    ListRequest,
+    LockRequest,
+    RemoveRequest,
+    Request,
+    SignRequest,
+    encode_request,
+)
 from sshwire.wire import encode_string, encode_text
 
 ME = Peer(1000, 1000)
@@ -32,6 +43,19 @@ def allow(_query: SignQuery) -> Decision:
 def make_engine() -> Engine:
     identity = Identity(BLOB, "key", "ssh-ed25519", "file")
     return Engine(allow, build_table(1, [build_entry(identity, ConstantKey())]))
+
+
+def bind_request(host: str, number: int, *, forwarding: bool) -> Request:
+    body = bind_body(host, session_of(number), forwarding=forwarding)
+    return ExtensionRequest(SESSION_BIND, body)
+
+
+REQUESTS = st.one_of(
+    st.builds(bind_request, st.sampled_from("ab"), st.integers(0, 3), forwarding=st.booleans()),
+    st.builds(ExtensionRequest, st.just(SESSION_BIND), st.binary(max_size=40)),
+    st.builds(SignRequest, st.just(BLOB), st.binary(max_size=40)),
+    st.sampled_from([ListRequest(), RemoveRequest(BLOB), LockRequest(b"x")]),
+)
 
 
 def check_one_frame(reply: Reply) -> None:
@@ -73,3 +97,24 @@ def test_a_known_key_signs_for_known_flags_and_for_no_other(data: bytes, flags: 
     assert isinstance(answer, SignJob)
     assert (answer.data, answer.flags) == (data, flags)
     check_one_frame(engine.complete(answer, SignOutcome(b"signature"), 0.0))
+
+
+@given(requests=st.lists(REQUESTS, max_size=12))
+def test_a_conversation_never_gets_more_from_a_restricted_key_than_it_had(
+    requests: list[Request],
+) -> None:
+    """Whatever it binds, a connection is never less remote, and noise is never signed."""
+    identity = Identity(BLOB, "key", "ssh-ed25519", "memory")
+    entry = build_entry(identity, ConstantKey(), destinations=(step("", "a"), step("a", "b")))
+    engine, bindings = Engine(allow, build_table(1, [entry])), UNBOUND
+    for request in requests:
+        answer = engine.handle(encode_request(request), ME, 0.0, bindings)
+        assert not isinstance(answer, SignJob)
+        if isinstance(answer, Reply):
+            check_one_frame(answer)
+            if answer.bindings is not None:
+                assert answer.bindings.is_remote or not bindings.is_remote
+                assert answer.bindings.hops[: len(bindings.hops)] == bindings.hops
+                bindings = answer.bindings
+        else:
+            assert not bindings.is_remote
