@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1
 
@@ -412,7 +413,9 @@ def test_security_key_under_a_certificate_must_repeat_its_application(name: str)
 
 def test_dsa_signs_as_old_servers_check_it_and_never_verifies_here() -> None:
     key = certified_key("ssh-dss")
-    signature = parse_signature(key.sign(b"data"))
+    with pytest.raises(UnsupportedError, match="SHA-1"):
+        key.sign(b"data")
+    signature = parse_signature(key.sign_over_sha1(b"data"))
     assert (signature.format, len(signature.blob)) == ("ssh-dss", 40)
     r, s = (int.from_bytes(half, "big") for half in (signature.blob[:20], signature.blob[20:]))
     assert isinstance(key.secret, dsa.DSAPrivateKey)
@@ -421,6 +424,17 @@ def test_dsa_signs_as_old_servers_check_it_and_never_verifies_here() -> None:
     with pytest.raises(VerificationError) as caught:
         verify_signature(key.public, encode_signature(signature), b"data")
     assert caught.value.reason == "sha1_refused"
+
+
+def test_rsa_signs_over_sha1_only_when_told_to() -> None:
+    key = plain_key("ssh-rsa")
+    signature = parse_signature(key.sign_over_sha1(b"data"))
+    assert signature.format == "ssh-rsa"
+    assert isinstance(key.secret, rsa.RSAPrivateKey)
+    key.secret.public_key().verify(signature.blob, b"data", PKCS1v15(), SHA1())  # noqa: S303 - what the format means
+    assert parse_signature(key.sign(b"data")).format == "rsa-sha2-256"
+    with pytest.raises(UnsupportedError, match="SHA-1"):
+        plain_key("ssh-ed25519").sign_over_sha1(b"data")
 
 
 def test_dsa_of_another_size_and_with_another_half_is_refused() -> None:

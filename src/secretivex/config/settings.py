@@ -108,10 +108,9 @@ SETTINGS: tuple[AgentSetting, ...] = (
         "allow_sha1",
         "bool",
         False,
-        "Make ssh-rsa signatures over SHA-1 for servers that know nothing newer.",
+        "Make signatures over SHA-1 for servers that know nothing newer: ssh-rsa where a client asks"
+        " without flags, and ssh-dss.",
         group="keys",
-        state="refused",
-        acts_as=False,
     ),
     AgentSetting(
         "hide_denied",

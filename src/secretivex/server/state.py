@@ -27,6 +27,7 @@ class ServerLimits:
     max_signers: int = 4
     max_blocking_threads: int = 4
     inline_sign: bool | None = None
+    allow_sha1: bool = False
     max_frame_bytes: int = 256 * 1024
     max_identities: int = 4096
     sign_timeout_ms: int = 0

@@ -10,7 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sshwire.agent.numbers import SignFlag
-from sshwire.algorithms import KeyAlgorithm, find_algorithm, find_signature_format
+from sshwire.algorithms import (
+    SHA1_SIGNATURE_FORMAT,
+    KeyAlgorithm,
+    find_algorithm,
+    find_signature_format,
+)
 from sshwire.errors import UnsupportedError, WireError
 from sshwire.keyblob import PublicKey, plain_public_key
 from sshwire.signature import Signature, encode_ecdsa, encode_signature, hash_algorithm
@@ -60,7 +65,16 @@ class PrivateKey:
         if isinstance(self.secret, SecurityKeyHandle):
             raise UnsupportedError(f"{self.public.algorithm} signs on its device, not here")
         row = find_algorithm(self.public.algorithm)
+        if row.family == "dsa":
+            raise UnsupportedError(f"{row.name} signs over SHA-1 only")
         return encode_signature(_SIGNERS[row.family](self.secret, row, data, flags))
+
+    def sign_over_sha1(self, data: bytes) -> bytes:
+        """The encoded signature of an RSA or DSA key that only old servers take."""
+        row = find_algorithm(self.public.algorithm)
+        if isinstance(self.secret, SecurityKeyHandle) or row.family not in _SHA1_SIGNERS:
+            raise UnsupportedError(f"{row.name} does not sign over SHA-1")
+        return encode_signature(_SHA1_SIGNERS[row.family](self.secret, data))
 
     def with_certificate(self, certificate: PublicKey) -> PrivateKey:
         """The same key offered under a certificate of it."""
@@ -91,18 +105,31 @@ def _sign_rsa(secret: Any, _row: KeyAlgorithm, data: bytes, flags: int) -> Signa
     return Signature(name, secret.sign(data, PKCS1v15(), digest))
 
 
-def _sign_dsa(secret: Any, row: KeyAlgorithm, data: bytes, _flags: int) -> Signature:
+def _sign_rsa_sha1(secret: Any, data: bytes) -> Signature:
+    """RFC 4253 section 6.6."""
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA1
+
+    signature = secret.sign(data, PKCS1v15(), SHA1())  # noqa: S303 - what the format means
+    return Signature(SHA1_SIGNATURE_FORMAT, signature)
+
+
+def _sign_dsa(secret: Any, data: bytes) -> Signature:
     """RFC 4253 section 6.6: two numbers of 160 bits, without lengths or padding."""
     from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
     from cryptography.hazmat.primitives.hashes import SHA1
 
     r, s = decode_dss_signature(secret.sign(data, SHA1()))  # noqa: S303 - DSA of SSH knows no other hash
-    return Signature(row.signature_formats[0], r.to_bytes(20, "big") + s.to_bytes(20, "big"))
+    return Signature("ssh-dss", r.to_bytes(20, "big") + s.to_bytes(20, "big"))
 
 
 _SIGNERS: Mapping[str, Callable[[Any, KeyAlgorithm, bytes, int], Signature]] = {
     "ed25519": _sign_ed25519,
     "ecdsa": _sign_ecdsa,
     "rsa": _sign_rsa,
+}
+
+_SHA1_SIGNERS: Mapping[str, Callable[[Any, bytes], Signature]] = {
+    "rsa": _sign_rsa_sha1,
     "dsa": _sign_dsa,
 }

@@ -201,7 +201,7 @@ def load_entries(
     entries: dict[KeyRecord, TableEntry] = {}
     for record in state.keys[: state.limits.max_identities]:
         try:
-            entry = known.get(record) or tokens.entry_of(record, state.limits.inline_sign)
+            entry = known.get(record) or tokens.entry_of(record, state.limits)
         except WireError as error:
             LOG.error("a key cannot be loaded", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - a traceback could show more of the key than its reason
             continue

@@ -12,6 +12,8 @@ from functools import partial
 
 from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_entry
+from secretivex.server.state import ServerLimits
+from secretivex.stores.sha1 import Sha1Key, signs_over_sha1
 from secretivex.stores.token.loaded import LoadedModule
 from secretivex.stores.token.module import HelperModule, ModuleKey
 from secretivex.stores.token.security_key import LANE, SecurityKey
@@ -36,13 +38,13 @@ class TokenDesk:
         self.tools = TokenTools()
         self._modules: dict[_Access, HelperModule] = {}
 
-    def entry_of(self, record: KeyRecord, inline: bool | None) -> TableEntry:  # noqa: FBT001 - a setting as it stands
+    def entry_of(self, record: KeyRecord, limits: ServerLimits) -> TableEntry:
         """The table's entry for any key; raises `WireError`."""
         steps = record.restrictions.destinations
         build = partial(
             build_entry,
             record.identity,
-            inline=inline,
+            inline=limits.inline_sign,
             destinations=parse_destinations(steps) if steps else (),
         )
         if not record.private_fields:
@@ -51,7 +53,8 @@ class TokenDesk:
         reader = Reader(record.private_fields)
         software = parse_private_fields(reader, reader.text(), record.identity.comment)
         if not isinstance(software.secret, SecurityKeyHandle):
-            return build(software)
+            is_old = limits.allow_sha1 and signs_over_sha1(software)
+            return build(Sha1Key(software) if is_old else software)
         provider = record.restrictions.provider or INTERNAL_PROVIDER
         fido = SecurityKey(software, provider, self.tools)
         is_for_ssh = fido.application.startswith(SSH_APPLICATION)
