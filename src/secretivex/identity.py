@@ -53,11 +53,9 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class AddRules:
-    """What applies to keys that clients add; None is the default of ssh-agent(1)."""
+    """What applies to keys that clients add without saying more."""
 
     lifetime_s: int | None = None
-    allowed_providers: str | None = None
-    restrict_websafe: bool = True
 
 
 @dataclass(frozen=True, slots=True)

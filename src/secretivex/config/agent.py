@@ -55,6 +55,8 @@ class AgentConfig:
     policy: Mapping[str, tuple[str, ...]]
     agent_mode: str
     allow_sha1: bool
+    allowed_providers: str
+    restrict_websafe: bool
     hide_denied: bool
     workers: int
     worker_threads: int | None

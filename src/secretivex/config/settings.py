@@ -113,6 +113,22 @@ SETTINGS: tuple[AgentSetting, ...] = (
         group="keys",
     ),
     AgentSetting(
+        "allowed_providers",
+        "text",
+        "",
+        "Libraries that clients may have loaded, PKCS#11 modules and middleware of security keys:"
+        " patterns of real paths, parted by commas. Empty allows none.",
+        group="keys",
+        default_text="none",
+    ),
+    AgentSetting(
+        "restrict_websafe",
+        "bool",
+        True,
+        "Let security keys that a web site may know sign nothing but logins and SSHSIG.",
+        group="keys",
+    ),
+    AgentSetting(
         "hide_denied",
         "bool",
         False,

@@ -60,6 +60,8 @@ class Authority:
         self._open = partial(open_stores, config, environ)
         self._rules = rules
         self._environ = environ
+        self._allowed_providers = config.allowed_providers
+        self._restrict_websafe = config.restrict_websafe
         self._clock = clock
         self._generation = 0
         self.lock = Lock()
@@ -73,12 +75,12 @@ class Authority:
 
     @cached_property
     def _tools(self) -> TokenTools:
-        from secretivex.stores.token.tools import DEFAULT_PROVIDERS, find_tools
+        from secretivex.stores.token.tools import find_tools
 
         return find_tools(
             self._environ,
-            allowed_providers=self._rules.allowed_providers or DEFAULT_PROVIDERS,
-            restrict_websafe=self._rules.restrict_websafe,
+            allowed_providers=self._allowed_providers,
+            restrict_websafe=self._restrict_websafe,
             device_lock=self._device_lock,
         )
 

@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,6 +33,7 @@ from secretivex.errors import SecretiveError
 from secretivex.identity import AddRules
 from secretivex.loading import make_setup
 from secretivex.server.startup import serve
+from secretivex.stores.token.tools import DEFAULT_PROVIDERS
 
 SOCKET_VARIABLE = "SSH_AUTH_SOCK"
 PID_VARIABLE = "SSH_AGENT_PID"
@@ -45,6 +47,7 @@ class Form:
     debug: bool
     kill: bool
     rules: AddRules
+    tokens: Mapping[str, Any]
     address: Path | None
     style: Style
     command_line: tuple[str, ...]
@@ -115,8 +118,12 @@ def command(  # noqa: PLR0913 - one argument a flag of ssh-agent(1)
     if command_line and sys.platform != "linux":
         raise click.UsageError("running COMMAND is available on Linux only in this version")
     chosen: Style = style or guess_style(os.environ.get("SHELL", ""))
-    rules = AddRules(life, providers, restrict_websafe="no-restrict-websafe" not in extra)
-    form = Form(foreground or debug, debug, kill, rules, address, chosen, command_line)
+    tokens = {
+        "allowed_providers": DEFAULT_PROVIDERS if providers is None else providers,
+        "restrict_websafe": "no-restrict-websafe" not in extra,
+    }
+    rules = AddRules(life)
+    form = Form(foreground or debug, debug, kill, rules, tokens, address, chosen, command_line)
     if kill:
         _kill(form.style)
     else:
@@ -146,7 +153,7 @@ def _start(form: Form) -> None:
     folder = None if form.address else Path(tempfile.mkdtemp(prefix="ssh-"))
     path = (form.address or (folder or Path()) / f"agent.{started_by}").absolute()
     try:
-        config = _config(path)
+        config = _config(path, form.tokens)
         if form.foreground:
             _serve(config, form.rules, lambda: _print_settings(path, form.style, started_by))
             return
@@ -190,10 +197,10 @@ def _serve(config: AgentConfig, rules: AddRules, on_listening: Callable[[], None
     serve(config, environ=os.environ, hangup="stop", rules=rules, on_listening=on_listening)
 
 
-def _config(path: Path) -> AgentConfig:
+def _config(path: Path, tokens: Mapping[str, Any]) -> AgentConfig:
     """No file and no stores; limits may still come from the environment."""
     given = ConfigInput(
-        flags={"socket_path": str(path)},
+        flags={"socket_path": str(path), **tokens},
         environ=os.environ,
         file=None,
         cores=usable_cores(),
