@@ -19,6 +19,7 @@ from secretivex.lock import MAX_PASSPHRASE_BYTES
 from secretivex.peer import Peer
 from secretivex.policy import Decision, SignQuery
 from sshwire.agent.connection import encode_frame
+from sshwire.agent.constraints import SK_PROVIDER
 from sshwire.agent.destinations import SESSION_BIND
 from sshwire.agent.replies import (
     ExtensionFailure,
@@ -125,6 +126,8 @@ _LOCAL_ONLY = (
 """What nobody may ask for over a forwarded connection. REMOVE_ALL is not among them, for RFC 9987
 section 5.4 wants it honoured whatever the policy."""
 
+_INTERNAL = encode_text("internal")
+
 _NOT_SERVED: Mapping[type[Request], str] = {
     # RFC 9987 section 5.8: an extension that is not supported is a plain FAILURE.
     ExtensionRequest: "unsupported_extension",
@@ -136,6 +139,25 @@ _NOT_SERVED: Mapping[type[Request], str] = {
 def failure(outcome: str) -> Reply:
     """SSH_AGENT_FAILURE, for a reason that only we get to know."""
     return Reply(_FAILURE_FRAME, outcome)
+
+
+def _is_out_of_reach(request: Request, bindings: Bindings) -> bool:
+    """Whether a request may not come over this connection.
+
+    Loading code is refused on any that was ever bound: ssh-agent does so since CVE-2023-38408.
+    """
+    if bindings.is_remote and isinstance(request, _LOCAL_ONLY):
+        return True
+    return bindings.is_attempted and _loads_code(request)
+
+
+def _loads_code(request: Request) -> bool:
+    """Whether a request names a library; the FIDO support of OpenSSH itself is called `internal`."""
+    if not isinstance(request, AddRequest):
+        return isinstance(request, AddSmartcardRequest)
+    return any(
+        one.name == SK_PROVIDER and one.body != _INTERNAL for one in request.constraints.extensions
+    )
 
 
 def _bind(bindings: Bindings, body: bytes) -> Reply:
@@ -203,7 +225,7 @@ class Engine:
         if isinstance(request, ExtensionRequest) and request.name == SESSION_BIND:
             # Locked or not: what came by a forwarded connection stays remote after an unlock.
             return _bind(bindings, request.body)
-        if bindings.is_remote and isinstance(request, _LOCAL_ONLY):
+        if _is_out_of_reach(request, bindings):
             return failure("remote_connection")
         if self._is_locked:
             return _answer_locked(request)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ssh_hosts import bind_body, blob_of, key_of, login_data, path, session_of, step
 
@@ -11,6 +13,7 @@ from secretivex.identity import Identity
 from secretivex.key_table import KeyTable, build_entry, build_table
 from secretivex.peer import Peer
 from secretivex.policy import Decision, SignQuery
+from sshwire.agent.constraints import SK_PROVIDER, ConstraintExtension, Constraints
 from sshwire.agent.destinations import SESSION_BIND, Destination
 from sshwire.agent.replies import IdentitiesAnswer, parse_reply
 from sshwire.agent.requests import (
@@ -28,7 +31,7 @@ from sshwire.agent.requests import (
     encode_request,
 )
 from sshwire.privkey import encode_private_fields
-from sshwire.wire import Reader
+from sshwire.wire import Reader, encode_text
 
 Answer = Reply | SignJob | Change
 ME = Peer(uid=1000, gid=1000)
@@ -162,6 +165,20 @@ def test_a_connection_bound_for_a_login_changes_the_keys_it_sees(engine: Engine)
         assert outcome_of(ask(engine, request, path("b"))) == "destination_not_permitted"
     for other in (add_of("new"), RemoveRequest(blob_of("free")), RemoveAllRequest()):
         assert isinstance(ask(engine, other, path("b")), Change)
+
+
+@pytest.mark.parametrize(
+    ("provider", "expected"), [("/usr/lib/sk.so", "remote_connection"), ("internal", "Change")]
+)
+def test_no_library_is_loaded_for_a_connection_that_was_ever_bound(
+    engine: Engine, provider: str, expected: str
+) -> None:
+    extension = ConstraintExtension(SK_PROVIDER, encode_text(provider))
+    add = replace(add_of("new"), constraints=Constraints(extensions=(extension,)))
+    assert outcome_of(ask(engine, add, path("a"))) == expected
+    assert isinstance(ask(engine, add), Change)
+    module = AddSmartcardRequest("/lib/p11.so", b"")
+    assert outcome_of(ask(engine, module, path("a"))) == "remote_connection"
 
 
 def test_a_locked_agent_still_remembers_where_a_connection_comes_from(engine: Engine) -> None:

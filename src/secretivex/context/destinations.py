@@ -17,7 +17,6 @@ from sshwire.cert import Certificate, CertificateType
 from sshwire.errors import WireError
 from sshwire.keyblob import read_algorithm
 from sshwire.patterns import match_pattern
-from sshwire.signature import parse_signature
 from sshwire.wire import Reader
 
 SERVICE = "ssh-connection"
@@ -140,7 +139,6 @@ def _names_host(certificate: Certificate, host: str, now_s: float) -> bool:
         certificate.type is CertificateType.HOST
         and certificate.valid_after <= now_s < certificate.valid_before
         and not certificate.critical_options
-        and parse_signature(certificate.signature).format != "ssh-rsa"
         and any(
             match_pattern(name, principal) or match_pattern(principal, name)
             for principal in map(_bytewise, certificate.principals)

@@ -20,17 +20,17 @@ from sshwire.agent.constraints import (
     SK_PROVIDER,
     Constraints,
 )
-from sshwire.agent.destinations import parse_destinations
+from sshwire.agent.destinations import (
+    AssociatedCertificates,
+    parse_associated_certificates,
+    parse_destinations,
+)
 from sshwire.agent.requests import AddRequest, AddSmartcardRequest
-from sshwire.cert import parse_certificate
 from sshwire.errors import UnsupportedError, WireError
 from sshwire.keyblob import PublicKey, plain_public_key
 from sshwire.privkey import PrivateKey, SecurityKeyHandle, parse_private_fields
 from sshwire.pubkey import parse_public_key
 from sshwire.wire import Reader
-
-MAX_ASSOCIATED_CERTS = 1024
-"""OpenSSH's AGENT_MAX_EXT_CERTS."""
 
 OK = "ok"
 """The word for a change that was made; every other word says why it was not."""
@@ -186,30 +186,22 @@ def _restrict_module(request: AddSmartcardRequest) -> Restrictions:
 
 def _offered_keys(loaded: LoadedModule) -> Iterator[tuple[PublicKey, str]]:
     """The keys of a module with their comments, and the certificates that came with the request."""
-    certs_only, certificates = _associated_certificates(loaded.request)
+    associated = _associated_certificates(loaded.request)
     for key in loaded.keys:
         public = parse_public_key(key.key_blob)
         comment = key.label or loaded.request.provider
-        if not certs_only:
+        if not associated.certs_only:
             yield public, comment
-        for certificate in certificates:
+        for certificate in associated.certificates:
             if plain_public_key(certificate) == public:
                 yield certificate, comment
 
 
-def _associated_certificates(request: AddSmartcardRequest) -> tuple[bool, tuple[PublicKey, ...]]:
-    """PROTOCOL.agent section 2: whether keys without one are left out, and the certificates."""
+def _associated_certificates(request: AddSmartcardRequest) -> AssociatedCertificates:
     for extension in request.constraints.extensions:
         if extension.name == ASSOCIATED_CERTS:
-            reader = Reader(extension.body)
-            certs_only, nested = reader.boolean(), reader.nested()
-            certificates: list[PublicKey] = []
-            while nested.remaining:
-                if len(certificates) == MAX_ASSOCIATED_CERTS:
-                    raise WireError("too many certificates")
-                certificates.append(parse_certificate(nested.string()).key)
-            return certs_only, tuple(certificates)
-    return False, ()
+            return parse_associated_certificates(extension.body)
+    return AssociatedCertificates(certs_only=False, certificates=())
 
 
 def _parse_key(request: AddRequest) -> PrivateKey:

@@ -18,8 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from sshwire.cert import parse_certificate
 from sshwire.errors import UnsupportedError, WireError
-from sshwire.pubkey import parse_public_key
+from sshwire.pubkey import PublicKey, parse_public_key
 from sshwire.wire import Reader, encode_boolean, encode_string
 
 SESSION_BIND: Final = "session-bind@openssh.com"
@@ -32,9 +33,6 @@ MAX_HOP_KEYS: Final = 1024
 
 MAX_USER_PATTERN_BYTES: Final = 256
 """Length of a user pattern, as OpenSSH has it since 10.4."""
-
-MAX_ASSOCIATED_CERTIFICATES: Final = 1024
-"""Certificates for the keys of one token: OpenSSH's AGENT_MAX_EXT_CERTS."""
 
 MAX_SESSION_ID_BYTES: Final = 128
 """Length of a session identifier: OpenSSH's AGENT_MAX_SID_LEN; a hash has at most 64 bytes."""
@@ -77,7 +75,7 @@ class AssociatedCertificates:
     """Certificates to offer with the keys of a token, and whether to offer nothing else."""
 
     certs_only: bool
-    certificates: tuple[bytes, ...]
+    certificates: tuple[PublicKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +110,22 @@ def encode_destinations(destinations: tuple[Destination, ...]) -> bytes:
 
 
 def parse_associated_certificates(body: bytes) -> AssociatedCertificates:
-    """The body of an associated-certs constraint, every certificate checked for its form."""
+    """The body of an associated-certs constraint, every certificate checked for its form.
+
+    OpenSSH stops at 1024 of them; no message that we take has room for so many.
+    """
     reader = Reader(body)
     certs_only, blobs = reader.boolean(), reader.nested()
     reader.finish()
-    certificates: list[bytes] = []
+    certificates: list[PublicKey] = []
     while blobs.remaining:
-        if len(certificates) == MAX_ASSOCIATED_CERTIFICATES:
-            raise WireError(f"more than {MAX_ASSOCIATED_CERTIFICATES} associated certificates")
-        certificates.append(parse_public_key(blobs.string()).blob)
+        certificates.append(parse_certificate(blobs.string()).key)
     return AssociatedCertificates(certs_only, tuple(certificates))
 
 
 def encode_associated_certificates(associated: AssociatedCertificates) -> bytes:
     """The body of an associated-certs constraint."""
-    blobs = b"".join(map(encode_string, associated.certificates))
+    blobs = b"".join(encode_string(one.blob) for one in associated.certificates)
     return encode_boolean(associated.certs_only) + encode_string(blobs)
 
 
