@@ -6,6 +6,7 @@ as `ssh-agent`, with which every script must pass: that proves the harness.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import re
@@ -56,6 +57,15 @@ def regress_user(components: None, give_up: Callable[[str], NoReturn]) -> str:
         return name
     if not os.environ.get("CI") or os.geteuid() != 0:
         give_up("a user for OpenSSH's tests (set REGRESS_USER; CI as root makes one)")
+    with Path("/run/lock/openssh-regress.lock").open("w") as lock:
+        # Several processes may run tests at a time.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _make_user()
+    return CI_USER
+
+
+def _make_user() -> None:
+    """A user who may become root without a password; only ever under CI."""
     if CI_USER not in {entry.pw_name for entry in pwd.getpwall()}:
         # A password of "*" matches none; "!" would be a locked account, which sshd refuses.
         make = ["useradd", "--create-home", "--shell", "/bin/sh", "--password", "*", CI_USER]
@@ -65,7 +75,6 @@ def regress_user(components: None, give_up: Callable[[str], NoReturn]) -> str:
     rule.write_text(f"{CI_USER} ALL=(ALL:ALL) NOPASSWD: ALL\n")
     rule.chmod(0o440)
     Path("/run/sshd").mkdir(exist_ok=True)
-    return CI_USER
 
 
 @pytest.fixture(scope="session")
