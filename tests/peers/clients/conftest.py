@@ -1,8 +1,8 @@
 """Hosts to log in to, and programs that do it with the keys of our agent alone.
 
-Two sshd processes stand for twenty hosts: the addresses 127.0.0.1 to 127.0.0.20 on one port. Most
+Two sshd processes stand for 21 hosts: the addresses 127.0.0.1 to 127.0.0.21 on one port. Most
 trust every key; five trust one kind each, for clients that take whatever key the agent lists, and
-one trusts an authority.
+the last trusts an authority.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import Any
 
 import pytest
 
-ADDRESSES = tuple(f"127.0.0.{number}" for number in range(1, 21))
-PER_SERVER = 10
+ADDRESSES = tuple(f"127.0.0.{number}" for number in range(1, 22))
+PER_SERVER = 11
 """sshd listens on 16 sockets at most."""
-AUTHORITY = ADDRESSES[14]
-CHOOSY = ADDRESSES[15:]
+FLEET = ADDRESSES[:20]
+AUTHORITY = ADDRESSES[20]
+CHOOSY = ADDRESSES[15:20]
 """Each of these trusts one kind of key."""
 PATIENCE_S = 20.0
 
@@ -35,6 +36,8 @@ class Hosts:
 
     port: int
     addresses: tuple[str, ...]
+    fleet: tuple[str, ...]
+    """The twenty that some key of the agent opens."""
     only: Mapping[str, str]
     """Kind of key: the address of the host that trusts no other."""
     authority: str
@@ -85,6 +88,7 @@ def hosts(
         yield Hosts(
             port,
             ADDRESSES,
+            FLEET,
             _choosy(key_files),
             AUTHORITY,
             getpass.getuser(),
