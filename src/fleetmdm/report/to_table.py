@@ -19,9 +19,11 @@ _COLUMNS = (Status.FAIL, Status.ERROR, Status.UNKNOWN, Status.PASS, Status.NOT_A
 def render(report: Report, *, width: int | None, max_rows: int = MAX_ROWS) -> Iterator[str]:
     """The report as text."""
     run = report.run
+    left_out = run.policies - len(report.lines)
+    shown = f" ({len(report.lines)} of them below)" if left_out else ""
     yield (
         f"run {run.run_id} of {encode_time(run.finished_at)}: {run.devices} devices, "
-        f"{run.policies} policies\n"
+        f"{run.policies} policies{shown}\n"
     )
     if report.device_id is not None:
         yield f"device {show_text(report.device_id)}\n"

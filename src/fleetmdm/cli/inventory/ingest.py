@@ -133,4 +133,5 @@ def _summary(counts: IngestCounts) -> str:
     words = ", ".join(
         f"{count} {name}" for name, count in list(asdict(counts).items())[1:] if count
     )
-    return f"{counts.received} documents: {words or 'nothing to do'}\n"
+    noun = "document" if counts.received == 1 else "documents"
+    return f"{counts.received} {noun}: {words or 'nothing to do'}\n"
