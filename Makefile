@@ -14,8 +14,8 @@ help: ## list the verbs
 setup: ## build .venv from the locked requirements and install system packages
 	@./tools/setup.sh
 
-demo: setup ## run the main job from end to end on this machine
-	@$(BIN)/python demo/run.py
+demo: ## run the main job from end to end on this machine
+	@./tools/demo.sh
 
 test: lint typecheck contracts unit property peers scripts packaging ## everything that must pass
 
