@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,10 +24,13 @@ from sshwire.agent.destinations import (
     Destination,
     Hop,
     HopKey,
+    SessionBind,
     encode_destinations,
+    encode_session_bind,
 )
+from sshwire.agent.numbers import SignFlag
 from sshwire.agent.requests import AddRequest, ExtensionRequest
-from sshwire.privkey import encode_private_fields
+from sshwire.privkey import encode_private_fields, parse_private_keys
 from sshwire.wire import Reader
 
 SCENARIOS = 300
@@ -139,6 +143,22 @@ def observe(address: str, scenario: Scenario) -> tuple[list[bool], bool, bool]:
         ]
         seen = blob_of("key") in [identity.blob for identity in client.identities()]
         return accepted, seen, succeeds(lambda: client.sign(blob_of("key"), scenario.data))
+
+
+@pytest.mark.parametrize("kind", ["ssh-agent", "secretive-agent"])
+def test_hosts_of_every_kind_of_key_are_bound(
+    kind: str, start_agent: Callable[[str], Any], key_files: dict[str, Path]
+) -> None:
+    address = start_agent(kind).address
+    for path in key_files.values():
+        (key,) = parse_private_keys(path.read_bytes())
+        for flags in (SignFlag.RSA_SHA2_256, SignFlag.RSA_SHA2_512):
+            session_id = session_of(flags)
+            request = SessionBind(
+                key.public.blob, session_id, key.sign(session_id, flags), is_forwarding=False
+            )
+            with AgentClient(address, timeout_s=20) as client:
+                client.perform(ExtensionRequest(SESSION_BIND, encode_session_bind(request)))
 
 
 @pytest.mark.parametrize("kind", ["ssh-agent", "secretive-agent"])

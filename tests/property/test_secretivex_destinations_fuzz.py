@@ -113,6 +113,19 @@ def test_binds_only_ever_add_to_what_is_known(bodies: list[bytes]) -> None:
         bindings = after
 
 
+@given(data=st.data(), forwarding=st.booleans())
+def test_a_bind_with_any_byte_changed_binds_nothing_new(
+    data: st.DataObject, *, forwarding: bool
+) -> None:
+    good = bind_body("a", session_of(0), forwarding=forwarding)
+    body = bytearray(good)
+    # The last byte is the flag, which nobody signs.
+    body[data.draw(st.integers(0, len(body) - 2))] ^= data.draw(st.integers(1, 255))
+    bindings, refusal = bind(UNBOUND, bytes(body))
+    assert refusal in ("bind_malformed", "bind_bad_signature")
+    assert bindings.hops == ()
+
+
 @given(body=st.binary(max_size=300))
 def test_parsers_raise_wire_errors_only(body: bytes) -> None:
     for parse in (parse_destinations, parse_associated_certificates, parse_session_bind):
