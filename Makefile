@@ -17,7 +17,7 @@ setup: ## build .venv from the locked requirements and install system packages
 demo: ## run the main job from end to end on this machine
 	@./tools/demo.sh
 
-test: lint typecheck contracts unit property peers scripts packaging ## everything that must pass
+test: lint typecheck contracts unit property peers conform scripts packaging ## everything that must pass
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check .
