@@ -84,7 +84,8 @@ def hosts(
     with ExitStack() as stack:
         for first in range(0, len(ADDRESSES), PER_SERVER):
             listen = ADDRESSES[first : first + PER_SERVER]
-            stack.enter_context(_sshd(require_program("sshd"), folder, listen, port))
+            config = folder / "config"
+            stack.enter_context(_sshd(require_program("sshd"), config, listen, port))
         yield Hosts(
             port,
             ADDRESSES,
@@ -142,11 +143,11 @@ def _write_trust(folder: Path, key_files: dict[str, Path]) -> None:
 
 
 @contextmanager
-def _sshd(program: str, folder: Path, listen: tuple[str, ...], port: int) -> Iterator[None]:
+def _sshd(program: str, config: Path, listen: tuple[str, ...], port: int) -> Iterator[None]:
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    log = folder / f"{listen[0]}.log"
-    command = [program, "-D", "-e", "-f", str(folder / "config")]
+    log = config.with_name(f"{config.name}-{listen[0]}.log")
+    command = [program, "-D", "-e", "-f", str(config)]
     for address in listen:
         command += ["-o", f"ListenAddress {address}:{port}"]
     with log.open("wb") as stderr:
@@ -161,6 +162,28 @@ def _sshd(program: str, folder: Path, listen: tuple[str, ...], port: int) -> Ite
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
+
+
+@pytest.fixture(scope="session")
+def agent_host_port(
+    tmp_path_factory: pytest.TempPathFactory,
+    agent: Any,
+    hosts: Hosts,
+    key_files: dict[str, Path],
+    require_program: Callable[[str], str],
+) -> Iterator[int]:
+    """Port of a host at 127.0.0.1 whose own keys are the agent's."""
+    config = tmp_path_factory.mktemp("agent-host") / "config"
+    config.write_text(
+        f"HostKeyAgent {agent.address}\nPidFile none\nUsePAM no\nStrictModes no\n"
+        f"PermitRootLogin yes\nPasswordAuthentication no\nAuthorizedKeysFile {hosts.authorized}\n"
+    )
+    with config.open("a") as more:
+        for kind in key_files:
+            more.write(f"HostKey {hosts.authorized.with_name(f'only-{kind}')}\n")
+    port = _free_port()
+    with _sshd(require_program("sshd"), config, ("127.0.0.1",), port):
+        yield port
 
 
 @pytest.fixture

@@ -99,3 +99,31 @@ def test_one_connection_serves_many_sessions_of_a_multiplexed_ssh(
             assert len(done.stdout.splitlines()) == len(KINDS)
     finally:
         run_client("ssh", *hosts.options, *control, "-O", "exit", host)
+
+
+@pytest.mark.parametrize(
+    ("kind", "algorithm"),
+    [
+        ("ed25519", "ssh-ed25519"),
+        ("p256", "ecdsa-sha2-nistp256"),
+        ("p384", "ecdsa-sha2-nistp384"),
+        ("p521", "ecdsa-sha2-nistp521"),
+        ("rsa", "rsa-sha2-256"),
+        ("rsa", "rsa-sha2-512"),
+    ],
+)
+def test_a_host_proves_itself_with_a_key_of_the_agent(
+    run_client: Run,
+    hosts: Any,
+    agent_host_port: int,
+    public_file: Callable[[str], Path],
+    tmp_path: Path,
+    kind: str,
+    algorithm: str,
+) -> None:
+    known = tmp_path / "known"
+    known.write_text(f"[127.0.0.1]:{agent_host_port} {public_file(kind).read_text()}")
+    options = ("-o", f"UserKnownHostsFile={known}", "-o", f"HostKeyAlgorithms={algorithm}")
+    port = ("-o", f"Port={agent_host_port}")
+    done = run_client("ssh", *options, *port, *hosts.options, "127.0.0.1", "echo in")
+    assert done.stdout == "in\n"
