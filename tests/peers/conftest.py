@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -182,3 +183,54 @@ def _answer_once(listener: socket.socket, payload: bytes) -> None:
             if payload:
                 connection.sendall(len(payload).to_bytes(4, "big") + payload)
             connection.recv(1)
+
+
+FIDO = Path("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so")
+"""OpenSSH's virtual authenticator, from Debian's openssh-tests."""
+
+MODULES = ("/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so", "/usr/lib/softhsm/libsofthsm2.so")
+TOKEN_KEYS = ("rsa:2048", "EC:prime256v1", "EC:secp384r1")
+
+
+@pytest.fixture(scope="session")
+def fido(give_up: Callable[[str], NoReturn]) -> str:
+    """A virtual authenticator, as the middleware of security keys."""
+    for path in (FIDO, Path("/usr/lib/openssh/ssh-sk-helper")):
+        if not path.exists():
+            give_up(str(path))
+    return str(FIDO)
+
+
+@dataclass(frozen=True)
+class SoftHsm:
+    """A PKCS#11 module in software; its token has a key of each of `TOKEN_KEYS`, and PIN 1234."""
+
+    module: str
+    config: str
+
+
+@pytest.fixture(scope="session")
+def softhsm(
+    tmp_path_factory: pytest.TempPathFactory,
+    give_up: Callable[[str], NoReturn],
+    require_program: Callable[[str], str],
+) -> SoftHsm:
+    """Made once, for no test changes it; used through SOFTHSM2_CONF."""
+    util, tool = require_program("softhsm2-util"), require_program("pkcs11-tool")
+    found = next((path for path in MODULES if Path(path).exists()), "")
+    if not found or not Path("/usr/lib/openssh/ssh-pkcs11-helper").exists():
+        give_up("libsofthsm2.so and ssh-pkcs11-helper")
+    folder = tmp_path_factory.mktemp("softhsm")
+    config = folder / "softhsm2.conf"
+    config.write_text(f"directories.tokendir = {folder}\nobjectstore.backend = file\n")
+    environ = {**os.environ, "SOFTHSM2_CONF": str(config)}
+
+    def run(*command: str) -> None:
+        subprocess.run(command, env=environ, check=True, timeout=60, capture_output=True)
+
+    pins = ("--pin", "1234", "--so-pin", "12345678")
+    run(util, "--init-token", "--free", "--label", "test", *pins)
+    make = (tool, "--module", found, "--login", "--pin", "1234", "--keypairgen")
+    for number, kind in enumerate(TOKEN_KEYS, start=1):
+        run(*make, "--key-type", kind, "--id", f"0{number}", "--label", kind)
+    return SoftHsm(str(Path(found).resolve()), str(config))

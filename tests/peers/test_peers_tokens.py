@@ -11,34 +11,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Protocol
 
 import pytest
 
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.module import HelperModule, ModuleKey
 from secretivex.stores.token.security_key import SecurityKey
-from secretivex.stores.token.tools import PKCS11_HELPER, SK_HELPER, TokenTools
+from secretivex.stores.token.tools import SK_HELPER, TokenTools
 from sshwire.privkey import PrivateKey, parse_private_keys
 from sshwire.pubkey import parse_public_key
 from sshwire.signature import parse_signature, verify_signature
 from sshwire.token.pkcs11_helper import TokenKey
 
 SRC = Path(__file__).resolve().parents[2] / "src"
-FIDO = Path("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so")
-"""OpenSSH's virtual authenticator, from Debian's openssh-tests."""
-
-MODULES = ("/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so", "/usr/lib/softhsm/libsofthsm2.so")
 PIN = "1234"
-
-
-@pytest.fixture
-def fido(give_up: Callable[[str], NoReturn], require_program: Callable[[str], str]) -> str:
-    require_program("ssh-keygen")
-    for path in (FIDO, Path(SK_HELPER)):
-        if not path.exists():
-            give_up(str(path))
-    return str(FIDO)
 
 
 MakeKey = Callable[..., PrivateKey]
@@ -55,6 +42,13 @@ def make_key(tmp_path: Path, fido: str) -> MakeKey:
         return parse_private_keys(path.read_bytes())[0]
 
     return make
+
+
+class SoftHsm(Protocol):
+    """The fixture of this name."""
+
+    module: str
+    config: str
 
 
 def script(path: Path, body: str) -> str:
@@ -191,42 +185,11 @@ def test_a_touch_that_nobody_wants_any_more_is_given_up(
         os.kill(int(pid.read_text()), 0)
 
 
-def make_token(folder: Path, module: str) -> str:
-    """A SoftHSM token with a key of each type that the helper knows; its configuration."""
-    tokens = folder / "tokens"
-    tokens.mkdir()
-    config = folder / "softhsm2.conf"
-    config.write_text(f"directories.tokendir = {tokens}\nobjectstore.backend = file\n")
-    environ = {**os.environ, "SOFTHSM2_CONF": str(config)}
-
-    def run(*command: str) -> None:
-        subprocess.run(command, env=environ, check=True, timeout=60, capture_output=True)
-
-    run(
-        *("softhsm2-util", "--init-token", "--free", "--label", "test"),
-        *("--pin", PIN, "--so-pin", "12345678"),
-    )
-    tool = ("pkcs11-tool", "--module", module, "--login", "--pin", PIN, "--keypairgen")
-    for number, kind in enumerate(("rsa:2048", "EC:prime256v1", "EC:secp384r1"), start=1):
-        run(*tool, "--key-type", kind, "--id", f"0{number}", "--label", kind)
-    return str(config)
-
-
 @pytest.fixture
-def module(
-    tmp_path: Path,
-    give_up: Callable[[str], NoReturn],
-    require_program: Callable[[str], str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> str:
+def module(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> str:
     """A PKCS#11 module with a token, which finds its configuration in the environment."""
-    for program in ("softhsm2-util", "pkcs11-tool"):
-        require_program(program)
-    found = next((path for path in MODULES if Path(path).exists()), "")
-    if not found or not Path(PKCS11_HELPER).exists():
-        give_up("libsofthsm2.so and ssh-pkcs11-helper")
-    monkeypatch.setenv("SOFTHSM2_CONF", make_token(tmp_path, found))
-    return str(Path(found).resolve())
+    monkeypatch.setenv("SOFTHSM2_CONF", softhsm.config)
+    return softhsm.module
 
 
 @pytest.fixture

@@ -184,7 +184,8 @@ class Worker:
         idle_s, write_s = self._limits.idle_timeout_ms / 1000, self._limits.write_timeout_ms / 1000
         for connection in tuple(self._connections):
             blocked = connection.blocked_since_s
-            if write_s and blocked is not None and now - blocked > write_s:
+            is_stuck = write_s and blocked is not None and now - blocked > write_s
+            if is_stuck or connection.is_abandoned:
                 connection.abort()
             elif idle_s and connection.is_quiet and now - connection.quiet_since_s > idle_s:
                 connection.close()
