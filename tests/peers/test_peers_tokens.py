@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.module import HelperModule, ModuleKey
-from secretivex.stores.token.security_key import SecurityKey
+from secretivex.stores.token.security_key import SecurityKey, alone_with_device
 from secretivex.stores.token.tools import SK_HELPER, TokenTools
 from sshwire.privkey import PrivateKey, parse_private_keys
 from sshwire.pubkey import parse_public_key
@@ -286,3 +287,27 @@ def test_a_module_s_helper_that_misbehaves_has_a_word(
     with pytest.raises(TokenError) as failed:
         HelperModule("/module.so", b"", tools).load()
     assert failed.value.reason == reason
+
+
+def test_another_process_of_the_agent_waits_for_the_device() -> None:
+    """The lock is on a descriptor that both have from their common ancestor."""
+    hold = "import fcntl, sys; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); print(); input()"
+    with tempfile.TemporaryFile() as file:
+        number = file.fileno()
+        with subprocess.Popen(
+            [sys.executable, "-c", hold, str(number)],
+            pass_fds=[number],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            with (
+                pytest.raises(TokenError, match="went away"),
+                alone_with_device(number, lambda: False),
+            ):
+                pass
+            threading.Timer(0.5, lambda: holder.communicate(b"\n")).start()
+            begin = time.monotonic()
+            with alone_with_device(number, lambda: True):
+                assert time.monotonic() - begin > 0.3
