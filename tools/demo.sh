@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 status=0
-./tools/setup.sh || status=$?
+./tools/setup.sh demo || status=$?
 if [ "$status" -eq 0 ]; then
     exec .venv/bin/python demo/run.py
 fi

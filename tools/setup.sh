@@ -1,16 +1,18 @@
 #!/bin/sh
 # Prepares a machine and a checkout: Debian's packages, then .venv from the hashed requirements.
-# Safe to run again: each step looks before it acts.
+# `setup.sh demo` leaves out the packages of the tests. Safe to run again: each step looks first.
 set -eu
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-/usr/bin/python3}
 PACKAGES=tools/apt-packages.txt
+last=
+[ "${1:-}" = demo ] && last='/only the tests/,$d'
 say() { printf 'setup: %s\n' "$*" >&2; }
 
 missing_packages() {
     # Prints the packages that dpkg does not know as installed.
-    grep -v -e '^#' -e '^$' "$PACKAGES" | while read -r name; do
+    sed -e "$last" -e '/^#/d' -e '/^$/d' "$PACKAGES" | while read -r name; do
         status=$(dpkg-query -W -f '${Status}' "$name" 2>/dev/null || true)
         [ "$status" = 'install ok installed' ] || printf '%s ' "$name"
     done
