@@ -172,8 +172,10 @@ class Supervisor:
         except (OSError, EOFError, WireError) as error:
             self._replace(link, f"{type(error).__name__}: {error}" if str(error) else "it ended")
             return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.outbox else 0)
-        self._selector.modify(link.channel, events, link)
+        # An answer that could not be written may have shown meanwhile that the worker is gone.
+        if self._links.get(link.number) is link:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.outbox else 0)
+            self._selector.modify(link.channel, events, link)
 
     def _replace(self, link: WorkerLink, reason: str) -> None:
         """Make sure that a worker is gone; unless we stop, have another one."""

@@ -12,7 +12,13 @@ from typing import Any
 
 import pytest
 
-from sshwire.agent.requests import LockRequest, Request, UnlockRequest, encode_request
+from sshwire.agent.requests import (
+    LockRequest,
+    RemoveRequest,
+    Request,
+    UnlockRequest,
+    encode_request,
+)
 
 SUCCESS, FAILURE = b"\x06", b"\x05"
 WORKERS = (1, 3)
@@ -176,3 +182,29 @@ def test_a_worker_that_hangs_holds_a_change_up_for_half_a_second(
     assert elapsed < 10
     again = service.ssh_add("-q", str(key_files["ed25519"]))
     assert again.returncode == 0, again.stderr
+
+
+def test_workers_that_die_with_changes_in_hand_take_nothing_with_them(
+    start_service: Callable[..., Any],
+    key_files: dict[str, Path],
+    wait: Callable[..., None],
+    running: Callable[[int], bool],
+) -> None:
+    service = start_service("--key", key_files["p256"], workers=2)
+    assert service.ssh_add("-q", str(key_files["ed25519"])).returncode == 0
+    opened = [service.connect() for _ in range(CONNECTIONS)]
+    old = service.workers
+    # The supervisor finds requests of workers that are gone: each answer fails as it is written.
+    os.kill(service.process.pid, signal.SIGSTOP)
+    for connection in opened:
+        payload = encode_request(RemoveRequest(b"unknown"))
+        connection.sendall(len(payload).to_bytes(4, "big") + payload)
+    time.sleep(0.3)
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait(lambda: not any(map(running, old)), "they live")
+    os.kill(service.process.pid, signal.SIGCONT)
+    wait(lambda: len(set(service.workers) - set(old)) == 2, "no new workers")
+    assert len(service.ssh_add("-l").stdout.splitlines()) == 2
+    for connection in opened:
+        connection.close()
