@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ssh_hosts import step
 
 from secretivex.identity import AddRules, Identity, KeyRecord
-from secretivex.server.client_keys import ClientKeys
+from secretivex.server.client_keys import MAX_HIDDEN, MEAN_KEY_BYTES, ClientKeys
 from secretivex.stores.token.tools import TokenTools
 from sshwire.agent.constraints import RESTRICT_DESTINATION, ConstraintExtension, Constraints
 from sshwire.agent.destinations import encode_destinations
@@ -143,3 +143,31 @@ def test_destinations_go_with_the_key_also_where_a_store_holds_it(keys: ClientKe
 def test_destinations_that_cannot_be_read_refuse_the_key(keys: ClientKeys) -> None:
     assert keys.add(restricted(1, encode_string(b"")), 0.0) == "bad_key"
     assert shown(keys) == []
+
+
+def test_no_client_is_told_that_a_key_is_served_that_would_be_left_out(keys: ClientKeys) -> None:
+    stores = [blob_of(7), blob_of(8)]
+    assert keys.add(add_of(1), 0.0, stores) == "ok"
+    assert keys.add(add_of(2), 0.0, stores) == "too_many_keys"
+    assert keys.add(add_of(7), 0.0, stores) == "ok"
+    assert keys.remove(blob_of(8), stores) == "ok"
+    assert keys.add(add_of(2), 0.0, stores) == "ok"
+
+
+def test_all_added_keys_together_are_bounded_in_bytes() -> None:
+    keys = ClientKeys(AddRules(), TokenTools(), max_keys=2)
+    long = "c" * MEAN_KEY_BYTES
+    assert keys.add(add_of(1, long), 0.0) == "ok"
+    assert keys.add(add_of(1, long), 0.0) == "ok"
+    assert keys.add(add_of(2, long), 0.0) == "too_many_keys"
+    assert keys.add(add_of(2), 0.0) == "ok"
+    keys.remove(blob_of(1), ())
+    assert keys.add(add_of(3, long[:-200]), 0.0) == "ok"
+
+
+def test_keys_that_come_and_go_leave_nothing_behind_for_ever(keys: ClientKeys) -> None:
+    for number in range(MAX_HIDDEN + 2):
+        keys._forget(number.to_bytes(4, "big"))
+    keys.remove(blob_of(1), [blob_of(1)])
+    assert shown(keys, stored(1), stored(2)) == [(blob_of(2), "stored")]
+    assert len(keys._hidden) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from secretivex.engine import Change, Reply, SignJob
 from secretivex.identity import Identity
 from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
-from secretivex.server.worker.connection import MAX_TURNS, Connection
+from secretivex.server.worker.connection import BATCH_FRAMES, MAX_TURNS, Connection
 from secretivex.server.worker.signing import Turn
 from sshwire.agent.connection import encode_frame
 from sshwire.agent.requests import RemoveRequest
@@ -38,6 +39,7 @@ class FakeHost:
         self.clock = 0.0
         self.queued: list[tuple[bytes, Turn]] = []
         self.changes: list[Turn] = []
+        self.callbacks: list[Callable[[], None]] = []
         self.gone = 0
 
     def answer(
@@ -64,6 +66,13 @@ class FakeHost:
 
     def now(self) -> float:
         return self.clock
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+    def go_on(self) -> None:
+        while self.callbacks:
+            self.callbacks.pop(0)()
 
     def made(self, _connection: Connection) -> None:
         pass
@@ -156,10 +165,12 @@ def test_requests_beyond_the_limit_wait_and_reading_stops(
     connection: Connection, host: FakeHost, transport: FakeTransport
 ) -> None:
     connection.data_received(frames(*(b"s" for _ in range(MAX_TURNS + 10))))
+    host.go_on()
     assert len(host.queued) == MAX_TURNS
     assert not transport.reads()
     while host.queued:
         host.sign()
+    host.go_on()
     assert transport.reads()
     assert transport.written == frames(*(b"S" for _ in range(MAX_TURNS + 10)))
 
@@ -264,3 +275,47 @@ def test_a_bind_holds_for_what_follows_it_and_for_no_other_connection(host: Fake
     other.data_received(encode_frame(b"x"))
     assert first.written == encode_frame(b"X") + encode_frame(b"B") + encode_frame(b"bound")
     assert second.written == encode_frame(b"X")
+
+
+def test_a_flood_lets_others_have_their_turn_and_loses_no_request(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    flood = [f"n{number}".encode() for number in range(3 * BATCH_FRAMES + 1)]
+    connection.data_received(frames(*flood))
+    for batch in range(1, 4):
+        assert transport.written == frames(*(one.upper() for one in flood[: batch * BATCH_FRAMES]))
+        assert not transport.reads()
+        (callback,) = host.callbacks
+        host.callbacks.clear()
+        callback()
+    assert transport.written == frames(*(one.upper() for one in flood))
+    assert transport.reads()
+    assert not host.callbacks
+
+
+def test_a_flood_and_an_end_of_file_is_answered_to_its_end(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    connection.data_received(frames(*[b"x"] * (2 * BATCH_FRAMES)))
+    assert connection.eof_received()
+    assert not transport.is_closing()
+    host.go_on()
+    assert transport.written == frames(*[b"X"] * (2 * BATCH_FRAMES))
+    assert transport.is_closing()
+
+
+def test_a_flood_that_hangs_up_is_answered_no_more(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    connection.data_received(frames(*[b"x"] * (2 * BATCH_FRAMES)))
+    connection.connection_lost(None)
+    host.go_on()
+    assert transport.written == frames(*[b"X"] * BATCH_FRAMES)
+
+
+def test_what_comes_after_the_end_is_not_kept(connection: Connection, host: FakeHost) -> None:
+    connection.data_received(frames(b"s1"))
+    connection.finish()
+    for _ in range(3):
+        connection.data_received(b"\0\0\3\0half of a frame")
+    assert connection._frames is None

@@ -11,7 +11,7 @@ from sshwire.agent.constraints import (
     encode_constraints,
     parse_constraints,
 )
-from sshwire.agent.numbers import MAX_IDENTITIES
+from sshwire.agent.numbers import MAX_COMMENT_BYTES, MAX_IDENTITIES
 from sshwire.agent.replies import (
     ExtensionFailure,
     ExtensionResponse,
@@ -245,3 +245,25 @@ def test_comment_that_a_client_would_choke_on_is_made_harmless() -> None:
 )
 def test_secrets_do_not_show(request_: Request) -> None:
     assert "hunter2" not in repr(request_)
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_taken"),
+    [
+        (b"c" * MAX_COMMENT_BYTES, True),
+        (b"c" * (MAX_COMMENT_BYTES + 1), False),
+        (b"\xff" * (MAX_COMMENT_BYTES // 3), True),
+        (b"\xff" * (MAX_COMMENT_BYTES // 3 + 1), False),
+    ],
+)
+def test_what_is_read_of_a_comment_can_be_encoded_and_read_again(
+    comment: bytes, is_taken: bool
+) -> None:
+    head = b"\x11" + encode_string(b"ssh-ed25519") + 2 * encode_string(b"x")
+    payload = head + encode_string(comment)
+    if is_taken:
+        request = parse_request(payload)
+        assert parse_request(encode_request(request)) == request
+    else:
+        with pytest.raises(WireError, match="comment"):
+            parse_request(payload)

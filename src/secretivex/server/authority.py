@@ -119,9 +119,9 @@ class Authority:
     def _change(self, request: Request | LoadedModule) -> str:  # noqa: PLR0911 - one row a request
         match request:
             case AddRequest():
-                return self._clients.add(request, self._clock())
+                return self._clients.add(request, self._clock(), self._stored())
             case LoadedModule():
-                return self._clients.add_module(request, self._clock())
+                return self._clients.add_module(request, self._clock(), self._stored())
             case RemoveSmartcardRequest(provider):
                 return self._clients.remove_module(provider)
             case RemoveRequest(key_blob):

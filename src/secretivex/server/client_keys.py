@@ -7,6 +7,7 @@ is refused; nothing here is ever written to a disk.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 
 from secretivex.identity import AddRules, KeyRecord, Restrictions
@@ -32,6 +33,12 @@ from sshwire.privkey import PrivateKey, SecurityKeyHandle, parse_private_fields
 from sshwire.pubkey import parse_public_key
 from sshwire.wire import Reader
 
+MEAN_KEY_BYTES = 4096
+"""Room for each of `max_keys`: RSA-8192 and its comment. It is the whole that is bounded."""
+
+MAX_HIDDEN = 65536
+"""Keys that are remembered as hidden, beyond which those that no store holds are forgotten."""
+
 OK = "ok"
 """The word for a change that was made; every other word says why it was not."""
 
@@ -45,15 +52,17 @@ class ClientKeys:
         self._max_keys = max_keys
         self._store = MemoryStore()
         self._expiries: dict[bytes, float] = {}
+        self._sizes: dict[bytes, int] = {}
         self._hidden: set[bytes] = set()
+        """SHA-256 of key blobs: a certificate can be as long as a message."""
 
     @property
     def next_expiry(self) -> float | None:
         """When the next key is to be forgotten."""
         return min(self._expiries.values(), default=None)
 
-    def add(self, request: AddRequest, now: float) -> str:
-        """Hold a key, or replace it and its constraints."""
+    def add(self, request: AddRequest, now: float, stored: Iterable[bytes] = ()) -> str:
+        """Hold a key, or replace it and its constraints; `stored` are the keys of stores."""
         constraints = request.constraints
         try:
             key = _parse_key(request)
@@ -65,13 +74,15 @@ class ClientKeys:
         except TokenError as error:
             return error.reason
         blob = key.public.blob
-        if not self._store.holds(blob) and not self._has_room():
+        size = len(request.private_fields) + _size_of(restrictions) + len(request.comment)
+        if not self._has_room(blob, size, stored):
             return "too_many_keys"
         self._store.add(key, restrictions)
+        self._sizes[blob] = size
         self._begin_life(blob, constraints, now)
         return OK
 
-    def add_module(self, loaded: LoadedModule, now: float) -> str:
+    def add_module(self, loaded: LoadedModule, now: float, stored: Iterable[bytes] = ()) -> str:
         """Hold the keys of a module that are not here yet; those that are stay as they are."""
         request = loaded.request
         try:
@@ -85,9 +96,11 @@ class ClientKeys:
         for public, comment in found:
             if self._store.holds(public.blob):
                 continue
-            if not self._has_room():
+            size = len(public.blob) + _size_of(restrictions) + len(comment)
+            if not self._has_room(public.blob, size, stored):
                 break
             self._store.add_on_module(public, comment, restrictions)
+            self._sizes[public.blob] = size
             self._begin_life(public.blob, request.constraints, now)
             added += 1
         return OK if added else "no_new_key"
@@ -98,11 +111,15 @@ class ClientKeys:
             self._forget(blob)
         return OK
 
-    def _has_room(self) -> bool:
-        return len(self._store.identities()) < self._max_keys
+    def _has_room(self, blob: bytes, size: int, stored: Iterable[bytes]) -> bool:
+        """Whether a key would be served: a client must not be told so if it would be left out."""
+        served = self._sizes.keys() | {one for one in stored if not self._is_hidden(one)} | {blob}
+        held_bytes = sum(self._sizes.values()) - self._sizes.get(blob, 0)
+        max_bytes = self._max_keys * MEAN_KEY_BYTES
+        return len(served) <= self._max_keys and held_bytes + size <= max_bytes
 
     def _begin_life(self, blob: bytes, constraints: Constraints, now: float) -> None:
-        self._hidden.discard(blob)
+        self._hidden.discard(_digest(blob))
         self._expiries.pop(blob, None)
         lifetime_s = constraints.lifetime_s
         if lifetime_s is None:
@@ -128,7 +145,7 @@ class ClientKeys:
 
     def remove(self, key_blob: bytes, stored: Iterable[bytes]) -> str:
         """Forget a client's key, hide a store's."""
-        if key_blob in self._hidden or not (self._store.holds(key_blob) or key_blob in stored):
+        if self._is_hidden(key_blob) or not (self._store.holds(key_blob) or key_blob in stored):
             return "key_not_found"
         self._forget(key_blob)
         return OK
@@ -136,7 +153,7 @@ class ClientKeys:
     def remove_all(self, stored: Iterable[bytes]) -> None:
         """Forget every client's key, hide every store's."""
         self.drop()
-        self._hidden.update(stored)
+        self._hidden.update(map(_digest, stored))
 
     def drop(self) -> None:
         """Forget every client's key."""
@@ -156,20 +173,35 @@ class ClientKeys:
 
     def merge(self, stored: Iterable[KeyRecord]) -> tuple[KeyRecord, ...]:
         """Every key to serve: a key that a client added too is served as the client added it."""
+        records = tuple(stored)
+        if len(self._hidden) > MAX_HIDDEN:
+            self._hidden &= {_digest(record.identity.key_blob) for record in records}
         added = {
             identity.key_blob: self._store.export(identity) for identity in self._store.identities()
         }
         merged = [
             added.pop(record.identity.key_blob, record)
-            for record in stored
-            if record.identity.key_blob not in self._hidden
+            for record in records
+            if not self._is_hidden(record.identity.key_blob)
         ]
         return (*merged, *added.values())
 
+    def _is_hidden(self, key_blob: bytes) -> bool:
+        return bool(self._hidden) and _digest(key_blob) in self._hidden
+
     def _forget(self, key_blob: bytes) -> None:
         self._store.remove(key_blob)
+        self._sizes.pop(key_blob, None)
         self._expiries.pop(key_blob, None)
-        self._hidden.add(key_blob)
+        self._hidden.add(_digest(key_blob))
+
+
+def _digest(key_blob: bytes) -> bytes:
+    return hashlib.sha256(key_blob).digest()
+
+
+def _size_of(restrictions: Restrictions) -> int:
+    return len(restrictions.destinations) + len(restrictions.provider) + len(restrictions.pin)
 
 
 def _restrict_module(request: AddSmartcardRequest) -> Restrictions:

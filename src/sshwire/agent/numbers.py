@@ -12,6 +12,9 @@ MAX_FRAME_BYTES: Final = 262144
 MAX_IDENTITIES: Final = 2048
 """Most identities a client takes in one answer: OpenSSH's MAX_AGENT_IDENTITIES."""
 
+MAX_COMMENT_BYTES: Final = 4096
+"""Longest comment of an added key: ours, a longest path; a client's list has to hold it."""
+
 FRAME_HEADER_BYTES: Final = 4
 """A uint32 length stands before every message: RFC 9987 section 4."""
 

@@ -20,7 +20,7 @@ from sshwire.agent.constraints import (
     parse_constraints,
 )
 from sshwire.agent.key_fields import take_private_fields
-from sshwire.agent.numbers import RequestNumber
+from sshwire.agent.numbers import MAX_COMMENT_BYTES, RequestNumber
 from sshwire.errors import WireError
 from sshwire.wire import Reader, encode_byte, encode_string, encode_text, encode_uint32
 
@@ -223,6 +223,9 @@ def _name(reader: Reader) -> str:
 def _comment(reader: Reader) -> str:
     """RFC 9987 says UTF-8; other bytes are shown as U+FFFD, and a NUL is refused as OpenSSH does."""
     comment = reader.string().decode(errors="replace")
+    # Measured as it will be encoded again: U+FFFD is three bytes in place of one.
+    if len(comment.encode()) > MAX_COMMENT_BYTES:
+        raise WireError(f"a comment of more than {MAX_COMMENT_BYTES} bytes")
     if "\0" in comment:
         raise WireError("a comment holds a NUL")
     return comment

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from secretivex.engine import Change, ChangeRequest
 from secretivex.lock import SALT_BYTES, derive
-from secretivex.server.worker.signing import Turn
+from secretivex.server.worker.signing import Turn, forget_dropped
 from secretivex.server.worker.tokens import TokenDesk
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.loaded import LoadedModule
@@ -27,11 +28,25 @@ from sshwire.agent.requests import (
 
 LOG = logging.getLogger("secretivex.stores")
 
+MAX_IN_HAND = 64
+"""Changes of one kind that a worker has in hand at a time; clients that ask and hang up at once
+would make the channel to the authority as long as they like."""
+
 PREPARING_THREADS = 4
 """Modules of one worker that may be loading at a time."""
 
 Ask = Callable[[int, ChangeRequest | LoadedModule], None]
 """Have a change made under a ticket; its outcome comes back by the ticket."""
+
+
+class _Line:
+    """Changes of one kind: those that wait, and how many are in hand."""
+
+    __slots__ = ("in_hand", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[ChangeRequest, Turn]] = deque()
+        self.in_hand = 0
 
 
 class ChangeDesk:
@@ -47,7 +62,8 @@ class ChangeDesk:
         self._loop = loop
         self._ask = ask
         self._settle = settle
-        self._turns: dict[int, Turn] = {}
+        self._turns: dict[int, tuple[Turn, _Line]] = {}
+        self._keys, self._locks, self._modules = _Line(), _Line(), _Line()
         self._last_ticket = 0
         self._deriving: ThreadPoolExecutor | None = None
         self._preparing: ThreadPoolExecutor | None = None
@@ -56,9 +72,27 @@ class ChangeDesk:
 
     def submit(self, change: Change, turn: Turn) -> None:
         """Have a change made."""
-        self._last_ticket = ticket = (self._last_ticket + 1) % 2**32
-        self._turns[ticket] = turn
-        request = change.request
+        line = self._line_of(change.request)
+        forget_dropped(line.waiting, turn_of=lambda waiting: waiting[1])
+        line.waiting.append((change.request, turn))
+        self._go_on(line)
+
+    def _line_of(self, request: ChangeRequest) -> _Line:
+        if isinstance(request, LockRequest | UnlockRequest):
+            return self._locks
+        is_module = isinstance(request, AddSmartcardRequest | RemoveSmartcardRequest)
+        return self._modules if is_module else self._keys
+
+    def _go_on(self, line: _Line) -> None:
+        while line.waiting and line.in_hand < MAX_IN_HAND:
+            request, turn = line.waiting.popleft()
+            if not turn.is_dropped:
+                self._last_ticket = ticket = (self._last_ticket + 1) % 2**32
+                self._turns[ticket] = turn, line
+                line.in_hand += 1
+                self._begin(ticket, request)
+
+    def _begin(self, ticket: int, request: ChangeRequest) -> None:
         if isinstance(request, LockRequest | UnlockRequest):
             self._derive(ticket, request)
         elif isinstance(request, AddSmartcardRequest | RemoveSmartcardRequest):
@@ -68,9 +102,11 @@ class ChangeDesk:
 
     def end(self, ticket: int, outcome: str) -> None:
         """What came of a change."""
-        turn = self._turns.pop(ticket, None)
-        if turn is not None and not turn.is_dropped:
+        turn, line = self._turns.pop(ticket)
+        line.in_hand -= 1
+        if not turn.is_dropped:
             self._settle(turn, outcome)
+        self._go_on(line)
 
     def _prepare(self, ticket: int, request: AddSmartcardRequest | RemoveSmartcardRequest) -> None:
         """Load a module in a thread, for that may take long; only its keys go to the authority."""
@@ -85,6 +121,9 @@ class ChangeDesk:
                 fields = {"reason": error.reason, "detail": str(error)}
                 LOG.warning("a module is refused", extra={"fields": fields})
                 self.end(ticket, error.reason)
+            except Exception:
+                LOG.exception("a module cannot be loaded")
+                self.end(ticket, "module_failed")
 
         preparing.add_done_callback(go_on)
 

@@ -10,6 +10,7 @@ import asyncio
 import select
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from secretivex.context.bindings import UNBOUND, Bindings
@@ -21,6 +22,9 @@ from sshwire.errors import WireError
 
 MAX_TURNS = 64
 """Requests of one connection in hand at a time; more wait in the client's socket."""
+
+BATCH_FRAMES = 32
+"""Requests of one connection taken before the loop looks at others: a flood costs them no more."""
 
 WRITE_BUFFER_BYTES = 256 * 1024
 """Replies that may wait for a client to read them before its requests are left alone; one largest
@@ -48,6 +52,10 @@ class Host(Protocol):
         """The loop's clock, in seconds."""
         ...
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back once other connections had their turn."""
+        ...
+
     def made(self, connection: Connection) -> None:
         """The connection is open."""
         ...
@@ -69,6 +77,7 @@ class Connection(asyncio.Protocol):
         "_is_at_eof",
         "_is_ending",
         "_is_paused",
+        "_is_resting",
         "_max_frame_bytes",
         "_peer",
         "_transport",
@@ -90,6 +99,7 @@ class Connection(asyncio.Protocol):
         self._held: Change | None = None
         self._bindings = UNBOUND
         self._is_paused = False
+        self._is_resting = False
         self._is_ending = False
         self._is_at_eof = False
         self.quiet_since_s = host.now()
@@ -104,11 +114,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer what is whole; a single whole frame, the usual case, is not copied."""
+        if self._is_ending:
+            return
         length = int.from_bytes(data[:4], "big")
         is_whole = len(data) == 4 + length and 0 < length <= self._max_frame_bytes
         if is_whole and self._frames is None and self._barrier is None:
-            if self._is_ending:
-                return
             self._take(memoryview(data)[4:])
             self._flush()
             return
@@ -120,6 +130,7 @@ class Connection(asyncio.Protocol):
     def _drain_frames(self) -> None:
         """Take buffered frames while there is room for their replies."""
         frames = self._frames
+        room = BATCH_FRAMES
         while frames is not None and not self._is_ending and self._has_room():
             try:
                 payload = frames.next_frame()
@@ -134,12 +145,22 @@ class Connection(asyncio.Protocol):
                     self._frames = None
                 break
             self._take(payload)
+            room -= 1
+            if not room:
+                self._is_resting = True
+                self._host.soon(self._go_on)
         self._flush()
         self._regulate()
         self._settle()
 
+    def _go_on(self) -> None:
+        """Others had their turn."""
+        self._is_resting = False
+        self._drain_frames()
+
     def _has_room(self) -> bool:
         is_blocked = self.blocked_since_s is not None or self._barrier is not None
+        is_blocked = is_blocked or self._is_resting
         return len(self._turns) < MAX_TURNS and not is_blocked
 
     def _take(self, payload: bytes | memoryview) -> None:
@@ -183,7 +204,7 @@ class Connection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """Hang up once there is nothing left to say."""
-        if (self._is_ending or self._is_at_eof) and not self._turns:
+        if (self._is_ending or self._is_at_eof) and not (self._turns or self._is_resting):
             self._transport.close()
 
     def _regulate(self) -> None:
@@ -208,7 +229,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client that has said all still gets its replies; True keeps the way out open."""
         self._is_at_eof = True
-        return bool(self._turns) and not self.is_abandoned
+        return (bool(self._turns) or self._is_resting) and not self.is_abandoned
 
     @property
     def is_abandoned(self) -> bool:
@@ -231,6 +252,7 @@ class Connection(asyncio.Protocol):
             turn.is_dropped = True
         self._turns.clear()
         self._held = None
+        self._frames = None
         self._host.lost(self)
 
     @property

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -133,6 +133,10 @@ class Worker:
     def now(self) -> float:
         """The loop's clock, in seconds."""
         return self._loop.time()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back in the loop's next turn."""
+        self._loop.call_soon(callback)
 
     def made(self, connection: Connection) -> None:
         """A connection is open."""

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from secretivex.engine import SignJob, SignOutcome
 from secretivex.identity import PatientKey
@@ -31,6 +31,10 @@ MAX_LANES = 16
 
 MAX_THREADS = 64
 """Threads of one worker; more of them only fight over the interpreter."""
+
+
+CROWD = 256
+"""Length of a queue at which it is looked through for what nobody waits for any more."""
 
 
 class TurnOwner(Protocol):
@@ -59,6 +63,22 @@ class _Waiting(NamedTuple):
     job: SignJob
     turn: Turn
     arrived_s: float
+
+
+Waiting = TypeVar("Waiting")
+
+
+def forget_dropped(queue: deque[Waiting], turn_of: Callable[[Waiting], Turn]) -> None:
+    """Make a long queue as short as it can be: clients that hang up must not fill memory."""
+    if len(queue) >= CROWD and len(queue) % CROWD == 0:
+        live = [waiting for waiting in queue if not turn_of(waiting).is_dropped]
+        queue.clear()
+        queue.extend(live)
+
+
+def _put(queue: deque[_Waiting], waiting: _Waiting) -> None:
+    forget_dropped(queue, turn_of=lambda one: one.turn)
+    queue.append(waiting)
 
 
 Finish = Callable[[SignJob, SignOutcome, Turn], None]
@@ -99,13 +119,13 @@ class SigningQueue:
         """Queue a job whose request became whole now."""
         waiting = _Waiting(job, turn, self._clock())
         if job.entry.lane:
-            self._lanes.setdefault(job.entry.lane, deque()).append(waiting)
+            _put(self._lanes.setdefault(job.entry.lane, deque()), waiting)
             self._fill_lane(job.entry.lane)
         elif job.entry.is_cheap:
-            self._inline.append(waiting)
+            _put(self._inline, waiting)
             self._schedule_batch()
         else:
-            self._pooled.append(waiting)
+            _put(self._pooled, waiting)
             self._fill_threads()
 
     def _fill_lane(self, lane: str) -> None:
