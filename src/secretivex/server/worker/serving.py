@@ -27,7 +27,7 @@ from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.changes import Ask, ChangeDesk
 from secretivex.server.worker.connection import Connection
 from secretivex.server.worker.signing import SigningQueue, Turn
-from secretivex.server.worker.tokens import TokenDesk
+from secretivex.server.worker.tokens import TokenDesk, abandon_all
 from secretivex.stores.token.tools import TokenTools
 from sshwire.errors import WireError
 
@@ -80,8 +80,8 @@ class Worker:
         self._engine.replace(partial(decide, policy), table, is_locked=bool(state.lock_salt))
         self.changes.lock_salt = state.lock_salt
         self._limits = state.limits
-        if self._tokens.has_unused(state.keys):
-            self._loop.run_in_executor(None, self._tokens.close_unused, state.keys)
+        if unused := self._tokens.take_unused(state.keys):
+            self._loop.run_in_executor(None, abandon_all, unused)
         if not self._is_draining:
             self._acceptor.start(state.limits.max_connections)
             self._schedule_sweep()

@@ -32,11 +32,12 @@ _Access = tuple[str, bytes]
 
 
 class TokenDesk:
-    """One worker's helpers. `prepare` and `close_unused` block; the rest is for the loop."""
+    """One worker's helpers. `prepare` blocks; the rest is for the loop."""
 
     def __init__(self) -> None:
         self.tools = TokenTools()
         self._modules: dict[_Access, HelperModule] = {}
+        self._loading: set[HelperModule] = set()
 
     def entry_of(self, record: KeyRecord, limits: ServerLimits) -> TableEntry:
         """The table's entry for any key; raises `WireError`."""
@@ -78,27 +79,33 @@ class TokenDesk:
             return replace(request, provider=self.tools.resolve(request.provider), pin=b"")
         path = self.tools.allow(request.provider)
         module = HelperModule(path, request.pin, self.tools)
-        loaded = LoadedModule(replace(request, provider=path), module.load())
+        self._loading.add(module)
+        try:
+            loaded = LoadedModule(replace(request, provider=path), module.load())
+        finally:
+            self._loading.discard(module)
         # The helper that listed the keys signs with them too.
         if self._modules.setdefault((path, request.pin), module) is not module:
             module.close()
         return loaded
 
-    def has_unused(self, records: Iterable[KeyRecord]) -> bool:
-        """Whether `close_unused` has anything to do."""
-        return bool(self._modules) and bool(self._modules.keys() - _accesses_of(records))
-
-    def close_unused(self, records: Iterable[KeyRecord]) -> None:
-        """End the helpers of modules of which no key is served any more."""
-        for access in self._modules.keys() - _accesses_of(records):
-            module = self._modules.pop(access, None)
-            if module is not None:
-                module.close()
+    def take_unused(self, records: Iterable[KeyRecord]) -> tuple[HelperModule, ...]:
+        """The modules of which no key is served any more; whoever takes them must end them."""
+        if not self._modules:
+            return ()
+        unused = self._modules.keys() - _accesses_of(records)
+        taken = (self._modules.pop(access, None) for access in unused)
+        return tuple(module for module in taken if module is not None)
 
     def abandon(self) -> None:
         """End every helper now, whatever it does: the worker is about to end."""
-        for module in tuple(self._modules.values()):
-            module.abandon()
+        abandon_all((*self._modules.values(), *self._loading))
+
+
+def abandon_all(modules: Iterable[HelperModule]) -> None:
+    """End helpers in the middle of whatever they do; blocks for moments."""
+    for module in modules:
+        module.abandon()
 
 
 def _access_of(record: KeyRecord) -> _Access:

@@ -171,10 +171,16 @@ class HelperModule:
 
     def abandon(self) -> None:
         """End the helper in the middle of whatever it does, and start none again."""
-        self._refused = TokenError("agent_ending", "the agent ends")
+        self._refused = TokenError("module_removed", f"{self.path} is not served any more")
         helper = self._helper
         if helper is not None:
             helper.kill()
+        # Who is in the middle of a signature clears up after itself.
+        if self._turn.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._turn.release()
 
 
 class ModuleKey:
