@@ -12,9 +12,11 @@ from functools import partial
 
 from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_entry
+from secretivex.server.control import MAX_WORKER_FRAME_BYTES
 from secretivex.server.state import ServerLimits
 from secretivex.stores.sha1 import Sha1Key, signs_over_sha1
-from secretivex.stores.token.loaded import LoadedModule
+from secretivex.stores.token.errors import TokenError
+from secretivex.stores.token.loaded import LoadedModule, encode_loaded_module
 from secretivex.stores.token.module import HelperModule, ModuleKey
 from secretivex.stores.token.security_key import LANE, SecurityKey
 from secretivex.stores.token.tools import TokenTools
@@ -26,6 +28,9 @@ from sshwire.wire import Reader
 
 SSH_APPLICATION = "ssh:"
 """How the application of a FIDO key begins that was made for SSH alone: PROTOCOL.u2f."""
+
+MAX_LOADED_BYTES = MAX_WORKER_FRAME_BYTES - 64
+"""What the supervisor takes from a worker in one message, less what stands before it."""
 
 _Access = tuple[str, bytes]
 """A module's path and PIN: a module that is loaded with another PIN is another helper."""
@@ -84,6 +89,9 @@ class TokenDesk:
             loaded = LoadedModule(replace(request, provider=path), module.load())
         finally:
             self._loading.discard(module)
+        if len(encode_loaded_module(loaded)) > MAX_LOADED_BYTES:
+            module.close()
+            raise TokenError("module_refused", f"{path} offers more than can be passed on")
         # The helper that listed the keys signs with them too.
         if self._modules.setdefault((path, request.pin), module) is not module:
             module.close()
