@@ -51,8 +51,9 @@ test-long: setup ## long campaigns; not part of CI
 	FUZZ_EXAMPLES=20000 $(BIN)/pytest -q --timeout 7200 -m long tests
 	FUZZ_EXAMPLES=20000 $(BIN)/pytest -q --timeout 7200 -k fuzz tests/property
 
-fuzz: setup ## the parsers' fuzz tests with more examples
-	FUZZ_EXAMPLES=2000 $(PYTEST) -n $(JOBS) --timeout 3600 -k fuzz tests/property
+fuzz: setup ## the parsers' fuzz tests with more examples, a million inputs of the engine
+	FUZZ_EXAMPLES=2000 FUZZ_SECONDS=1 $(PYTEST) -n $(JOBS) --timeout 3600 -k fuzz tests/property
+	$(BIN)/python tests/fuzz/fuzz_engine.py --runs 1000000
 
 bench: setup ## the benchmarks; each prints its ratio and fails when its target is missed
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
