@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clikit.config import Setting
+from fleetmdm.device import DEFAULT_LIMITS
 
 ENV_PREFIX = "FLEETMDM_"
 
@@ -28,6 +29,30 @@ SETTINGS = (
         "list",
         (),
         "states that make `check` exit with 1",
+    ),
+    *(
+        Setting(
+            f"ingest.{name}", "int", getattr(DEFAULT_LIMITS, name), text, minimum=1, maximum=top
+        )
+        for name, text, top in (
+            ("max_document_bytes", "bytes of one device document", 1024**3),
+            ("max_depth", "levels of nested facts", 200),
+            ("max_values", "keys and list items of one document", 10_000_000),
+            ("max_key_chars", "characters of a key", 65_536),
+            ("max_text_chars", "characters of a text", 100_000_000),
+            ("max_identifier_chars", "characters of an id, a hostname, a serial", 4096),
+            ("max_tags", "tags of one document", 10_000),
+            ("max_tag_chars", "characters of a tag", 4096),
+            ("max_clock_skew_s", "seconds that last_seen may lie in the future", 10 * 365 * 86_400),
+        )
+    ),
+    Setting(
+        "ingest.watch_interval_s",
+        "float",
+        2.0,
+        "seconds between two looks of `ingest --watch`",
+        minimum=0.05,
+        maximum=86_400,
     ),
     Setting("collect.concurrency", "int", 20, "hosts at a time", minimum=1, maximum=1000),
     Setting("collect.timeout_s", "float", 60.0, "seconds for one host", minimum=0.1),

@@ -30,6 +30,7 @@ CODES = ErrorTable(
         ErrorRow("evidence_unreadable", Exit.INVALID, "the evidence pack cannot be read at all"),
         ErrorRow("host_unreachable", Exit.FOUND, "at least one host gave no inventory"),
         ErrorRow("hosts_invalid", Exit.INVALID, "the list of hosts to collect from is invalid"),
+        ErrorRow("identity_conflicts", Exit.FOUND, "several devices claim the same serial number"),
         ErrorRow("ingest_errors", Exit.FOUND, "some documents were refused; the others went in"),
         ErrorRow("input_not_found", Exit.NOT_FOUND, "a file or folder to read does not exist"),
         ErrorRow("input_unreadable", Exit.INVALID, "a file to read cannot be read"),
@@ -50,6 +51,11 @@ CODES = ErrorTable(
             "redaction_impossible", Exit.REFUSED, "a view of a pack cannot show more than the pack"
         ),
         ErrorRow("run_not_found", Exit.NOT_FOUND, "no run has this id"),
+        ErrorRow(
+            "tag_not_removable",
+            Exit.REFUSED,
+            "a document of the device bears the tag, not a person",
+        ),
         ErrorRow("trust_invalid", Exit.INVALID, "the allowed signers file is invalid"),
     )
 )

@@ -8,7 +8,7 @@ Rule for editors: an unknown key is refused; a value is never repaired, only ref
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -121,6 +121,15 @@ def _last_seen(document: dict[str, Any], now: datetime, limits: DeviceLimits) ->
         remedy = "set the clock of the device, or of this machine"
         raise ValueFault("clock_skew", message, remedy).at("last_seen")
     return moment
+
+
+def parse_tags(tags: Sequence[str], limits: DeviceLimits = DEFAULT_LIMITS) -> tuple[str, ...]:
+    """Labels as a document has them: trimmed, lower case, sorted. Raises `inventory_invalid`."""
+    document = {"tags": list(tags)}
+    try:
+        return _tags(document, limits)
+    except ValueFault as fault:
+        raise _invalid(fault, document) from None
 
 
 def _tags(document: dict[str, Any], limits: DeviceLimits) -> tuple[str, ...]:

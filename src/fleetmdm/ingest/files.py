@@ -12,12 +12,12 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from fleetmdm.errors import FleetError
-from fleetmdm.ingest.read import Chunks
+from fleetmdm.ingest.read import InventoryFile
 
 CHUNK_BYTES = 256 * 1024
 
@@ -30,20 +30,16 @@ SUFFIXES = frozenset({".json", ".ndjson", ".jsonl", ".gz", ".zst"})
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
-@dataclass(frozen=True, slots=True)
-class InventoryFile:
-    """A stream of documents and the name by which it is spoken of."""
-
-    name: str
-    chunks: Chunks
-
-
 STDIN_NAME = "<stdin>"
 
 
 @contextmanager
-def open_inventory(paths: Sequence[str], stdin: BinaryIO) -> Iterator[list[InventoryFile]]:
+def open_inventory(
+    paths: Sequence[str], stdin: BinaryIO, *, suffixes: frozenset[str] = SUFFIXES
+) -> Iterator[list[InventoryFile]]:
     """Every file that the arguments name, folders in the order of their entries, `-` as stdin.
+
+    Of a folder, files with one of `suffixes` are read; with none of them, all that are not hidden.
 
     Raises `input_not_found` before anything is read; a stream that fails later raises
     `input_unreadable` when it is drawn from.
@@ -54,22 +50,33 @@ def open_inventory(paths: Sequence[str], stdin: BinaryIO) -> Iterator[list[Inven
             if path == "-":
                 files.append(_spooled(STDIN_NAME, stdin, stack))
             else:
-                files += [_on_disk(found, stack) for found in _find(Path(path))]
+                files += [_on_disk(found, stack) for found in _find(Path(path), suffixes)]
         yield files
 
 
-def _find(path: Path) -> list[Path]:
+def _find(path: Path, suffixes: frozenset[str]) -> list[Path]:
     if not path.exists():
         raise FleetError(
             "input_not_found", f"{path}: there is no such file or folder", hint="check the path"
         )
     if not path.is_dir():
         return [path]
-    found = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES and one.is_file())
+    found = list_folder(path, suffixes)
     if not found:
-        hint = f"files are told by their suffix: {', '.join(sorted(SUFFIXES))}"
+        hint = f"files are told by their suffix: {', '.join(sorted(suffixes))}" if suffixes else ""
         raise FleetError("input_not_found", f"{path}: the folder has no inventory file", hint=hint)
     return found
+
+
+def list_folder(path: Path, suffixes: frozenset[str]) -> list[Path]:
+    """The inventory files of a folder, by name."""
+    return sorted(
+        one
+        for one in path.iterdir()
+        if (one.suffix in suffixes or not suffixes)
+        and not one.name.startswith(".")
+        and one.is_file()
+    )
 
 
 def _on_disk(path: Path, stack: ExitStack) -> InventoryFile:
@@ -86,7 +93,12 @@ def _on_disk(path: Path, stack: ExitStack) -> InventoryFile:
         with file:
             yield from _read(file, str(path))
 
-    return InventoryFile(str(path), chunks)
+    return InventoryFile(str(path), chunks, _modified(path))
+
+
+def _modified(path: Path) -> datetime:
+    # Whole seconds: what a copy or an archive keeps.
+    return datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
 
 
 def _spooled(name: str, pipe: BinaryIO, stack: ExitStack) -> InventoryFile:

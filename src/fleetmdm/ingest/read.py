@@ -5,7 +5,7 @@ Pure: the caller opens files and knows the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,28 +35,90 @@ Chunks = Callable[[], Iterable[bytes]]
 """Opens a stream from its beginning; called twice."""
 
 
+@dataclass(frozen=True, slots=True)
+class InventoryFile:
+    """A stream of documents, the name by which it is spoken of, and when it was last written."""
+
+    name: str
+    chunks: Chunks
+    modified: datetime | None = None
+    """None for a stream that has no such moment; then it is as old as the ingest."""
+
+
+def _nothing_kept(_device_id: str) -> Device | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What every reader is given beside the files."""
+
+    now: datetime
+    limits: DeviceLimits = DEFAULT_LIMITS
+    columns: Sequence[str] = ()
+    """The values of --map, in the words of the user."""
+    kept: Callable[[str], Device | None] = _nothing_kept
+    """What this source said of a device before, for sources that tell only what changed."""
+
+    def moment_of(self, file: InventoryFile) -> datetime:
+        """When documents of the file were written, where they do not say it."""
+        return file.modified or self.now
+
+
+Records = Callable[[Any], Iterable[Any]]
+"""The device documents that one decoded JSON value holds; raises `inventory_invalid`."""
+
+
+def read_documents(
+    file: InventoryFile, reading: Reading, records: Records, *, wrapper: str = ""
+) -> Iterator[Device | Refused]:
+    """Devices and refusals of one JSON file, each value of it turned to documents by `records`."""
+    for item in read_pieces(file, reading.limits, wrapper=wrapper):
+        if isinstance(item, Refused):
+            yield item
+        else:
+            yield from _read_piece(item, file.name, reading, records)
+
+
 def read_devices(
     chunks: Chunks, *, name: str, now: datetime, limits: DeviceLimits = DEFAULT_LIMITS
 ) -> Iterator[Device | Refused]:
-    """Devices and refusals in the order of the stream.
+    """Devices and refusals of a file of our own device documents, in the order of the stream."""
+    file = InventoryFile(name, chunks)
+    return read_documents(file, Reading(now, limits), lambda document: (document,))
+
+
+def read_pieces(
+    file: InventoryFile, limits: DeviceLimits, *, wrapper: str = ""
+) -> Iterator[Piece | Refused]:
+    """What is cut out of a file, in order.
 
     The stream is walked once before anything is answered: one that ends in the middle of a
-    document, or cannot be read to its end, gives that single refusal and no device.
+    document, or cannot be read to its end, gives that single refusal and no document.
     """
     size = limits.max_document_bytes
     try:
-        for item in split_documents(chunks(), max_document_bytes=size):
+        for item in split_documents(file.chunks(), max_document_bytes=size, wrapper=wrapper):
             if isinstance(item, Fault) and item.whole:
-                yield _refuse_place(item, name)
+                yield _refuse_place(item, file.name)
                 return
     except FleetError as error:
-        yield Refused(name, 1, "unreadable", error.message, error.hint)
+        yield Refused(file.name, 1, "unreadable", error.message, error.hint)
         return
-    for item in split_documents(chunks(), max_document_bytes=size):
-        if isinstance(item, Fault):
-            yield _refuse_place(item, name)
-        else:
-            yield _read_piece(item, name, now, limits)
+    for item in split_documents(file.chunks(), max_document_bytes=size, wrapper=wrapper):
+        yield _refuse_place(item, file.name) if isinstance(item, Fault) else item
+
+
+def begins_as_json(file: InventoryFile) -> bool:
+    """Whether the first sign of a file can begin JSON documents; true where it cannot be read."""
+    try:
+        for chunk in file.chunks():
+            text = chunk.removeprefix(b"\xef\xbb\xbf").lstrip()
+            if text:
+                return text[:1] in b"{["
+    except FleetError:
+        pass  # Whoever reads it next says what is wrong.
+    return True
 
 
 def decode_document(data: bytes) -> Any:
@@ -72,23 +134,38 @@ def decode_document(data: bytes) -> Any:
 
 
 def _not_json(reason: str, message: str) -> FleetError:
+    return invalid(reason, message, hint="each document is one JSON object in UTF-8")
+
+
+def invalid(reason: str, message: str, *, hint: str = "", device_id: str = "") -> FleetError:
+    """A document that does not go in."""
     details = {"path": "", "reason": reason}
-    hint = "each document is one JSON object in UTF-8"
+    if device_id:
+        details["device_id"] = device_id
     return FleetError("inventory_invalid", message, hint=hint, details=details)
 
 
-def _read_piece(piece: Piece, name: str, now: datetime, limits: DeviceLimits) -> Device | Refused:
+def refuse(error: FleetError, name: str, line: int) -> Refused:
+    """An `inventory_invalid` error with its place."""
+    return Refused(
+        file=name,
+        line=line,
+        reason=error.details["reason"],
+        message=error.message,
+        hint=error.hint,
+        device_id=error.details.get("device_id"),
+    )
+
+
+def _read_piece(
+    piece: Piece, name: str, reading: Reading, records: Records
+) -> Iterator[Device | Refused]:
     try:
-        return parse_device(decode_document(piece.data), now=now, limits=limits)
+        documents = iter(records(decode_document(piece.data)))
+        while (document := next(documents, None)) is not None:
+            yield parse_device(document, now=reading.now, limits=reading.limits)
     except FleetError as error:
-        return Refused(
-            file=name,
-            line=piece.line,
-            reason=error.details["reason"],
-            message=error.message,
-            hint=error.hint,
-            device_id=error.details.get("device_id"),
-        )
+        yield refuse(error, name, piece.line)
 
 
 def _refuse_place(fault: Fault, name: str) -> Refused:

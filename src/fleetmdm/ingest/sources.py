@@ -15,6 +15,16 @@ class Source(StrEnum):
 
     DOCUMENT = "document"
     """Our own device documents, whether collected, read from a file or from stdin."""
+    FLEET = "fleet"
+    """Hosts as a Fleet server exports them."""
+    ANSIBLE = "ansible"
+    """Facts that Ansible gathered."""
+    OSQUERY = "osquery"
+    """Result logs of osquery."""
+    CSV = "csv"
+    """A table: an asset register, or an export of anything else."""
+    OPERATOR = "operator"
+    """What people say with `device tag`: tags and nothing else."""
 
 
 def rank_of(name: str) -> int:

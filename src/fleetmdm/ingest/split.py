@@ -44,8 +44,14 @@ class Fault:
     whole: bool = False
 
 
-def split_documents(chunks: Iterable[bytes], *, max_document_bytes: int) -> Iterator[Piece | Fault]:
-    """Documents and faults in the order of the stream."""
+def split_documents(
+    chunks: Iterable[bytes], *, max_document_bytes: int, wrapper: str = ""
+) -> Iterator[Piece | Fault]:
+    """Documents and faults in the order of the stream.
+
+    With `wrapper`, an object that begins with this key and an array is a page: the array's items
+    are the documents and what follows the array is skipped; pages may follow each other.
+    """
     try:
         stream = _Stream(chunks, max_document_bytes)
         stream.skip_space()
@@ -53,6 +59,9 @@ def split_documents(chunks: Iterable[bytes], *, max_document_bytes: int) -> Iter
             yield Fault(stream.line, "empty", "there is no document", whole=True)
         elif stream.peek(1) == b"[":
             yield from _split_array(stream)
+            _check_end(stream)
+        elif wrapper and _opening(stream, wrapper):
+            yield from _split_pages(stream, wrapper)
         elif stream.peek(1) == b"{" and not _has_lines(stream):
             yield from _split_values(stream)
         else:
@@ -151,9 +160,34 @@ def _split_array(stream: _Stream) -> Iterator[Piece | Fault]:
         elif not (first and closed):
             yield Fault(line, "malformed", "a document is missing beside a comma")
         first = False
+
+
+def _check_end(stream: _Stream) -> None:
     stream.skip_space()
     if not stream.at_end():
         raise _Stop(stream.line, "trailing", "text follows the end of the array")
+
+
+_OPENING_BYTES = 4096
+"""A page shows that it is one within this much, white space included."""
+
+
+def _opening(stream: _Stream, wrapper: str) -> int:
+    """Length of what stands before the array of a page; 0 where no page begins here."""
+    while len(stream) < _OPENING_BYTES and stream.more():
+        pass
+    pattern = rb'\{\s*"' + re.escape(wrapper.encode()) + rb'"\s*:\s*(?=\[)'
+    matched = re.match(pattern, stream.peek(_OPENING_BYTES))
+    return matched.end() if matched else 0
+
+
+def _split_pages(stream: _Stream, wrapper: str) -> Iterator[Piece | Fault]:
+    while opening := _opening(stream, wrapper):
+        stream.take(opening)
+        yield from _split_array(stream)
+        stream.take(_find_end(stream, inside_array=False, depth=1))
+        stream.skip_space()
+    _check_end(stream)
 
 
 def _split_values(stream: _Stream) -> Iterator[Piece | Fault]:
@@ -166,12 +200,14 @@ def _split_values(stream: _Stream) -> Iterator[Piece | Fault]:
         stream.skip_space()
 
 
-def _find_end(stream: _Stream, *, inside_array: bool) -> int:
+def _find_end(stream: _Stream, *, inside_array: bool, depth: int = 0) -> int:
     """Length of the document at the front; its brackets and strings are followed.
+
+    `depth` counts the brackets that were opened before.
 
     In an array it ends before a comma or bracket of the array; else with its own last bracket.
     """
-    depth = position = 0
+    position = 0
     while position <= stream.max_document_bytes:
         matched = stream.search(_TOKEN, position)
         if matched is None or matched[2] == b'"':

@@ -6,7 +6,7 @@ aware and in UTC; each method is one transaction unless it says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +35,21 @@ class IngestCounts:
     """Seen before the document that is kept, so left out."""
     duplicate: int = 0
     """Replaced by a newer document of the same device within this ingest."""
+
+
+@dataclass(frozen=True, slots=True)
+class SerialConflict:
+    """One serial number under several device ids: a machine known twice, or a cloned one."""
+
+    serial: str
+    device_ids: tuple[str, ...]
+    """In order; the first `MAX_CONFLICTING` of them."""
+    count: int
+    """How many devices there are."""
+
+
+MAX_CONFLICTING = 20
+"""Devices of one conflict that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +142,23 @@ class FleetStore(Protocol):
 
     def devices(self, *, device_id: str | None = None) -> Iterator[Device]:
         """Current devices in the order of their ids, each the union of its sources."""
+        ...
+
+    def snapshot(self, device_id: str, source: Source) -> Device | None:
+        """What one source says of a current device; None where it says nothing."""
+        ...
+
+    def tag_device(
+        self, device_id: str, *, add: Collection[str], remove: Collection[str], now: datetime
+    ) -> Device:
+        """Change the tags that people gave; answers the device as it is then.
+
+        Raises `device_not_found`, and `tag_not_removable` for a tag that a document bears.
+        """
+        ...
+
+    def serial_conflicts(self) -> Iterator[SerialConflict]:
+        """Serial numbers that several current devices claim, by serial; placeholders are none."""
         ...
 
     def device_count(self) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import click
 
 from clikit.table import render_table
+from fleetmdm.cli.inventory.reading import limits_in_force
 from fleetmdm.cli.listing import limit_option, rows_to_show
 from fleetmdm.cli.session import FleetCall, fleet_options
-from fleetmdm.device import Device, encode_device
+from fleetmdm.device import Device, encode_device, parse_tags
 from fleetmdm.errors import FleetError
 from fleetmdm.rfc3339 import encode_time
 from fleetmdm.store.port import FleetStore
@@ -20,7 +21,7 @@ from fleetmdm.store.port import FleetStore
 
 @click.group()
 def command() -> None:
-    """List, show and retire devices."""
+    """List, show, tag and retire devices."""
 
 
 @command.command("list")
@@ -71,6 +72,47 @@ def retire_device(call: FleetCall, device_id: str) -> None:
     with call.open_store() as store:
         store.retire_device(device_id, now=call.now())
     call.emit({"device_id": device_id, "retired": True}, lambda: [f"{device_id} is retired\n"])
+
+
+@command.group("tag")
+def tag() -> None:
+    """Add and remove the tags that people give; those of documents stay as they are."""
+
+
+@tag.command("add")
+@click.argument("device_id")
+@click.argument("tags", nargs=-1, required=True, metavar="TAG...")
+@fleet_options()
+def add_tags(call: FleetCall, device_id: str, tags: Sequence[str]) -> None:
+    """Give tags to a device; what it has already is left alone."""
+    _change_tags(call, device_id, add=_tags(call, tags), remove=())
+
+
+@tag.command("remove")
+@click.argument("device_id")
+@click.argument("tags", nargs=-1, required=True, metavar="TAG...")
+@fleet_options()
+def remove_tags(call: FleetCall, device_id: str, tags: Sequence[str]) -> None:
+    """Take back tags that `tag add` gave; what it does not have is left alone."""
+    _change_tags(call, device_id, add=(), remove=_tags(call, tags))
+
+
+def _tags(call: FleetCall, tags: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return parse_tags(list(tags), limits_in_force(call))
+    except FleetError as error:
+        raise FleetError("usage", error.message, hint="a tag is a short printable text") from None
+
+
+def _change_tags(
+    call: FleetCall, device_id: str, *, add: Sequence[str], remove: Sequence[str]
+) -> None:
+    with call.open_store() as store:
+        device = store.tag_device(device_id, add=add, remove=remove, now=call.now())
+    call.emit(
+        {"device_id": device_id, "tags": list(device.tags)},
+        lambda: [f"{device_id}: {', '.join(device.tags) or 'no tags'}\n"],
+    )
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

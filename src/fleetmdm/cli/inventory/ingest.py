@@ -3,135 +3,156 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
 
 import click
 
-from clikit.progress import Progress
+from fleetmdm.cli.inventory.reading import (
+    MAX_LISTED,
+    Refusals,
+    accepted,
+    limits_in_force,
+    read_form,
+    reading_options,
+)
+from fleetmdm.cli.inventory.watch import watch_folder
 from fleetmdm.cli.session import FleetCall, fleet_options
-from fleetmdm.device import Device
 from fleetmdm.errors import FleetError
-from fleetmdm.ingest.files import InventoryFile, open_inventory
-from fleetmdm.ingest.read import Refused, read_devices
-from fleetmdm.store.port import IngestCounts
-
-MAX_LISTED = 100
-"""Refusals that are shown one by one; the rest is counted."""
-
-FORMS = ("document", "osquery", "ansible", "fleet", "csv")
-
-
-@dataclass(slots=True)
-class Refusals:
-    """What was refused: all counted, the first ones kept."""
-
-    count: int = 0
-    listed: list[Refused] = field(default_factory=list)
-
-    def add(self, refused: Refused) -> None:
-        """Take one more."""
-        self.count += 1
-        if len(self.listed) < MAX_LISTED:
-            self.listed.append(refused)
+from fleetmdm.ingest.files import open_inventory
+from fleetmdm.ingest.forms import FORMS
+from fleetmdm.ingest.read import Reading
+from fleetmdm.ingest.sources import Source
+from fleetmdm.store.port import FleetStore, IngestCounts, SerialConflict
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR|-...")
-@click.option(
-    "--from",
-    "form",
-    type=click.Choice(FORMS),
-    default="document",
-    show_default=True,
-    help="What the files hold.",
-)
+@reading_options
 @click.option("--strict", is_flag=True, help="Take all documents or none.")
+@click.option("--watch", is_flag=True, help="Keep taking in what appears in DIR, until stopped.")
 @fleet_options()
-def command(call: FleetCall, paths: Sequence[str], form: str, *, strict: bool) -> None:
-    """Take in device documents: JSON objects, arrays or NDJSON; gzip and zstd are recognised.
+def command(
+    call: FleetCall,
+    paths: Sequence[str],
+    form: str,
+    columns: Sequence[str],
+    *,
+    strict: bool,
+    watch: bool,
+) -> None:
+    """Take in inventory: our device documents, or what --from names; gzip and zstd are recognised.
 
     A document that is refused is reported with its file and line, and the others go in.
     """
-    if form != "document":
-        hint = "convert to device documents; see docs/inventory.md"
-        raise FleetError("usage", f"--from {form} is not available yet", hint=hint)
-    refusals = Refusals()
-    with (
-        call.open_store() as store,
-        open_inventory(paths, sys.stdin.buffer) as files,
-        call.progress("documents read") as progress,
-    ):
-        devices = _accepted(call, files, refusals, progress, strict=strict)
-        counts = store.put_devices(devices, now=call.now())
-    _emit(call, counts, refusals, len(files))
+    with call.open_store() as store:
+        reading = Reading(
+            now=call.now(),
+            limits=limits_in_force(call),
+            columns=columns,
+            kept=partial(store.snapshot, source=Source(form)),
+        )
+        if watch:
+            _watch(call, store, paths, form, reading, strict=strict)
+            return
+        counts, refusals, files = take_in(call, store, paths, form, reading, strict=strict)
+        conflicts = list(islice(store.serial_conflicts(), MAX_LISTED))
+    _emit(call, counts, refusals, conflicts, files)
 
 
-def _accepted(
+def _watch(
     call: FleetCall,
-    files: Iterable[InventoryFile],
-    refusals: Refusals,
-    progress: Progress,
+    store: FleetStore,
+    paths: Sequence[str],
+    form: str,
+    reading: Reading,
     *,
     strict: bool,
-) -> Iterator[Device]:
-    """The devices to keep; under --strict, one refusal ends it once every file was read."""
-    now = call.now()
-    for file in files:
-        for item in read_devices(file.chunks, name=file.name, now=now):
-            progress.advance()
-            if isinstance(item, Device):
-                yield item
-            else:
-                refusals.add(item)
-    if refusals.count and strict:
-        raise _nothing_in(refusals)
+) -> None:
+    if len(paths) != 1 or not Path(paths[0]).is_dir():
+        raise FleetError("usage", "--watch takes one folder", hint="fleetmdm ingest --watch DIR")
+    totals: Counter[str] = Counter()
 
+    def take(ready: list[Path]) -> None:
+        named, moment = list(map(str, ready)), replace(reading, now=call.now())
+        counts, refusals, files = take_in(call, store, named, form, moment, strict=strict)
+        totals.update({"files": files, **asdict(counts), "refused": refusals.count})
+        for line in (f"{', '.join(named)}: {render_counts(counts)}".rstrip(), *refusals.lines()):
+            call.note(line)
 
-def _emit(call: FleetCall, counts: IngestCounts, refusals: Refusals, files: int) -> None:
-    if refusals.count and not counts.received:
-        raise _nothing_in(refusals)
-    found = None
-    if refusals.count:
-        message = f"documents refused: {refusals.count}; taken in: {counts.received}"
-        found = FleetError(
-            "ingest_errors",
-            "\n".join([message, *_lines(refusals)]),
-            hint="repair them and ingest again: what is in already is left alone",
-            details=_details(refusals),
-        )
-    data = {"files": files, **asdict(counts), "refused": refusals.count}
-    call.emit(data, lambda: [_summary(counts)], found=found)
-
-
-def _nothing_in(refusals: Refusals) -> FleetError:
-    message = f"documents refused: {refusals.count}; nothing went in"
-    return FleetError(
-        "inventory_invalid",
-        "\n".join([message, *_lines(refusals)]),
-        hint=refusals.listed[0].hint or "repair them and ingest again",
-        details=_details(refusals),
+    call.note(f"watching {paths[0]}; Ctrl-C stops")
+    watch_folder(
+        call,
+        Path(paths[0]),
+        FORMS[Source(form)].suffixes,
+        take,
+        # What osquery logs of one host may stand in several files.
+        together=form == Source.OSQUERY,
     )
+    names = ("files", *asdict(IngestCounts()), "refused")
+    data = {name: totals[name] for name in names}
+    call.emit(data, lambda: [f"{data['received']} documents of {data['files']} files\n"])
 
 
-def _lines(refusals: Refusals) -> Iterator[str]:
-    for one in refusals.listed:
-        whose = f" (device {one.device_id})" if one.device_id else ""
-        hint = f"; {one.hint}" if one.hint else ""
-        yield f"  {one.file}:{one.line}: {one.reason}: {one.message}{whose}{hint}"
-    if refusals.count > len(refusals.listed):
-        yield f"  and {refusals.count - len(refusals.listed)} more"
+def take_in(
+    call: FleetCall,
+    store: FleetStore,
+    paths: Sequence[str],
+    form: str,
+    reading: Reading,
+    *,
+    strict: bool,
+) -> tuple[IngestCounts, Refusals, int]:
+    """Read files and keep their documents: what became of them, and how many files there were."""
+    refusals = Refusals()
+    suffixes = FORMS[Source(form)].suffixes
+    with (
+        open_inventory(paths, sys.stdin.buffer, suffixes=suffixes) as files,
+        call.progress("documents read") as progress,
+    ):
+        items = read_form(form, files, reading)
+        devices = accepted(items, refusals, progress, strict=strict)
+        counts = store.put_devices(devices, source=Source(form), now=reading.now)
+    return counts, refusals, len(files)
 
 
-def _details(refusals: Refusals) -> dict[str, Any]:
-    listed = [asdict(one) for one in refusals.listed]
-    return {"refused": refusals.count, "documents": listed}
+def _emit(
+    call: FleetCall,
+    counts: IngestCounts,
+    refusals: Refusals,
+    conflicts: Sequence[SerialConflict],
+    files: int,
+) -> None:
+    if refusals.count and not counts.received:
+        raise refusals.nothing_in()
+    found = refusals.found(
+        f"documents refused: {refusals.count}; taken in: {counts.received}",
+        "repair them and ingest again: what is in already is left alone",
+    )
+    data = {
+        "files": files,
+        **asdict(counts),
+        "refused": refusals.count,
+        "conflicts": [asdict(one) for one in conflicts],
+    }
+    call.emit(data, lambda: [render_counts(counts), *render_conflicts(conflicts)], found=found)
 
 
-def _summary(counts: IngestCounts) -> str:
+def render_counts(counts: IngestCounts) -> str:
+    """One line on what became of the documents."""
     words = ", ".join(
         f"{count} {name}" for name, count in list(asdict(counts).items())[1:] if count
     )
     noun = "document" if counts.received == 1 else "documents"
     return f"{counts.received} {noun}: {words or 'nothing to do'}\n"
+
+
+def render_conflicts(conflicts: Sequence[SerialConflict]) -> Iterator[str]:
+    """A line for each serial number that several devices claim."""
+    for one in conflicts:
+        more = f" and {one.count - len(one.device_ids)} more" * (one.count > len(one.device_ids))
+        yield f"conflict: serial {one.serial} is claimed by {', '.join(one.device_ids)}{more}\n"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import click
 
+from fleetmdm.cli.inventory.ingest import render_conflicts
+from fleetmdm.cli.inventory.reading import MAX_LISTED
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.errors import FleetError
+from fleetmdm.store.port import SerialConflict
 
 
 @click.command()
@@ -21,12 +26,15 @@ def command(call: FleetCall, *, integrity_check: bool, vacuum: bool) -> None:
     with call.open_store() as store:
         data["devices"] = store.device_count()
         data["runs"] = sum(1 for _ in store.runs())
+        conflicts = list(islice(store.serial_conflicts(), MAX_LISTED))
+        data["conflicts"] = [asdict(one) for one in conflicts]
         if integrity_check:
             data["problems"] = list(store.find_problems())
         if vacuum and not data["problems"]:
             before, after = store.compact()
             data["vacuum"] = {"before_bytes": before, "after_bytes": after}
-    call.emit(data, lambda: _text(data), found=_found(data["problems"]))
+    found = _found(data["problems"]) or _conflicting(conflicts)
+    call.emit(data, lambda: [*_text(data), *render_conflicts(conflicts)], found=found)
 
 
 def _found(problems: list[str] | None) -> FleetError | None:
@@ -37,6 +45,17 @@ def _found(problems: list[str] | None) -> FleetError | None:
         "\n".join([f"problems found: {len(problems)}", *(f"  {text}" for text in problems)]),
         hint="repair what is named, or restore a backup",
         details={"problems": problems},
+    )
+
+
+def _conflicting(conflicts: Sequence[SerialConflict]) -> FleetError | None:
+    if not conflicts:
+        return None
+    return FleetError(
+        "identity_conflicts",
+        f"serial numbers that several devices claim: {len(conflicts)}",
+        hint="retire the device that is gone, or correct the serial at its source",
+        details={"conflicts": [asdict(one) for one in conflicts]},
     )
 
 

@@ -6,7 +6,7 @@ Rule for editors: no SQL here; every method translates errors, iterators include
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +18,8 @@ from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import ResultRow, Run, Status, Transition
 from fleetmdm.store.failures import translated, translated_files
 from fleetmdm.store.migrations import Migration, load_migrations
-from fleetmdm.store.port import IngestCounts, NewRun, PopulationChange
-from fleetmdm.store.sqlite import inventory, ledger, policies, results, runs, upkeep
+from fleetmdm.store.port import IngestCounts, NewRun, PopulationChange, SerialConflict
+from fleetmdm.store.sqlite import identity, inventory, ledger, policies, results, runs, upkeep
 from fleetmdm.store.sqlite.connection import connect, create_file, read_fleet_key, writing
 from fleetmdm.store.sqlite.revisions import latest_revision
 from fleetmdm.store.sqlite.run_writer import SqliteRunWriter
@@ -79,6 +79,23 @@ class SqliteStore:
         with translated(self._path):
             revision = latest_revision(self._connection)
             yield from inventory.read_devices(self._connection, revision, device_id=device_id)
+
+    def snapshot(self, device_id: str, source: Source) -> Device | None:
+        """What one source says of a device."""
+        with translated(self._path):
+            return identity.read_snapshot(self._connection, device_id, source)
+
+    def tag_device(
+        self, device_id: str, *, add: Collection[str], remove: Collection[str], now: datetime
+    ) -> Device:
+        """Change the tags that people gave."""
+        with translated(self._path):
+            return identity.tag_device(self._connection, device_id, add=add, remove=remove, now=now)
+
+    def serial_conflicts(self) -> Iterator[SerialConflict]:
+        """Serial numbers that several devices claim."""
+        with translated(self._path):
+            yield from identity.read_serial_conflicts(self._connection)
 
     def device_count(self) -> int:
         """How many devices are current."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby, islice
@@ -31,13 +31,34 @@ def put_devices(
     connection: sqlite3.Connection, devices: Iterable[Device], *, source: Source, now: datetime
 ) -> IngestCounts:
     """Stage the documents, then move them in within one short transaction."""
+    with _tables(connection):
+        received = _stage(connection, iter(devices))
+        with writing(connection):
+            return _apply(connection, received, source, now)
+
+
+Put = Callable[[Device, Source, datetime], IngestCounts]
+
+
+@contextmanager
+def put_within(connection: sqlite3.Connection) -> Iterator[Put]:
+    """One write transaction in which a document may be put that depends on what is read in it."""
+
+    def put(device: Device, source: Source, now: datetime) -> IngestCounts:
+        connection.execute(_STAGE, _row(device))
+        return _apply(connection, 1, source, now)
+
+    with _tables(connection), writing(connection):
+        yield put
+
+
+@contextmanager
+def _tables(connection: sqlite3.Connection) -> Iterator[None]:
     _drop(connection)
     connection.execute(_INCOMING)
     connection.execute(_FATES)
     try:
-        received = _stage(connection, iter(devices))
-        with writing(connection):
-            return _apply(connection, received, source, now)
+        yield
     finally:
         # After a full disk even this may fail; what went wrong first is what is told.
         with suppress(sqlite3.Error):
@@ -56,6 +77,7 @@ CREATE TABLE temp.incoming (
     item INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     last_seen TEXT NOT NULL,
+    serial TEXT,
     facts_hash BLOB NOT NULL,
     facts BLOB NOT NULL
 ) STRICT
@@ -71,9 +93,10 @@ CREATE TABLE temp.fates (
 
 # Of two documents of one device the newer counts; of two of one moment, the later one given.
 _STAGE = """
-INSERT INTO temp.incoming (name, last_seen, facts_hash, facts) VALUES (?, ?, ?, ?)
+INSERT INTO temp.incoming (name, last_seen, serial, facts_hash, facts) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET
-    last_seen = excluded.last_seen, facts_hash = excluded.facts_hash, facts = excluded.facts
+    last_seen = excluded.last_seen, serial = excluded.serial,
+    facts_hash = excluded.facts_hash, facts = excluded.facts
 WHERE excluded.last_seen >= last_seen
 """
 
@@ -87,10 +110,10 @@ def _stage(connection: sqlite3.Connection, devices: Iterator[Device]) -> int:
     return received
 
 
-def _row(device: Device) -> tuple[str, str, bytes, bytes]:
+def _row(device: Device) -> tuple[str, str, str | None, bytes, bytes]:
     facts = encode_facts(device)
     digest = hashlib.sha256(facts).digest()
-    return device.device_id, encode_stamp(device.last_seen), digest, facts
+    return device.device_id, encode_stamp(device.last_seen), device.serial, digest, facts
 
 
 _JUDGE = """
@@ -145,6 +168,26 @@ WHERE fate IN ('added', 'changed', 'refreshed') AND NOT EXISTS (
 )
 """
 
+_CLOSE_SERIALS = """
+DELETE FROM serials WHERE source = :source
+AND device IN (SELECT device FROM temp.fates WHERE fate = 'changed')
+"""
+
+_OPEN_SERIALS = """
+INSERT INTO serials (device, source, serial)
+SELECT device, :source, serial FROM temp.fates JOIN temp.incoming USING (item)
+WHERE fate IN ('added', 'changed') AND serial IS NOT NULL
+"""
+
+_CHANGES = (
+    _CLOSE_DOCUMENTS,
+    _OPEN_DOCUMENTS,
+    _CLOSE_SIGHTINGS,
+    _OPEN_SIGHTINGS,
+    _CLOSE_SERIALS,
+    _OPEN_SERIALS,
+)
+
 
 def _apply(
     connection: sqlite3.Connection, received: int, source: Source, now: datetime
@@ -159,7 +202,7 @@ def _apply(
     if counts.added or counts.changed or counts.refreshed:
         detail = {"source": source.value, **asdict(counts)}
         revision = new_revision(connection, "ingested", detail, now=now)
-        for statement in (_CLOSE_DOCUMENTS, _OPEN_DOCUMENTS, _CLOSE_SIGHTINGS, _OPEN_SIGHTINGS):
+        for statement in _CHANGES:
             connection.execute(statement, {"source": number, "revision": revision})
     return counts
 
@@ -222,3 +265,4 @@ def retire_device(connection: sqlite3.Connection, device_id: str, *, now: dateti
                 f"UPDATE {table} SET until_revision = ? WHERE device = ? AND until_revision IS NULL",  # noqa: S608 - table names from the line above
                 (revision, row[0]),
             )
+        connection.execute("DELETE FROM serials WHERE device = ?", (row[0],))

@@ -1,0 +1,90 @@
+"""What people say of devices (their tags), and which devices claim to be the same machine.
+
+Tags that people give are the snapshot of a source of their own, `operator`, so that they are
+versioned and pinned by runs as every other document is.
+Rule for editors: read and write tags within one transaction; two people may tag at once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from datetime import datetime
+
+from fleetmdm.device import UNKNOWN, Device, decode_facts, is_placeholder
+from fleetmdm.errors import FleetError
+from fleetmdm.ingest.sources import Source
+from fleetmdm.store.codec import parse_stamp
+from fleetmdm.store.port import MAX_CONFLICTING, SerialConflict
+from fleetmdm.store.sqlite.inventory import put_within, read_devices
+from fleetmdm.store.sqlite.revisions import latest_revision
+
+_SNAPSHOT = """
+SELECT kept.facts, seen.last_seen
+FROM device_names AS names
+JOIN documents AS kept USING (device)
+JOIN sightings AS seen USING (device, source)
+JOIN sources USING (source)
+WHERE names.name = ? AND sources.name = ?
+AND kept.until_revision IS NULL AND seen.until_revision IS NULL
+"""
+
+
+def read_snapshot(connection: sqlite3.Connection, device_id: str, source: Source) -> Device | None:
+    """What one source says of a current device."""
+    row = connection.execute(_SNAPSHOT, (device_id, source.value)).fetchone()
+    return None if row is None else decode_facts(row[0], parse_stamp(row[1]))
+
+
+def tag_device(
+    connection: sqlite3.Connection,
+    device_id: str,
+    *,
+    add: Collection[str],
+    remove: Collection[str],
+    now: datetime,
+) -> Device:
+    """Change what people say; answers the device as it is then. Raises `device_not_found`."""
+    with put_within(connection) as put:
+        device = _current(connection, device_id)
+        kept = read_snapshot(connection, device_id, Source.OPERATOR)
+        before = set(kept.tags) if kept else set()
+        fixed = (set(device.tags) - before) & set(remove)
+        if fixed:
+            names = ", ".join(sorted(fixed))
+            hint = "take them out where they come from, and ingest again"
+            message = f"{device_id} has these tags from its documents: {names}"
+            raise FleetError("tag_not_removable", message, hint=hint)
+        tags = tuple(sorted((before | set(add)) - set(remove)))
+        if tags != tuple(sorted(before)):
+            said = Device(device_id, device_id, UNKNOWN, UNKNOWN, None, device.last_seen, {}, tags)
+            put(said, Source.OPERATOR, now)
+        return _current(connection, device_id)
+
+
+def _current(connection: sqlite3.Connection, device_id: str) -> Device:
+    revision = latest_revision(connection)
+    device = next(read_devices(connection, revision, device_id=device_id), None)
+    if device is None:
+        hint = "see `fleetmdm device list`"
+        raise FleetError("device_not_found", f"no device has the id '{device_id}'", hint=hint)
+    return device
+
+
+_SHARED = """
+SELECT serial, count(DISTINCT device) FROM serials
+GROUP BY serial HAVING min(device) < max(device) ORDER BY serial
+"""
+
+_CLAIMING = """
+SELECT DISTINCT names.name FROM serials JOIN device_names AS names USING (device)
+WHERE serial = ? ORDER BY names.name LIMIT ?
+"""
+
+
+def read_serial_conflicts(connection: sqlite3.Connection) -> Iterator[SerialConflict]:
+    """Serial numbers that several devices claim."""
+    for serial, count in connection.execute(_SHARED):
+        if not is_placeholder(serial):
+            names = connection.execute(_CLAIMING, (serial, MAX_CONFLICTING))
+            yield SerialConflict(serial, tuple(name for (name,) in names), count)
