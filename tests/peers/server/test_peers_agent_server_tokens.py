@@ -161,7 +161,9 @@ def test_a_web_site_s_key_signs_ssh_s_own_data_only(
         assert service.tool(*sign, stdin="message").returncode == 0
 
 
-def test_a_client_that_leaves_ends_its_wait_for_a_touch(
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_client_that_leaves_ends_its_wait_for_a_touch(  # noqa: PLR0917 - fixtures
+    workers: int,
     start_service: StartService,
     make_key: Callable[..., Path],
     fido: str,
@@ -176,7 +178,7 @@ def test_a_client_that_leaves_ends_its_wait_for_a_touch(
     helper = executable(tmp_path / "helper", f"#!/bin/sh\necho $$ >> {pids}\nexec sleep 300\n")
     service = start_service(
         *("--no-scan-default-dir", "--allowed-providers", fido, "--drain-timeout-ms", "500"),
-        workers=1,
+        workers=workers,
         env={"SSH_SK_HELPER": helper},
     )
     key = make_key("ed25519-sk")

@@ -35,6 +35,10 @@ from sshwire.agent.requests import encode_request
 LOG = logging.getLogger("secretivex.server")
 
 
+TOKENS_END_S = 0.3
+"""Time for threads that wait at a token to see that they are to end, and to end their helpers."""
+
+
 def new_loop() -> asyncio.AbstractEventLoop:
     """Uvloop's where there is one."""
     try:
@@ -132,3 +136,6 @@ async def _serve(
     channel.setblocking(False)
     await loop.create_unix_connection(lambda: protocol, sock=channel)
     await asyncio.wait({closed, protocol.worker.drained}, return_when=asyncio.FIRST_COMPLETED)
+    protocol.worker.close()
+    if protocol.worker.has_tokens_at_work:
+        await asyncio.sleep(TOKENS_END_S)

@@ -107,6 +107,11 @@ class Worker:
         self._signing.close()
         self._tokens.abandon()
 
+    @property
+    def has_tokens_at_work(self) -> bool:
+        """Whether a thread waits for a token or a person."""
+        return self._signing.has_busy_lanes
+
     def _check_drained(self) -> None:
         if self._is_draining and not self._held and not self.drained.done():
             self.drained.set_result(None)

@@ -150,6 +150,11 @@ class SigningQueue:
         """Asked in the thread that signs."""
         return not (turn.is_dropped or self._is_closed)
 
+    @property
+    def has_busy_lanes(self) -> bool:
+        """Whether a key in a token signs now."""
+        return bool(self._busy_lanes)
+
     def close(self) -> None:
         """Give up what waits for a person: the worker is about to end."""
         self._is_closed = True
