@@ -42,9 +42,11 @@ for spec in ed25519: ecdsa:256 ecdsa:384 ecdsa:521 rsa:1024 rsa:2048 rsa:3072; d
     vector "privkey/plain/$name.txt" ok "$made" "comment: $name at example" \
         "public: $(cut -d' ' -f1,2 "$name.pub")" <"$name"
 done
-keygen -t dsa -N '' -f dsa
-vector pubkey/dsa.txt unsupported "$made" <dsa.pub
-vector privkey/refused/dsa.txt unsupported "$made" <dsa
+keygen -t dsa -N '' -C 'dsa at example' -f dsa
+vector pubkey/dsa.txt ok "$made" "comment: dsa at example" \
+    "sha256: $(prints dsa.pub sha256)" "sha512: $(prints dsa.pub sha512)" <dsa.pub
+vector privkey/dsa.txt cannot_sign "$made" "comment: dsa at example" \
+    "public: $(cut -d' ' -f1,2 dsa.pub)" <dsa
 sed 's/AAAA[^ ]*/&AAAA/' ed25519.pub | vector pubkey/trailing.txt malformed "append three bytes to the blob"
 cut -c1-60 ed25519.pub | vector pubkey/truncated.txt truncated "cut -c1-60 ed25519.pub"
 sed 's/^ssh-ed25519/ssh-rsa/' ed25519.pub |
