@@ -35,6 +35,7 @@ CODES = ErrorTable(
         ErrorRow("input_not_found", Exit.NOT_FOUND, "a file or folder to read does not exist"),
         ErrorRow("input_unreadable", Exit.INVALID, "a file to read cannot be read"),
         ErrorRow("insufficient_runs", Exit.NOT_FOUND, "two runs are needed and there are fewer"),
+        ErrorRow("inventory_findings", Exit.FOUND, "some inventory documents are invalid"),
         ErrorRow("inventory_invalid", Exit.INVALID, "an inventory document is invalid"),
         ErrorRow("key_not_found", Exit.NOT_FOUND, "no signing key matches"),
         ErrorRow("ledger_invalid", Exit.FOUND, "the ledger does not hold what it must hold"),

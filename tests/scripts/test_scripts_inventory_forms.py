@@ -246,3 +246,46 @@ def test_only_a_folder_can_be_watched(fleet: Fleet, tmp_path: Path) -> None:
     for path in ("-", str(tmp_path / "none")):
         found = error(fleet("ingest", "--watch", path, "--format", "json"), 2)
         assert found["code"] == "usage"
+
+
+def test_what_is_exported_goes_in_elsewhere_unchanged(
+    fleet: Fleet, command_line: CommandLine, tmp_path: Path
+) -> None:
+    fleet("ingest", "-", stdin="\n".join([document("a", "S", x=[1]), document("b")]))
+    fleet("device", "tag", "add", "a", "prod")
+    lines = fleet("inventory", "export").stdout
+    assert [json.loads(line)["device_id"] for line in lines.splitlines()] == ["a", "b"]
+    assert data(fleet("inventory", "export", "--format", "json"))["devices"] == [
+        json.loads(line) for line in lines.splitlines()
+    ]
+    other = ("--db", tmp_path / "other.db")
+    assert command_line("fleetmdm", "init", *other).returncode == 0
+    words = ("fleetmdm", "ingest", "-", *other, "--format", "json")
+    assert data(command_line(*words, stdin=lines))["added"] == 2
+    assert command_line("fleetmdm", "inventory", "export", *other).stdout == lines
+    only = fleet("inventory", "export", "--tag", "prod", "--format", "json")
+    assert [one["device_id"] for one in data(only)["devices"]] == ["a"]
+    assert data(fleet("inventory", "export", "--os", "x", "--format", "json"))["devices"] == []
+
+
+def test_validation_keeps_nothing_and_needs_no_database(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    words = ("fleetmdm", "inventory", "validate", "-", "--format", "json")
+    assert data(command_line(*words, stdin=document("a")))["valid"] == 1
+    done = command_line(*words, stdin=document("a") + "\n{}")
+    assert data(done, 1)["refused"] == 1
+    assert error(done, 1)["code"] == "inventory_findings"
+    table = "Asset,Cores\nA,x\n"
+    mapped = ("--from", "csv", "--map", "device_id=Asset", "--map", "facts.cores:int=Cores")
+    found = error(command_line(*words, *mapped, stdin=table), 1)
+    assert found["details"]["documents"][0]["reason"] == "wrong_type"
+    assert not list(tmp_path.rglob("*.db"))
+
+
+def test_the_schema_is_printed_with_the_limits_in_force(command_line: CommandLine) -> None:
+    env = {"FLEETMDM_INGEST_MAX_TAGS": "7"}
+    printed = json.loads(command_line("fleetmdm", "schema", "inventory", env=env).stdout)
+    assert printed["properties"]["tags"]["maxItems"] == 7
+    again = command_line("fleetmdm", "inventory", "schema", "--format", "json", env=env)
+    assert data(again) == printed

@@ -16,8 +16,12 @@ from fleetmdm.errors import FleetError
 COMMANDS = {
     "init": ("fleetmdm.cli.inventory.init:command", "Make an empty database for a fleet."),
     "ingest": ("fleetmdm.cli.inventory.ingest:command", "Take in device documents."),
+    "inventory": (
+        "fleetmdm.cli.inventory.group:command",
+        "Validate, list, show and export inventory.",
+    ),
     "collect": ("fleetmdm.cli.collect:command", "Gather device documents over SSH."),
-    "device": ("fleetmdm.cli.inventory.device:command", "List and show devices."),
+    "device": ("fleetmdm.cli.inventory.device:command", "List, show, tag and retire devices."),
     "policy": ("fleetmdm.cli.policy:command", "Add, list, lint and test policies."),
     "check": ("fleetmdm.cli.judging.check:command", "Evaluate the fleet and record a run."),
     "report": ("fleetmdm.cli.judging.report:command", "Show the result of a run."),
@@ -35,6 +39,7 @@ COMMANDS = {
     ),
     "db": ("fleetmdm.cli.upkeep.db:command", "Back up and restore the database."),
     "doctor": ("fleetmdm.cli.upkeep.doctor:command", "Check the database."),
+    "schema": ("fleetmdm.cli.schema:command", "Print JSON Schemas."),
     "config": ("fleetmdm.cli.config:command", "Show the settings in force."),
     "errors": ("fleetmdm.cli.errors:command", "Print the table of error codes."),
     "version": ("fleetmdm.cli.version:command", "Print the version."),

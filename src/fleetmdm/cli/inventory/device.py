@@ -36,7 +36,7 @@ def list_devices(
     """List the devices by id."""
     with call.open_store() as store:
         total = store.device_count()
-        chosen = _select(store, os_name, tag)
+        chosen = select_devices(store, os_name, tag)
         bound = rows_to_show(call, limit)
         devices = list(islice(chosen, offset, None if bound is None else offset + bound))
     headers = ("device", "hostname", "os", "version", "last seen", "tags")
@@ -124,7 +124,8 @@ def flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _select(store: FleetStore, os_name: str | None, tag: str | None) -> Iterator[Device]:
+def select_devices(store: FleetStore, os_name: str | None, tag: str | None) -> Iterator[Device]:
+    """Current devices of an operating system, with a tag."""
     for device in store.devices():
         if os_name is not None and device.os.lower() != os_name.lower():
             continue
