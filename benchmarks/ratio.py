@@ -65,11 +65,18 @@ def compare(
     )
 
 
-def finish(rows: list[Measured]) -> None:
-    """Print the table, write --json FILE, and exit 0 only if every target was met."""
+def read_options(**sizes: int) -> argparse.Namespace:
+    """The command line: --json FILE, and an option for each size that a benchmark can be given."""
     parser = argparse.ArgumentParser(description="Print ratios; exit 1 when a target is missed.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
-    options = parser.parse_args()
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
+    return parser.parse_args()
+
+
+def finish(rows: list[Measured], options: argparse.Namespace | None = None) -> None:
+    """Print the table, write --json FILE, and exit 0 only if every target was met."""
+    options = options or read_options()
     machine = {
         "cores": os.cpu_count(),
         "machine": platform.machine(),

@@ -14,11 +14,11 @@ from typing import Final
 
 from fleetmdm.device import Device
 from fleetmdm.errors import FleetError
-from fleetmdm.evaluate import compile_policies, evaluate, run_programs
-from fleetmdm.evaluate.verdicts import VerdictBatch
+from fleetmdm.evaluate import Evaluator, compile_policies, evaluate
+from fleetmdm.evaluate.verdicts import STATES, VerdictBatch
 from fleetmdm.ledger.entries import encode_run_leaf
 from fleetmdm.ledger.merkle import TreeHasher
-from fleetmdm.ledger.roots import inventory_leaf, policy_set_hash, result_leaf
+from fleetmdm.ledger.roots import ResultLeaves, policy_set_hash
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run
@@ -76,15 +76,14 @@ def _judge(
     batch_devices: int,
 ) -> tuple[TreeHasher, TreeHasher]:
     programs = compile_policies(policies)
-    names = tuple(program.policy.id for program in programs)
+    evaluator = Evaluator(programs, as_of)
+    leaves = ResultLeaves([program.policy.id for program in programs], STATES)
     inventory, results = TreeHasher(), TreeHasher()
-    for batch in batched(writer.devices(), batch_devices):
-        verdicts = run_programs(batch, programs, as_of)
-        writer.add(verdicts)
-        for device in batch:
-            inventory.add(inventory_leaf(device))
-        for device_id, states in verdicts.states():
-            results.add(result_leaf(device_id, names, states))
+    for batch in writer.documents(batch_devices):
+        verdicts = evaluator.judge(batch)
+        writer.add_batch(batch, verdicts)
+        inventory.add_all(batch.whole())
+        results.add_all(leaves.leaf(device, codes) for device, codes in verdicts.state_codes())
         advance(len(batch))
     return inventory, results
 

@@ -4,7 +4,14 @@ Read `run` first. Meaning: docs/policy-language.md, tested cell by cell; `operat
 """
 
 from fleetmdm.evaluate.operators import OPERATORS
-from fleetmdm.evaluate.run import compile_policies, evaluate, run_programs
+from fleetmdm.evaluate.run import Evaluator, compile_policies, evaluate, run_programs
 from fleetmdm.evaluate.verdicts import VerdictBatch
 
-__all__ = ["OPERATORS", "VerdictBatch", "compile_policies", "evaluate", "run_programs"]
+__all__ = [
+    "OPERATORS",
+    "Evaluator",
+    "VerdictBatch",
+    "compile_policies",
+    "evaluate",
+    "run_programs",
+]

@@ -6,8 +6,10 @@ Rule for editors: two values share a code only where no operator can tell them a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 import numpy as np
@@ -90,28 +92,37 @@ def _step_all(values: list[Any], step: Step) -> list[Any]:
 def encode_column(values: Sequence[Any]) -> Column:
     """Dictionary-encode raw values; None becomes the absent value `NULL`."""
     types = set(map(type, values))
-    keys = values
-    if len(types & _ALIKE) > 1 or types & _NESTED:
-        keys = [_key(value) for value in values]
-    codes = _Codes()
+    odd = _odd_types(values, types) if types & _NESTED or len(types & _ALIKE) > 1 else ()
+    keys, originals = _replace_odd(values, odd) if odd else (values, {})
+    codes = dict(zip(dict.fromkeys(keys), count()))
     array = np.fromiter(map(codes.__getitem__, keys), np.int32, len(values))
-    firsts = list(codes) if keys is values else _first_of_each(values, array, len(codes))
-    return Column([NULL if value is None else value for value in firsts], array)
+    distinct = [originals.get(key, key) for key in codes] if odd else list(codes)
+    if type(None) in types:
+        distinct = [NULL if value is None else value for value in distinct]
+    return Column(distinct, array)
 
 
-class _Codes(dict[Any, int]):
-    """Gives every new key the next number."""
+def _odd_types(values: Sequence[Any], types: set[type]) -> set[type]:
+    """The types whose values need a key of their own: the nested, and all but one of the alike."""
+    alike = types & _ALIKE
+    common = set()
+    if len(alike) > 1:
+        counts = Counter(map(type, values))
+        common = {max(alike, key=counts.__getitem__)}
+    return (types & _NESTED) | ((alike - common) if common else set())
 
-    def __missing__(self, key: Any) -> int:
-        code = len(self)
-        self[key] = code
-        return code
 
-
-def _first_of_each(values: Sequence[Any], codes: npt.NDArray[np.int32], size: int) -> list[Any]:
-    _, places = np.unique(codes, return_index=True)
-    assert len(places) == size  # noqa: S101 - every code was given to some value
-    return [values[place] for place in places.tolist()]
+def _replace_odd(values: Sequence[Any], odd: Collection[type]) -> tuple[list[Any], dict[Any, Any]]:
+    """Keys to tell the values apart by, and the first value of each key that is not its own."""
+    keys, originals = list(values), dict[Any, Any]()
+    types = list(map(type, values))
+    for kind in odd:
+        place = -1
+        for _ in range(types.count(kind)):
+            place = types.index(kind, place + 1)
+            key = keys[place] = _key(values[place])
+            originals.setdefault(key, values[place])
+    return keys, originals
 
 
 def _key(value: Any) -> Any:

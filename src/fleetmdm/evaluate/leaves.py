@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from itertools import compress
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from fleetmdm.evaluate.columns import Column
 from fleetmdm.evaluate.fact_path import Absent, Elements
 from fleetmdm.evaluate.operators.row import FactFault
+from fleetmdm.evaluate.operators.times import NEVER, Moments, encode_end
 from fleetmdm.evaluate.outcome import Codes, Outcome, combine
 from fleetmdm.evaluate.program import Compiled, CompiledLeaf
 from fleetmdm.policy import Combine
 
-NEVER: Final = np.iinfo(np.int64).max
-"""Microseconds since the epoch, for answers that time alone cannot change."""
+FEW_VALUES: Final = 32
+"""Up to so many, deciding one by one costs less than deciding them at once."""
 
-Moments = npt.NDArray[np.int64]
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+_SIMPLE: Final = frozenset({str, int, float, bool})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +76,47 @@ class Decider:
 
 def _decide_leaf(leaf: CompiledLeaf, column: Column, now: datetime) -> Decided:
     """Decide every distinct value once and spread the answers over the devices."""
-    decisions = [decide_value(leaf, value, now) for value in column.values]
-    outcomes = np.array([each.outcome for each in decisions], dtype=np.int8)
-    until = None
-    if leaf.row.timely:
-        ends = np.array([encode_end(each.until) for each in decisions], dtype=np.int64)
-        until = ends[column.codes]
+    outcomes, ends = decide_values(leaf, column.values, now)
+    until = ends[column.codes] if leaf.row.timely else None
     return Decided(outcomes[column.codes], leaf=leaf, column=column, until=until)
 
 
-def encode_end(moment: datetime | None) -> int:
-    """Microseconds since the epoch."""
-    return int(NEVER) if moment is None else (moment - _EPOCH) // _MICROSECOND
+def decide_values(
+    leaf: CompiledLeaf, values: Sequence[Any], now: datetime, *, few: int = FEW_VALUES
+) -> tuple[Codes, Moments]:
+    """Outcomes of distinct values, and their ends; at most `few` values are decided one by one."""
+    outcomes = np.zeros(len(values), dtype=np.int8)
+    ends = np.full(len(values), NEVER, dtype=np.int64)
+    rest: Iterable[int] = range(len(values))
+    if len(values) > few:
+        rest = _decide_easy(leaf, values, now, (outcomes, ends))
+    for place in rest:
+        decision = decide_value(leaf, values[place], now)
+        outcomes[place], ends[place] = decision.outcome, encode_end(decision.until)
+    return outcomes, ends
 
 
-def decode_end(end: int) -> datetime | None:
-    """The moment of `encode_end`."""
-    return None if end == NEVER else _EPOCH + timedelta(microseconds=end)
+def _decide_easy(
+    leaf: CompiledLeaf, values: Sequence[Any], now: datetime, told: tuple[Codes, Moments]
+) -> list[int]:
+    """Decide at once all values that the operator can take so; gives the places that are left."""
+    outcomes, ends = told
+    presence, comparison = leaf.row.presence, leaf.comparison
+    types = _SIMPLE if presence is not None else comparison.easy
+    easy = [type(value) in types for value in values]
+    rest = [place for place, quick in enumerate(easy) if not quick]
+    if presence is not None:
+        outcomes[easy] = Outcome.TRUE if presence else Outcome.FALSE
+        return rest
+    if comparison.answer_all is None or len(rest) == len(values):
+        return list(range(len(values)))
+    answers = comparison.answer_all(list(compress(values, easy)), now)
+    outcomes[easy] = np.where(answers.held, np.int8(Outcome.TRUE), np.int8(Outcome.FALSE))
+    if answers.ends is not None:
+        ends[easy] = answers.ends
+    if answers.sure is not None:
+        rest += np.flatnonzero(easy)[~answers.sure].tolist()
+    return rest
 
 
 def decide_value(leaf: CompiledLeaf, value: Any, now: datetime) -> Decision:

@@ -8,22 +8,30 @@ devices cost what their distinct values cost.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
 
-from fleetmdm.device import Device
+from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.evaluate.columns import Column, encode_column, extract_columns
+from fleetmdm.evaluate.fact_path import FactPath
 from fleetmdm.evaluate.findings import find
-from fleetmdm.evaluate.leaves import NEVER, Decided, Decider, Moments
+from fleetmdm.evaluate.leaves import Decided, Decider
+from fleetmdm.evaluate.operators.times import NEVER, Moments
 from fleetmdm.evaluate.outcome import Codes, Outcome, combine
 from fleetmdm.evaluate.program import Program, compile_policy, fold, program_leaves
-from fleetmdm.evaluate.verdicts import NOT_SELECTED, PolicyColumn, VerdictBatch
+from fleetmdm.evaluate.projection import FactColumns, Projection
+from fleetmdm.evaluate.verdicts import (
+    NOT_SELECTED,
+    NOTHING_FOUND,
+    Found,
+    PolicyColumn,
+    VerdictBatch,
+)
 from fleetmdm.policy import Combine, CompliancePolicy
-from fleetmdm.results import Finding
 
 Mask = npt.NDArray[np.bool_]
 
@@ -44,16 +52,46 @@ def run_programs(
     batch: Sequence[Device], programs: Sequence[Program], now: datetime
 ) -> VerdictBatch:
     """`evaluate` for policies that are compiled already."""
-    paths = {leaf.path for program in programs for leaf in program_leaves(program)}
+    columns = FactColumns(
+        extract_columns(batch, _paths(programs)),
+        os=encode_column([device.os for device in batch]),
+        tags=encode_column([tuple(device.tags) for device in batch]),
+    )
+    return _judge_all([device.device_id for device in batch], columns, programs, now)
+
+
+class Evaluator:
+    """Judges stored documents, batch after batch, without decoding more of them than it needs."""
+
+    def __init__(self, programs: Sequence[Program], now: datetime) -> None:
+        self._programs = programs
+        self._now = now
+        self._projection = Projection(_paths(programs))
+
+    def judge(self, batch: DocumentBatch) -> VerdictBatch:
+        """What `run_programs` would say of the same devices."""
+        columns = self._projection.read(batch)
+        return _judge_all(batch.device_ids, columns, self._programs, self._now)
+
+
+def _paths(programs: Sequence[Program]) -> tuple[FactPath, ...]:
+    leaves = (leaf for program in programs for leaf in program_leaves(program))
+    return tuple(dict.fromkeys(leaf.path for leaf in leaves))
+
+
+def _judge_all(
+    device_ids: Sequence[str], columns: FactColumns, programs: Sequence[Program], now: datetime
+) -> VerdictBatch:
     scene = _Scene(
         now=now,
-        size=len(batch),
-        decider=Decider(extract_columns(batch, paths), now),
-        os=encode_column([fold(device.os) for device in batch]),
-        tags=encode_column([frozenset(map(fold, device.tags)) for device in batch]),
+        size=len(device_ids),
+        decider=Decider(columns.by_path, now),
+        os=replace(columns.os, values=[fold(value) for value in columns.os.values]),
+        tags=replace(
+            columns.tags, values=[frozenset(map(fold, value)) for value in columns.tags.values]
+        ),
     )
-    columns = tuple(_judge(program, scene) for program in programs)
-    return VerdictBatch(tuple(device.device_id for device in batch), columns)
+    return VerdictBatch(tuple(device_ids), tuple(_judge(program, scene) for program in programs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,26 +148,29 @@ def _ends(tree: Decided, aimed: Mask) -> Moments | None:
     return np.where(aimed, np.minimum.reduce(ends), NEVER)
 
 
-def _find_all(tree: Decided, outcomes: Codes, now: datetime) -> dict[int, tuple[Finding, ...]]:
+def _find_all(tree: Decided, outcomes: Codes, now: datetime) -> Found:
     """Findings of every device that did not pass; devices that look alike share theirs."""
     places = np.flatnonzero(outcomes < Outcome.TRUE)
     if not len(places):
-        return {}
-    codes = [_look(leaf)[places].tolist() for leaf in tree.leaves()]
-    known: dict[Any, tuple[Finding, ...]] = {}
-    found: dict[int, tuple[Finding, ...]] = {}
-    for place, look in zip(places.tolist(), zip(*codes, strict=True), strict=True):
-        findings = known.get(look)
-        if findings is None:
-            findings = known[look] = tuple(find(tree, place, now))
-        found[place] = findings
-    return found
+        return NOTHING_FOUND
+    looks = list(zip(*(_look(leaf, places) for leaf in tree.leaves()), strict=True))
+    groups = dict(zip(dict.fromkeys(looks), count(), strict=False))
+    firsts = dict(zip(reversed(looks), reversed(places.tolist()), strict=True))
+    return Found(
+        places,
+        np.fromiter(map(groups.__getitem__, looks), np.int32, len(looks)),
+        [tuple(find(tree, firsts[look], now)) for look in groups],
+    )
 
 
-def _look(leaf: Decided) -> npt.NDArray[np.int32]:
+def _look(leaf: Decided, places: npt.NDArray[np.intp]) -> list[int]:
     """What a finding could say of a leaf, by number: its value where it is bad, else its outcome."""
     assert leaf.leaf is not None  # noqa: S101 - `leaves` gives leaves alone
     assert leaf.column is not None  # noqa: S101 - and they have columns
     good = Outcome.FALSE if leaf.leaf.negated else Outcome.TRUE
-    quiet = (leaf.outcomes == good) | (leaf.outcomes == Outcome.NOT_APPLICABLE)
-    return np.where(quiet, -1 - leaf.outcomes.astype(np.int32), leaf.column.codes)
+    outcomes = leaf.outcomes[places]
+    quiet = (outcomes == good) | (outcomes == Outcome.NOT_APPLICABLE)
+    looks: list[int] = np.where(
+        quiet, -1 - outcomes.astype(np.int32), leaf.column.codes[places]
+    ).tolist()
+    return looks

@@ -2,43 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, overload
 
 import numpy as np
+import numpy.typing as npt
 
-from fleetmdm.evaluate.leaves import Moments, decode_end
+from fleetmdm.evaluate.operators.times import Moments, decode_end
 from fleetmdm.evaluate.outcome import STATUS, Codes
 from fleetmdm.results import Finding, Status, Verdict
 
 NOT_SELECTED: Final = len(STATUS)
 """The code of a policy that is not enabled."""
 
-_STATES: Final = (*STATUS, Status.NOT_SELECTED)
+STATES: Final = (*STATUS, Status.NOT_SELECTED)
+"""By code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The findings of the devices that did not pass; those that look alike share one group."""
+
+    places: npt.NDArray[np.intp]
+    """Of the devices in the batch, ascending."""
+    groups: npt.NDArray[np.int32]
+    """For each of them, which of `findings` are its own."""
+    findings: Sequence[tuple[Finding, ...]]
+
+    def at(self, place: int) -> tuple[Finding, ...]:
+        """The findings of one device; none where it passed."""
+        index = int(np.searchsorted(self.places, place))
+        if index == len(self.places) or self.places[index] != place:
+            return ()
+        return self.findings[int(self.groups[index])]
+
+
+NOTHING_FOUND: Final = Found(np.zeros(0, np.intp), np.zeros(0, np.int32), ())
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyColumn:
-    """One policy's verdicts on a batch; findings by the place of the device."""
+    """One policy's verdicts on a batch."""
 
     policy_id: str
     outcomes: Codes
     until: Moments | None = None
-    findings: Mapping[int, tuple[Finding, ...]] = field(default_factory=dict)
+    found: Found = NOTHING_FOUND
 
     def counts(self) -> dict[Status, int]:
         """How many devices have each state."""
-        counts = np.bincount(self.outcomes, minlength=len(_STATES)).tolist()
-        return {state: count for state, count in zip(_STATES, counts, strict=True) if count}
+        counts = np.bincount(self.outcomes, minlength=len(STATES)).tolist()
+        return {state: count for state, count in zip(STATES, counts, strict=True) if count}
 
     def verdict(self, place: int, device_id: str) -> Verdict:
         """One verdict."""
         return Verdict(
             device_id,
             self.policy_id,
-            _STATES[self.outcomes[place]],
-            self.findings.get(place, ()),
+            STATES[self.outcomes[place]],
+            self.found.at(place),
             None if self.until is None else decode_end(int(self.until[place])),
         )
 
@@ -74,6 +97,15 @@ class VerdictBatch(Sequence[Verdict]):
 
     def states(self) -> Iterator[tuple[str, list[Status]]]:
         """(device id, its state under each policy) for every device."""
-        rows = np.array([column.outcomes for column in self.columns], dtype=np.int8).T.tolist()
-        for device_id, row in zip(self.device_ids, rows, strict=True):
-            yield device_id, [_STATES[code] for code in row]
+        for device_id, codes in self.state_codes():
+            yield device_id, [STATES[code] for code in codes]
+
+    def state_codes(self) -> Iterator[tuple[str, bytes]]:
+        """(device id, a byte for each policy: the place of its state in `STATES`)."""
+        if not self.columns:
+            yield from ((device_id, b"") for device_id in self.device_ids)
+            return
+        table = np.stack([column.outcomes for column in self.columns], axis=1).astype(np.uint8)
+        rows, width = table.tobytes(), len(self.columns)
+        for place, device_id in enumerate(self.device_ids):
+            yield device_id, rows[place * width : (place + 1) * width]

@@ -57,6 +57,27 @@ class TreeHasher:
         self._peaks.append(leaf)
         self.size += 1
 
+    def add_all(self, leaves: Iterable[bytes]) -> None:
+        """Append leaves by their bytes, as `add` for each; full subtrees are hashed at once."""
+        sha256 = hashlib.sha256
+        hashes = [sha256(b"\x00" + data).digest() for data in leaves]
+        begin = 0
+        while begin < len(hashes):
+            # The largest full subtree that begins where the tree ends now.
+            room = self.size & -self.size or MAX_TREE_LEAVES
+            width = min(room, _power_below(len(hashes) - begin))
+            self._add_subtree(_full_root(hashes[begin : begin + width]), width)
+            begin += width
+
+    def _add_subtree(self, root: bytes, width: int) -> None:
+        size = self.size
+        while size & width:
+            root = node_hash(self._peaks.pop(), root)
+            size -= width
+            width *= 2
+        self._peaks.append(root)
+        self.size = size + width
+
     def root(self) -> bytes:
         """The root over the leaves so far."""
         if not self._peaks:
@@ -65,6 +86,20 @@ class TreeHasher:
         for peak in reversed(self._peaks[:-1]):
             root = node_hash(peak, root)
         return root
+
+
+def _power_below(size: int) -> int:
+    """The largest power of two that is at most `size`."""
+    return 1 << (size.bit_length() - 1)
+
+
+def _full_root(hashes: list[bytes]) -> bytes:
+    """The root of a full subtree; `hashes` are a power of two."""
+    sha256 = hashlib.sha256
+    while len(hashes) > 1:
+        pairs = zip(hashes[::2], hashes[1::2], strict=True)
+        hashes = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+    return hashes[0]
 
 
 def tree_root(leaves: Iterable[bytes]) -> bytes:

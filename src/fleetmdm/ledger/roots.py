@@ -7,13 +7,19 @@ Rule for editors: these bytes are hashed for ever; never change how an existing 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from typing import Final
 
-from clikit.canonical import encode_canonical
+import msgspec
+
 from fleetmdm.device import Device, encode_device
 from fleetmdm.results import Status
+
+MAX_KNOWN_STATES: Final = 65_536
+"""Combinations of states that are remembered at a time."""
+
+_encode: Final = msgspec.json.Encoder().encode
+"""Of a text: RFC 8785 escapes the same characters in the same way."""
 
 
 def policy_set_hash(sources: Iterable[tuple[str, bytes]]) -> str:
@@ -27,16 +33,29 @@ def inventory_leaf(device: Device) -> bytes:
     return encode_device(device)
 
 
-def result_leaf(device_id: str, policy_ids: Sequence[str], states: Sequence[Status]) -> bytes:
-    """A device's leaf of the result tree, passes included.
+class ResultLeaves:
+    """Makes the leaves of the result tree, passes included: one for each device.
 
-    RFC 8785 form of {"device_id": ..., "states": {policy id: state}}.
+    RFC 8785 form of {"device_id": ..., "states": {policy id: state}}. Few devices have states that
+    no other has, so each combination is written once.
     """
-    states_text = _states(tuple(policy_ids), tuple(states))
-    return f'{{"device_id":{json.dumps(device_id, ensure_ascii=False)},{states_text}}}'.encode()
 
+    def __init__(self, policy_ids: Sequence[str], states: Sequence[Status]) -> None:
+        # RFC 8785 section 3.2.3: keys are sorted by their UTF-16 code units.
+        order = sorted(range(len(policy_ids)), key=lambda at: policy_ids[at].encode("utf-16-be"))
+        self._members = [
+            (place, [_encode(policy_ids[place]) + b":" + _encode(state.value) for state in states])
+            for place in order
+        ]
+        """For each policy, in the order of the keys: its place, and its member by code."""
+        self._known: dict[bytes, bytes] = {}
 
-@lru_cache(maxsize=65_536)
-def _states(policy_ids: tuple[str, ...], states: tuple[Status, ...]) -> str:
-    named = {name: state.value for name, state in zip(policy_ids, states, strict=True)}
-    return f'"states":{encode_canonical(named).decode()}'
+    def leaf(self, device_id: str, codes: bytes) -> bytes:
+        """The leaf of one device; `codes` has for each policy the place of its state."""
+        tail = self._known.get(codes)
+        if tail is None:
+            if len(self._known) >= MAX_KNOWN_STATES:
+                self._known.clear()
+            members = b",".join([texts[codes[place]] for place, texts in self._members])
+            tail = self._known[codes] = b',"states":{' + members + b"}}"
+        return b'{"device_id":' + _encode(device_id) + tail

@@ -20,6 +20,12 @@ def encode_stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
+def stamp_to_time(stamp: str) -> str:
+    """What `rfc3339.encode_time` writes of the moment of a stamp."""
+    seconds, fraction = stamp[:19], stamp[19:26]
+    return f"{seconds}Z" if fraction == ".000000" else f"{seconds}{fraction}Z"
+
+
 def parse_stamp(text: str) -> datetime:
     """The moment that `encode_stamp` wrote."""
     return datetime.fromisoformat(text)

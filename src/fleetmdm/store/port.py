@@ -14,7 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from fleetmdm.device import Device
+from fleetmdm.device import Device, DocumentBatch
+from fleetmdm.evaluate import VerdictBatch
 from fleetmdm.ingest.sources import Source
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import ResultRow, Run, Status, Transition, Verdict
@@ -86,12 +87,20 @@ class RunWriter(Protocol):
         """How many `devices` gives."""
         ...
 
+    def documents(self, batch_devices: int) -> Iterator[DocumentBatch]:
+        """The same documents as `devices`, still encoded, in batches of at most so many."""
+        ...
+
     def policy_sources(self) -> Iterator[tuple[str, bytes]]:
         """(id, exact source) of the policies to judge by, in the order of their ids."""
         ...
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
         """Verdicts, passes included (they are counted, not stored); at most one for each pair."""
+        ...
+
+    def add_batch(self, documents: DocumentBatch, verdicts: VerdictBatch) -> None:
+        """`add` for all verdicts on a batch that `documents` gave."""
         ...
 
     def finish(

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import ipaddress
 import operator as op
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import repeat
 from typing import Any, Final
 
+import numpy as np
+
 from fleetmdm.evaluate.operators.kinds import holds, kind_of, kinds_meet, same
-from fleetmdm.evaluate.operators.row import Comparison, FactFault, OperandError
+from fleetmdm.evaluate.operators.row import (
+    Answers,
+    Comparison,
+    FactFault,
+    OperandError,
+    by_column,
+)
 from fleetmdm.evaluate.operators.versions import SCHEMES, same_shape, version_key
 
 MAX_PATTERN_CHARACTERS: Final = 4096
@@ -25,6 +35,15 @@ INVALID_VALUE: Final = "invalid_value"
 
 Prepare = Callable[[Any, str], Comparison]
 Order = Callable[[Any, Any], bool]
+
+TEXT: Final = frozenset({str})
+NUMBER: Final = frozenset({int, float})
+_EASY: Final[Mapping[str, frozenset[type]]] = {
+    "boolean": frozenset({bool}),
+    "number": NUMBER,
+    "text": TEXT,
+}
+"""By kind: the types whose values Python itself tells apart and orders as the language does."""
 
 
 def need(fact: Any, *kinds: str) -> str:
@@ -81,7 +100,9 @@ def prepare_equal(*, wanted: bool) -> Prepare:
             need(fact, kind)
             return same(fact, operand) is wanted
 
-        return Comparison(decide=decide)
+        test = op.eq if wanted else op.ne
+        every = by_column(lambda facts: map(test, facts, repeat(operand)))
+        return Comparison(decide, easy=_EASY.get(kind, frozenset()), answer_all=every)
 
     return prepare
 
@@ -96,7 +117,8 @@ def prepare_order(order: Order) -> Prepare:
             need(fact, "number")
             return order(fact, operand)
 
-        return Comparison(decide=decide)
+        every = by_column(lambda facts: map(order, facts, repeat(operand)))
+        return Comparison(decide, easy=NUMBER, answer_all=every)
 
     return prepare
 
@@ -112,7 +134,8 @@ def prepare_between(operand: Any, _scheme: str) -> Comparison:
         need(fact, "number")
         return bool(low <= fact <= high)
 
-    return Comparison(decide=decide)
+    every = by_column(lambda facts: [low <= fact <= high for fact in facts])
+    return Comparison(decide, easy=NUMBER, answer_all=every)
 
 
 # Membership.
@@ -129,7 +152,10 @@ def prepare_in(*, wanted: bool) -> Prepare:
             need(fact, *kinds)
             return holds(members, fact) is wanted
 
-        return Comparison(decide=decide)
+        # Texts are equal to nothing but texts.
+        texts = frozenset(members)
+        every = by_column(lambda facts: [(fact in texts) is wanted for fact in facts])
+        return Comparison(decide, easy=TEXT if "text" in kinds else frozenset(), answer_all=every)
 
     return prepare
 
@@ -207,7 +233,8 @@ def prepare_affix(test: Callable[[str, str], bool]) -> Prepare:
             need(fact, "text")
             return test(fact, operand)
 
-        return Comparison(decide=decide)
+        every = by_column(lambda facts: map(test, facts, repeat(operand)))
+        return Comparison(decide, easy=TEXT, answer_all=every)
 
     return prepare
 
@@ -219,32 +246,49 @@ def prepare_regex(*, wanted: bool) -> Prepare:
         need_operand(operand, "text")
         if len(operand) > MAX_PATTERN_CHARACTERS:
             raise OperandError(f"has more than {MAX_PATTERN_CHARACTERS} characters")
-        pattern = _compile(operand)
+        search, surely_found = _compile(operand)
 
         def decide(fact: Any) -> bool:
             need(fact, "text")
             try:
-                return (pattern.search(fact) is not None) is wanted
+                return (search(fact.encode()) is not None) is wanted
             except UnicodeEncodeError as error:
                 raise FactFault(INVALID_VALUE) from error
 
-        return Comparison(decide=decide)
+        def answer_all(facts: Sequence[str], _now: datetime) -> Answers:
+            found = np.fromiter(surely_found(facts), np.bool_, len(facts))
+            return Answers(held=found if wanted else ~found, sure=found)
+
+        return Comparison(decide, easy=TEXT, answer_all=answer_all)
 
     return prepare
 
 
-def _compile(pattern: str) -> Any:
+def _compile(pattern: str) -> tuple[Callable[[bytes], Any], Callable[[Any], Iterable[bool]]]:
+    """How to search a text, and a quick way whose "found" is true and whose "not found" may err."""
     import re2
 
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MAX_PATTERN_BYTES
+    encoded = b""
     try:
-        return re2.compile(pattern, options)
+        encoded = pattern.encode()
+        compiled = re2.compile(encoded, options)
+        # A set answers sooner than a pattern, but says "not found" too when it is out of memory.
+        quick = re2.Set.SearchSet(options)
+        quick.Add(encoded)
+        quick.Compile()
     except (re2.error, UnicodeEncodeError) as error:
         said = error.args[0] if error.args else error
         text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
         raise OperandError(f"is not an RE2 pattern: {text}") from error
+
+    def surely_found(facts: Iterable[str]) -> Iterable[bool]:
+        match = quick.Match
+        return (bool(match(fact.encode("utf-8", "replace"))) for fact in facts)
+
+    return compiled.search, surely_found
 
 
 # Length.
@@ -318,7 +362,33 @@ def prepare_cidr(operand: Any, _scheme: str) -> Comparison:
             network.version == inside.version and inside.subnet_of(network) for network in networks
         )
 
-    return Comparison(decide=decide)
+    wanted = [
+        (int(network.network_address), int(network.netmask))
+        for network in networks
+        if network.version == 4
+    ]
+
+    def answer_all(facts: Sequence[str], _now: datetime) -> Answers:
+        numbers = [_plain_ipv4(fact) for fact in facts]
+        addresses = np.array(numbers, dtype=np.int64)
+        held = np.zeros(len(facts), dtype=np.bool_)
+        for network, mask in wanted:
+            held |= (addresses & mask) == network
+        return Answers(held, sure=addresses >= 0)
+
+    return Comparison(decide, easy=TEXT, answer_all=answer_all)
+
+
+_OCTETS: Final = {str(number): number for number in range(256)}
+
+
+def _plain_ipv4(text: str) -> int:
+    """The number of an address written as four numbers; -1 for whatever else it may be."""
+    try:
+        a, b, c, d = text.split(".")
+        return _OCTETS[a] << 24 | _OCTETS[b] << 16 | _OCTETS[c] << 8 | _OCTETS[d]
+    except (ValueError, KeyError):
+        return -1
 
 
 EQ, NE, LT, LTE, GT, GTE = op.eq, op.ne, op.lt, op.le, op.gt, op.ge

@@ -6,18 +6,26 @@ same fact would be answered otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from fleetmdm.evaluate.operators.comparisons import INVALID_VALUE, need, need_operand
-from fleetmdm.evaluate.operators.row import Answer, Comparison, FactFault, OperandError
+import numpy as np
+
+from fleetmdm.evaluate.operators.comparisons import INVALID_VALUE, TEXT, need, need_operand
+from fleetmdm.evaluate.operators.row import Answer, Answers, Comparison, FactFault, OperandError
 from fleetmdm.evaluate.operators.times import (
     FUTURE_ALLOWANCE,
+    NEVER,
     TICK,
     MomentOperand,
+    encode_end,
     parse_duration,
     parse_operand,
+    read_plain_moments,
     shifted,
+    shifted_all,
+    to_micros,
 )
 from fleetmdm.rfc3339 import parse_time
 
@@ -51,7 +59,14 @@ def prepare_before(operand: Any, _scheme: str) -> Comparison:
             return held, None
         return held, shifted(moment, TICK - bound.offset)
 
-    return Comparison(decide_at=decide)
+    def answer_all(facts: Sequence[str], now: datetime) -> Answers:
+        moments, sure = read_plain_moments(facts)
+        held = moments < encode_end(bound.at(now))
+        later = shifted_all(moments, TICK - bound.offset)
+        never = held | (bound.fixed is not None)
+        return Answers(held, sure, np.where(never, NEVER, later))
+
+    return Comparison(decide_at=decide, easy=TEXT, answer_all=answer_all)
 
 
 def prepare_after(operand: Any, _scheme: str) -> Comparison:
@@ -65,7 +80,14 @@ def prepare_after(operand: Any, _scheme: str) -> Comparison:
             return held, None
         return held, shifted(moment, -bound.offset)
 
-    return Comparison(decide_at=decide)
+    def answer_all(facts: Sequence[str], now: datetime) -> Answers:
+        moments, sure = read_plain_moments(facts)
+        held = moments > encode_end(bound.at(now))
+        later = shifted_all(moments, -bound.offset)
+        never = ~held | (bound.fixed is not None)
+        return Answers(held, sure, np.where(never, NEVER, later))
+
+    return Comparison(decide_at=decide, easy=TEXT, answer_all=answer_all)
 
 
 def prepare_within(operand: Any, _scheme: str) -> Comparison:
@@ -83,4 +105,11 @@ def prepare_within(operand: Any, _scheme: str) -> Comparison:
         held = now - moment <= duration
         return held, shifted(moment, duration + TICK) if held else None
 
-    return Comparison(decide_at=decide)
+    def answer_all(facts: Sequence[str], now: datetime) -> Answers:
+        moments, plain = read_plain_moments(facts)
+        age = encode_end(now) - moments
+        held = age <= to_micros(duration)
+        ends = np.where(held, shifted_all(moments, duration + TICK), NEVER)
+        return Answers(held, plain & (age >= -to_micros(FUTURE_ALLOWANCE)), ends)
+
+    return Comparison(decide_at=decide, easy=TEXT, answer_all=answer_all)

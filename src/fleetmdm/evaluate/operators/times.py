@@ -6,9 +6,13 @@ Pure: "now" is always an argument. Everything is compared in UTC at microsecond 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from fleetmdm.rfc3339 import parse_time
 
@@ -18,6 +22,12 @@ FUTURE_ALLOWANCE: Final = timedelta(hours=24)
 """How far a fact's time may lie ahead; the same allowance that ingest gives `last_seen`."""
 TICK: Final = timedelta(microseconds=1)
 
+NEVER: Final = int(np.iinfo(np.int64).max)
+"""Microseconds since the epoch, for what time alone cannot change."""
+
+Moments = npt.NDArray[np.int64]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DURATION = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
@@ -68,3 +78,59 @@ def shifted(moment: datetime, by: timedelta) -> datetime | None:
         return moment + by
     except OverflowError:
         return None
+
+
+def encode_end(moment: datetime | None) -> int:
+    """Microseconds since the epoch."""
+    return NEVER if moment is None else to_micros(moment - _EPOCH)
+
+
+def decode_end(end: int) -> datetime | None:
+    """The moment of `encode_end`."""
+    return None if end == NEVER else _EPOCH + timedelta(microseconds=end)
+
+
+def to_micros(span: timedelta) -> int:
+    """A duration in microseconds."""
+    return span // TICK
+
+
+_CALENDAR: Final = (to_micros(_FIRST - _EPOCH), to_micros(_LAST - _EPOCH))
+
+
+def shifted_all(moments: Moments, by: timedelta) -> Moments:
+    """`shifted` for many; `NEVER` beyond the calendar."""
+    moved = moments + to_micros(by)
+    first, last = _CALENDAR
+    return np.where((moved >= first) & (moved <= last), moved, NEVER)
+
+
+_PLAIN = "0000-00-00T00:00:00Z"
+_MARKS: Final = {place: ord(mark) for place, mark in enumerate(_PLAIN) if mark != "0"}
+_DIGITS: Final = [place for place, mark in enumerate(_PLAIN) if mark == "0"]
+
+
+def read_plain_moments(texts: Sequence[str]) -> tuple[Moments, npt.NDArray[np.bool_]]:
+    """Microseconds since the epoch, and which texts were read: those such as 2026-03-01T12:00:00Z.
+
+    The others may be moments all the same, written in another way, or none.
+    """
+    joined = "".join(
+        text if len(text) == len(_PLAIN) and text.isascii() else _PLAIN for text in texts
+    )
+    table = np.frombuffer(joined.encode("ascii"), np.uint8).reshape(len(texts), len(_PLAIN))
+    numbers = table.T.astype(np.int64) - ord("0")
+    plain = np.logical_and.reduce([table[:, place] == mark for place, mark in _MARKS.items()])
+    plain &= ((numbers[_DIGITS] >= 0) & (numbers[_DIGITS] <= 9)).all(axis=0)
+    year = numbers[0] * 1000 + numbers[1] * 100 + numbers[2] * 10 + numbers[3]
+    month, day, hour, minute, second = (
+        numbers[place] * 10 + numbers[place + 1] for place in (5, 8, 11, 14, 17)
+    )
+    plain &= (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
+    plain &= (hour <= 23) & (minute <= 59) & (second <= 59)
+    months = np.where(plain, (year - 1970) * 12 + month - 1, 0).astype("datetime64[M]")
+    begin = months.astype("datetime64[D]").astype(np.int64)
+    end = (months + 1).astype("datetime64[D]").astype(np.int64)
+    plain &= day <= end - begin
+    seconds = (begin + day - 1) * 86_400 + hour * 3600 + minute * 60 + second
+    return np.where(plain, seconds * 1_000_000, 0), plain

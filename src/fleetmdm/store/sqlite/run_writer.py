@@ -13,108 +13,36 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice, repeat
+from operator import itemgetter
 from pathlib import Path
+from typing import Final
 
-from fleetmdm.device import Device
+import numpy as np
+import numpy.typing as npt
+
+from fleetmdm.device import Device, DocumentBatch
+from fleetmdm.evaluate import VerdictBatch
+from fleetmdm.evaluate.operators.times import decode_end
+from fleetmdm.evaluate.verdicts import STATES, PolicyColumn
 from fleetmdm.results import SILENT, Run, Status, Verdict
 from fleetmdm.store.codec import encode_findings, encode_stamp
 from fleetmdm.store.failures import translated
 from fleetmdm.store.port import NewRun, RunHashes
-from fleetmdm.store.sqlite.connection import staging, writing
-from fleetmdm.store.sqlite.inventory import count_devices, read_devices
+from fleetmdm.store.sqlite.connection import writing
+from fleetmdm.store.sqlite.inventory import count_devices, read_devices, read_documents
 from fleetmdm.store.sqlite.ledger import append_leaf
 from fleetmdm.store.sqlite.policies import policy_numbers, read_policies
 from fleetmdm.store.sqlite.revisions import latest_revision
+from fleetmdm.store.sqlite.run_staging import Row, Staging
 from fleetmdm.store.sqlite.runs import newest_run
 
-_STAGING = (
-    """
-    CREATE TABLE temp.staged (
-        device INTEGER NOT NULL,
-        policy INTEGER NOT NULL,
-        status TEXT NOT NULL,
-        findings BLOB NOT NULL,
-        valid_until TEXT,
-        PRIMARY KEY (device, policy)
-    ) STRICT, WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE temp.closing (
-        device INTEGER NOT NULL,
-        policy INTEGER NOT NULL,
-        PRIMARY KEY (device, policy)
-    ) STRICT, WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE temp.renewing (
-        device INTEGER NOT NULL,
-        policy INTEGER NOT NULL,
-        valid_until TEXT,
-        PRIMARY KEY (device, policy)
-    ) STRICT, WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE temp.opening (
-        device INTEGER NOT NULL,
-        policy INTEGER NOT NULL,
-        PRIMARY KEY (device, policy)
-    ) STRICT, WITHOUT ROWID
-    """,
-)
+_ROWS_AT_ONCE: Final = 10_000
 
-_TABLES = ("staged", "closing", "renewing", "opening")
-
-_COMPARE = (
-    "DELETE FROM temp.closing",
-    "DELETE FROM temp.renewing",
-    "DELETE FROM temp.opening",
-    """
-    INSERT INTO temp.closing
-    SELECT open.device, open.policy
-    FROM main.results AS open INDEXED BY results_open
-    LEFT JOIN temp.staged AS new ON new.device = open.device AND new.policy = open.policy
-    WHERE open.until_run IS NULL
-    AND (new.device IS NULL OR new.status != open.status OR new.findings != open.findings)
-    """,
-    """
-    INSERT INTO temp.renewing
-    SELECT new.device, new.policy, new.valid_until
-    FROM temp.staged AS new
-    JOIN main.results AS open ON open.device = new.device AND open.policy = new.policy
-    WHERE open.until_run IS NULL AND new.valid_until IS NOT open.valid_until
-    AND new.status = open.status AND new.findings = open.findings
-    """,
-    """
-    INSERT INTO temp.opening
-    SELECT new.device, new.policy
-    FROM temp.staged AS new
-    LEFT JOIN main.results AS open
-    ON open.device = new.device AND open.policy = new.policy AND open.until_run IS NULL
-    LEFT JOIN temp.closing AS gone ON gone.device = new.device AND gone.policy = new.policy
-    WHERE open.device IS NULL OR gone.device IS NOT NULL
-    """,
-)
-"""What ends, what only lasts longer, what begins."""
-
-_APPLY = (
-    """
-    UPDATE results SET until_run = :run FROM temp.closing AS gone
-    WHERE results.device = gone.device AND results.policy = gone.policy
-    AND results.until_run IS NULL
-    """,
-    """
-    UPDATE results SET valid_until = later.valid_until FROM temp.renewing AS later
-    WHERE results.device = later.device AND results.policy = later.policy
-    AND results.until_run IS NULL
-    """,
-    """
-    INSERT INTO results (device, policy, since_run, status, findings, valid_until)
-    SELECT device, policy, :run, status, findings, valid_until
-    FROM temp.staged JOIN temp.opening USING (device, policy)
-    """,
-)
-
-_Row = tuple[int, int, str, bytes, str | None]
+_STORED: Final = np.array([state not in SILENT for state in STATES])
+"""By the code of a state: whether it has a row."""
+_STATUS_TEXT: Final = tuple(state.value for state in STATES)
+_NO_FINDINGS: Final = encode_findings(())
 
 
 class SqliteRunWriter:
@@ -128,19 +56,13 @@ class SqliteRunWriter:
         self._policies = policy_numbers(connection, self._revision)
         self._counts: dict[str, Counter[Status]] = {name: Counter() for name in self._policies}
         self._device: tuple[str, int] = ("", 0)
-        self._drop()
-        for table in _STAGING:
-            connection.execute(table)
+        self._staging = Staging(connection)
 
     def close(self) -> None:
         """Forget what is staged."""
         # After a full disk even this may fail; what went wrong first is what is told.
         with suppress(sqlite3.Error):
-            self._drop()
-
-    def _drop(self) -> None:
-        for table in _TABLES:
-            self._connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+            self._staging.drop()
 
     def devices(self) -> Iterator[Device]:
         """The documents to judge."""
@@ -152,6 +74,11 @@ class SqliteRunWriter:
         with translated(self._path):
             return count_devices(self._connection, self._revision)
 
+    def documents(self, batch_devices: int) -> Iterator[DocumentBatch]:
+        """The documents to judge, still encoded."""
+        with translated(self._path):
+            yield from read_documents(self._connection, self._revision, batch_devices)
+
     def policy_sources(self) -> Iterator[tuple[str, bytes]]:
         """The policies to judge by."""
         with translated(self._path):
@@ -159,12 +86,24 @@ class SqliteRunWriter:
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
         """Count the verdicts and stage those that are stored."""
-        with translated(self._path), staging(self._connection):
-            self._connection.executemany(
-                "INSERT INTO temp.staged VALUES (?, ?, ?, ?, ?)", self._stored(verdicts)
-            )
+        with translated(self._path):
+            stored = self._stored(verdicts)
+            while rows := list(islice(stored, _ROWS_AT_ONCE)):
+                self._staging.add(rows)
 
-    def _stored(self, verdicts: Iterable[Verdict]) -> Iterator[_Row]:
+    def add_batch(self, documents: DocumentBatch, verdicts: VerdictBatch) -> None:
+        """`add` by columns."""
+        with translated(self._path):
+            handles = np.array(documents.handles, dtype=np.int64)
+            rows: list[Row] = []
+            for column in verdicts.columns:
+                self._counts[column.policy_id].update(column.counts())
+                rows.extend(_rows(column, handles, self._policies[column.policy_id]))
+            # In the order of the table that they go to.
+            rows.sort(key=itemgetter(0, 1))
+            self._staging.add(rows, documents.handles)
+
+    def _stored(self, verdicts: Iterable[Verdict]) -> Iterator[Row]:
         for verdict in verdicts:
             self._counts[verdict.policy_id][verdict.status] += 1
             if verdict.status not in SILENT:
@@ -194,27 +133,14 @@ class SqliteRunWriter:
         """Compare with the newest run, then apply the difference in one transaction."""
         with translated(self._path):
             devices = count_devices(self._connection, self._revision)
-            compared_with = self._compare()
+            self._staging.settle()
             with writing(self._connection):
-                if newest_run(self._connection) != compared_with:
-                    self._compare_again()
                 run = self._number_run(devices, finished_at, hashes)
                 index = append_leaf(self._connection, leaf(run))
+                self._staging.settle_again()
                 _insert_run(self._connection, run, self._revision, index)
-                for statement in _APPLY:
-                    self._connection.execute(statement, {"run": run.run_id})
+                self._staging.apply(run.run_id)
             return run
-
-    def _compare(self) -> int:
-        # One transaction, so that the run and its open results are read at one moment.
-        with staging(self._connection):
-            newest = newest_run(self._connection)
-            self._compare_again()
-        return newest
-
-    def _compare_again(self) -> None:
-        for statement in _COMPARE:
-            self._connection.execute(statement)
 
     def _number_run(self, devices: int, finished_at: datetime, hashes: RunHashes) -> Run:
         return Run(
@@ -224,13 +150,38 @@ class SqliteRunWriter:
             as_of=self._new.as_of,
             devices=devices,
             policies=len(self._policies),
-            counts=dict(sum(self._counts.values(), Counter())),
+            counts=_in_order(sum(self._counts.values(), Counter())),
             tool_version=self._new.tool_version,
             policy_set_hash=hashes.policy_set_hash,
             inventory_root=hashes.inventory_root,
             result_root=hashes.result_root,
-            policy_counts={name: dict(counts) for name, counts in self._counts.items()},
+            policy_counts={name: _in_order(counts) for name, counts in self._counts.items()},
         )
+
+
+def _in_order(counts: Counter[Status]) -> dict[Status, int]:
+    return {state: counts[state] for state in Status if counts[state]}
+
+
+def _rows(column: PolicyColumn, handles: npt.NDArray[np.int64], policy: int) -> Iterator[Row]:
+    """The stored verdicts of one policy on a batch."""
+    places = np.flatnonzero(_STORED[column.outcomes])
+    encoded = [encode_findings(findings) for findings in column.found.findings]
+    # A policy has findings wherever it has rows, or, not being selected, nowhere.
+    findings = [encoded[group] for group in column.found.groups.tolist()]
+    return zip(
+        handles[places].tolist(),
+        repeat(policy),
+        [_STATUS_TEXT[code] for code in column.outcomes[places].tolist()],
+        findings or repeat(_NO_FINDINGS),
+        repeat(None) if column.until is None else map(_stamp, column.until[places].tolist()),
+        strict=False,
+    )
+
+
+def _stamp(end: int) -> str | None:
+    until = decode_end(end)
+    return None if until is None else encode_stamp(until)
 
 
 _INSERT_RUN = """

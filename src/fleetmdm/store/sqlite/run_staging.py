@@ -1,0 +1,205 @@
+"""The verdicts of a run in the making, and how they differ from what is open.
+
+Batches are compared as they come, in memory, with the open results of their devices; that stands as
+long as no other run is recorded and every open result was met on the way. Else everything that is
+staged is compared again by one set of statements, which is right whatever happened.
+Rule for editors: both ways give the same three tables; temporary tables take no lock.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from fleetmdm.store.sqlite.connection import staging
+from fleetmdm.store.sqlite.runs import newest_run
+
+_STAGING: Final = (
+    """
+    CREATE TABLE temp.staged (
+        item INTEGER PRIMARY KEY,
+        device INTEGER NOT NULL,
+        policy INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        findings BLOB NOT NULL,
+        valid_until TEXT
+    ) STRICT
+    """,
+    """
+    CREATE TABLE temp.closing (
+        device INTEGER NOT NULL,
+        policy INTEGER NOT NULL,
+        PRIMARY KEY (device, policy)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE temp.renewing (
+        device INTEGER NOT NULL,
+        policy INTEGER NOT NULL,
+        valid_until TEXT,
+        PRIMARY KEY (device, policy)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE TABLE temp.opening (item INTEGER PRIMARY KEY) STRICT",
+)
+
+_TABLES: Final = ("staged", "closing", "renewing", "opening")
+
+_COMPARE: Final = (
+    "DELETE FROM temp.closing",
+    "DELETE FROM temp.renewing",
+    "DELETE FROM temp.opening",
+    "CREATE UNIQUE INDEX IF NOT EXISTS temp.staged_pairs ON staged (device, policy)",
+    """
+    INSERT INTO temp.closing
+    SELECT open.device, open.policy
+    FROM main.results AS open INDEXED BY results_open
+    LEFT JOIN temp.staged AS new ON new.device = open.device AND new.policy = open.policy
+    WHERE open.until_run IS NULL
+    AND (new.device IS NULL OR new.status != open.status OR new.findings != open.findings)
+    """,
+    """
+    INSERT INTO temp.renewing
+    SELECT new.device, new.policy, new.valid_until
+    FROM temp.staged AS new
+    JOIN main.results AS open ON open.device = new.device AND open.policy = new.policy
+    WHERE open.until_run IS NULL AND new.valid_until IS NOT open.valid_until
+    AND new.status = open.status AND new.findings = open.findings
+    """,
+    """
+    INSERT INTO temp.opening
+    SELECT new.item
+    FROM temp.staged AS new
+    LEFT JOIN main.results AS open
+    ON open.device = new.device AND open.policy = new.policy AND open.until_run IS NULL
+    LEFT JOIN temp.closing AS gone ON gone.device = new.device AND gone.policy = new.policy
+    WHERE open.device IS NULL OR gone.device IS NOT NULL
+    """,
+)
+"""What ends, what only lasts longer, what begins."""
+
+_APPLY: Final = (
+    """
+    UPDATE results SET until_run = :run FROM temp.closing AS gone
+    WHERE results.device = gone.device AND results.policy = gone.policy
+    AND results.until_run IS NULL
+    """,
+    """
+    UPDATE results SET valid_until = later.valid_until FROM temp.renewing AS later
+    WHERE results.device = later.device AND results.policy = later.policy
+    AND results.until_run IS NULL
+    """,
+    """
+    INSERT INTO results (device, policy, since_run, status, findings, valid_until)
+    SELECT device, policy, :run, status, findings, valid_until
+    FROM temp.staged JOIN temp.opening USING (item)
+    """,
+)
+
+_APPLY_ALL: Final = """
+INSERT INTO results (device, policy, since_run, status, findings, valid_until)
+SELECT device, policy, :run, status, findings, valid_until FROM temp.staged ORDER BY item
+"""
+
+_OPEN_COUNT: Final = "SELECT count(*) FROM results INDEXED BY results_open WHERE until_run IS NULL"
+
+_OPEN_ROWS: Final = """
+SELECT open.device, open.policy, open.status, open.findings, open.valid_until
+FROM json_each(?) AS wanted
+CROSS JOIN results AS open INDEXED BY results_open
+ON open.device = wanted.value AND open.until_run IS NULL
+"""
+
+Row = tuple[int, int, str, bytes, str | None]
+"""Device, policy, status, encoded findings, the stamp until which it stands."""
+
+
+class Staging:
+    """What one run found, in temporary tables of its connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._items = 0
+        self._compared_with: int | None = None
+        """The newest run when the first batch came; None before."""
+        self._open = 0
+        """How many results were open then."""
+        self._met = 0
+        """How many of these the batches met."""
+        self.drop()
+        for table in _STAGING:
+            connection.execute(table)
+
+    def drop(self) -> None:
+        """Forget everything."""
+        for table in _TABLES:
+            self._connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+
+    def add(self, rows: Sequence[Row], devices: Sequence[int] = ()) -> None:
+        """Stage rows; `devices` are those on which these rows are all that there is to say."""
+        with staging(self._connection):
+            if self._compared_with is None:
+                self._compared_with = newest_run(self._connection)
+                self._open = self._connection.execute(_OPEN_COUNT).fetchone()[0]
+            first = self._items
+            self._items += len(rows)
+            self._connection.executemany(
+                "INSERT INTO temp.staged VALUES (?, ?, ?, ?, ?, ?)",
+                ((item, *row) for item, row in enumerate(rows, first)),
+            )
+            if self._open and devices:
+                self._compare_rows(rows, first, devices)
+
+    def _compare_rows(self, rows: Sequence[Row], first: int, devices: Sequence[int]) -> None:
+        kept: list[Row] = self._connection.execute(
+            _OPEN_ROWS, (json.dumps(list(devices)),)
+        ).fetchall()
+        self._met += len(kept)
+        same = set(rows).intersection(kept)
+        before = {row[:2]: row for row in kept if row not in same}
+        opening, renewing, closing = [], [], []
+        for item, row in enumerate(rows, first):
+            if row not in same:
+                pair = row[:2]
+                old = before.pop(pair, None)
+                if old is not None and old[2:4] == row[2:4]:
+                    renewing.append((*pair, row[4]))
+                    continue
+                if old is not None:
+                    closing.append(pair)
+                opening.append((item,))
+        closing.extend(before)
+        self._note(opening, renewing, closing)
+
+    def _note(
+        self,
+        opening: Iterable[tuple[int]],
+        renewing: Iterable[tuple[int, int, str | None]],
+        closing: Iterable[tuple[int, int]],
+    ) -> None:
+        run = self._connection.executemany
+        run("INSERT INTO temp.opening VALUES (?)", opening)
+        run("INSERT INTO temp.renewing VALUES (?, ?, ?)", renewing)
+        run("INSERT INTO temp.closing VALUES (?, ?)", closing)
+
+    def settle(self) -> None:
+        """Know the difference; nothing that others may do meanwhile is locked."""
+        with staging(self._connection):
+            self.settle_again()
+
+    def settle_again(self) -> None:
+        """The same inside the caller's transaction: quick, unless another run came between."""
+        newest = newest_run(self._connection)
+        if newest != self._compared_with or self._met != self._open:
+            for statement in _COMPARE:
+                self._connection.execute(statement)
+            self._compared_with = newest
+            self._open = self._met = self._connection.execute(_OPEN_COUNT).fetchone()[0]
+
+    def apply(self, run_id: int) -> None:
+        """Close, renew and open what was settled."""
+        # Where nothing was open, everything opens.
+        for statement in _APPLY if self._open else (_APPLY_ALL,):
+            self._connection.execute(statement, {"run": run_id})
