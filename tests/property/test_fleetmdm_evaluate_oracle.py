@@ -22,9 +22,6 @@ from packaging.version import Version as Pep440
 
 from fleetmdm.device import Device, encode_batch
 from fleetmdm.evaluate import OPERATORS, Evaluator, compile_policies, evaluate
-from fleetmdm.evaluate.fact_path import NULL as ABSENT
-from fleetmdm.evaluate.leaves import decide_values
-from fleetmdm.evaluate.program import compile_policy, program_leaves
 from fleetmdm.policy import (
     Combine,
     CompliancePolicy,
@@ -603,28 +600,3 @@ def test_nothing_changes_before_a_verdict_ends(
             if each.policy_id == verdict.policy_id
         )
         assert again.status == verdict.status
-
-
-near_times = st.one_of(
-    st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)),
-    st.datetimes(datetime(2026, 2, 27), datetime(2026, 3, 4)),
-).map(lambda each: each.replace(microsecond=0).isoformat() + "Z")
-odd_times = st.from_regex(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}[Zz5]\Z")
-addresses = st.one_of(
-    st.ip_addresses().map(str), st.from_regex(r"\A10\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\Z")
-)
-
-
-@settings(suppress_health_check=[HealthCheck.too_slow])
-@given(
-    leaves(),
-    st.lists(st.one_of(plain, near_times, odd_times, addresses), max_size=20),
-)
-def test_many_values_are_decided_as_each_alone(leaf: Leaf, values: list[Any]) -> None:
-    group_of_one = Group("", Combine.ALL, (leaf,), HERE)
-    policy = CompliancePolicy(id="p", name="", check=group_of_one, source=b"", sha256="")
-    (compiled,) = program_leaves(compile_policy(policy))
-    found = [ABSENT if value is None else value for value in values]
-    at_once = decide_values(compiled, found, NOW, few=0)
-    alone = decide_values(compiled, found, NOW, few=len(found))
-    assert [each.tolist() for each in at_once] == [each.tolist() for each in alone]

@@ -21,8 +21,8 @@ from fleetmdm.store.migrations import Migration, load_migrations
 from fleetmdm.store.port import IngestCounts, NewRun, PopulationChange, SerialConflict
 from fleetmdm.store.sqlite import identity, inventory, ledger, policies, results, runs, upkeep
 from fleetmdm.store.sqlite.connection import connect, create_file, read_fleet_key, writing
+from fleetmdm.store.sqlite.recording.writer import SqliteRunWriter
 from fleetmdm.store.sqlite.revisions import latest_revision
-from fleetmdm.store.sqlite.run_writer import SqliteRunWriter
 from fleetmdm.store.sqlite.upgrade import back_up, upgrade
 
 BUSY_TIMEOUT_S = 10.0

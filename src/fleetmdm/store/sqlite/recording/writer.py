@@ -33,8 +33,8 @@ from fleetmdm.store.sqlite.connection import writing
 from fleetmdm.store.sqlite.inventory import count_devices, read_devices, read_documents
 from fleetmdm.store.sqlite.ledger import append_leaf
 from fleetmdm.store.sqlite.policies import policy_numbers, read_policies
+from fleetmdm.store.sqlite.recording.staging import Row, Staging
 from fleetmdm.store.sqlite.revisions import latest_revision
-from fleetmdm.store.sqlite.run_staging import Row, Staging
 from fleetmdm.store.sqlite.runs import newest_run
 
 _ROWS_AT_ONCE: Final = 10_000
