@@ -1,6 +1,6 @@
 """A process that writes to a store and says what is done; the crash tests kill it while it works.
 
-usage: store_worker.py DATABASE ingest|check FIRST LAST
+usage: store_worker.py DATABASE ingest|check|migrate|restore FIRST LAST
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ def check(store: SqliteStore, run_id: int) -> None:
         run.finish(finished_at=NOW, hashes=RunHashes("a", "b", "c"), leaf=encode_run_leaf)
 
 
+def restored(path: Path, number: int) -> Path:
+    """Where the database is put when it is restored from `path`."""
+    return path.with_name(f"{path.name}.restored-{number}")
+
+
 def main() -> None:
     """Do the work and acknowledge each piece once it is done."""
     path, action, first, last = sys.argv[1:]
@@ -53,8 +58,10 @@ def main() -> None:
     for number in range(int(first), int(last) + 1):
         if action == "ingest":
             store.put_devices(batch(number), now=NOW)
-        else:
+        elif action == "check":
             check(store, number)
+        elif action == "restore":
+            store.back_up(restored(Path(path), number))
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
     store.close()

@@ -10,26 +10,31 @@ import os
 import runpy
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fleetmdm.device import encode_facts
 from fleetmdm.policy import Combine, CompliancePolicy, Group, Position
 from fleetmdm.results import Status
+from fleetmdm.store.codec import encode_stamp
+from fleetmdm.store.migrations import load_migrations
 from fleetmdm.store.sqlite import SqliteStore, open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("store_worker.py")
 _WORK = runpy.run_path(str(WORKER))
 BATCH, NOW = _WORK["BATCH"], _WORK["NOW"]
-batch, verdicts = _WORK["batch"], _WORK["verdicts"]
+batch, verdicts, restored = _WORK["batch"], _WORK["verdicts"], _WORK["restored"]
 
-CALLS = "pwrite64,fdatasync,fsync,ftruncate,unlink"
+CALLS = "pwrite64,fdatasync,fsync,ftruncate,unlink,rename"
 POINTS = 20
 LAST = 3
 """Ingests, or checks, of one worker."""
@@ -44,6 +49,27 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(open_store(path, create=True, now=NOW)) as store:
         store.put_devices(batch(0), now=NOW)
         store.put_policies([policy], now=NOW)
+    return path
+
+
+@pytest.fixture(scope="module")
+def old_fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same devices in a database of version 1."""
+    path = tmp_path_factory.mktemp("old") / "fleet.db"
+    open_store(path, create=True, now=NOW, migrations=load_migrations()[:1]).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO sources VALUES (1, 'document')")
+        for number, device in enumerate(batch(0), 1):
+            connection.execute("INSERT INTO device_names VALUES (?, ?)", (number, device.device_id))
+            connection.execute(
+                "INSERT INTO documents VALUES (?, 1, 1, NULL, ?, ?)",
+                (number, bytes(32), encode_facts(replace(device, serial=f"S{number}"))),
+            )
+            connection.execute(
+                "INSERT INTO sightings VALUES (?, 1, 1, NULL, ?)",
+                (number, encode_stamp(device.last_seen)),
+            )
+        connection.commit()
     return path
 
 
@@ -76,11 +102,16 @@ def moments(strace: str, path: Path, action: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("action", ["ingest", "check"])
+@pytest.mark.parametrize("action", ["ingest", "check", "migrate", "restore"])
 def test_a_killed_writer_leaves_a_sound_store(
-    action: str, fleet: Path, tmp_path: Path, require_program: Callable[[str], str]
+    action: str,
+    fleet: Path,
+    old_fleet: Path,
+    tmp_path: Path,
+    require_program: Callable[[str], str],
 ) -> None:
     strace = require_program("strace")
+    fleet = old_fleet if action == "migrate" else fleet
     counted = tmp_path / "counted.db"
     shutil.copy(fleet, counted)
     for call, number in moments(strace, counted, action):
@@ -93,19 +124,19 @@ def test_a_killed_writer_leaves_a_sound_store(
         acknowledged = [int(line) for line in done.stdout.split()]
         with closing(open_store(path, now=NOW)) as store:
             assert list(store.find_problems()) == [], path.name
-            CHECKS[action](store, acknowledged)
+            CHECKS[action](store, acknowledged, path)
             # And it can be written to at once.
             store.append_leaf(b"after")
 
 
-def check_ingested(store: SqliteStore, acknowledged: list[int]) -> None:
+def check_ingested(store: SqliteStore, acknowledged: list[int], _path: Path) -> None:
     found = Counter(device.facts["batch"] for device in store.devices())
     assert set(found.values()) == {BATCH}
     assert {0, *acknowledged} <= set(found)
     assert len(found) <= len(acknowledged) + 2
 
 
-def check_recorded(store: SqliteStore, acknowledged: list[int]) -> None:
+def check_recorded(store: SqliteStore, acknowledged: list[int], _path: Path) -> None:
     runs = sorted(run.run_id for run in store.runs())
     assert runs == list(range(1, len(runs) + 1))
     assert len(acknowledged) <= len(runs) <= len(acknowledged) + 1
@@ -118,7 +149,38 @@ def check_recorded(store: SqliteStore, acknowledged: list[int]) -> None:
         assert sum(1 for _ in store.run_devices(run_id)) == BATCH
 
 
-CHECKS = {"ingest": check_ingested, "check": check_recorded}
+def check_migrated(store: SqliteStore, _acknowledged: list[int], path: Path) -> None:
+    assert store.device_count() == BATCH
+    serials = store._connection.execute("SELECT count(*) FROM serials").fetchone()
+    assert serials == (BATCH,)
+    # A backup bears its name only when it is whole, and no migration is without one.
+    (backup,) = path.parent.glob(f"{path.name}.v1-*.backup")
+    check_whole(backup)
+
+
+def check_restored(store: SqliteStore, acknowledged: list[int], path: Path) -> None:
+    assert store.device_count() == BATCH
+    for number in range(1, LAST + 1):
+        target = restored(path, number)
+        assert target.exists() or number not in acknowledged
+        if target.exists():
+            check_whole(target)
+
+
+def check_whole(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("SELECT count(*) FROM documents").fetchone() == (BATCH,)
+    with closing(open_store(path, now=NOW)) as store:
+        assert list(store.find_problems()) == []
+
+
+CHECKS = {
+    "ingest": check_ingested,
+    "check": check_recorded,
+    "migrate": check_migrated,
+    "restore": check_restored,
+}
 
 
 def test_writers_at_the_same_time_all_get_through(fleet: Path, tmp_path: Path) -> None:
