@@ -390,6 +390,10 @@ FIELDS: tuple[Field, ...] = tuple(
 )
 
 
+NAMESPACES = frozenset({"ansible", "fleet", "osquery"})
+"""Objects directly below `facts` that hold another tool's facts under that tool's own names."""
+
+
 @cache
 def find_field(path: str) -> Field | None:
     """The row of a fact path; indexes and `[*]` are alike; None where no exporter writes it."""

@@ -13,7 +13,7 @@ from typing import Final
 from fleetmdm.evaluate import evaluate
 from fleetmdm.evaluate.examples import EXAMPLE_MOMENT, example_device
 from fleetmdm.evaluate.fact_path import DOCUMENT_FIELDS, Step, parse_path, render_path
-from fleetmdm.fields import FIELDS, find_field
+from fleetmdm.fields import FIELDS, NAMESPACES, find_field
 from fleetmdm.policy import (
     Combine,
     CompliancePolicy,
@@ -142,8 +142,10 @@ def _lint_facts(root: Node) -> Iterator[_Finding]:
 
 
 def _is_known(steps: tuple[Step, ...]) -> bool:
-    """A fact of the catalogue, an object that holds some, or an element of a list there."""
+    """A fact of the catalogue, an object that holds some, an element there, or another tool's."""
     path = render_path(steps)
+    if steps[0] in NAMESPACES:
+        return True
     if find_field(path) is not None:
         return True
     if not isinstance(steps[-1], str) and find_field(render_path(steps[:-1])) is not None:

@@ -64,7 +64,16 @@ def test_findings_can_be_left_out_by_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["hostname", "facts.disk_encryption", "sshd", "certificates.items[0].path", "last_seen"]
+    "key",
+    [
+        "hostname",
+        "facts.disk_encryption",
+        "sshd",
+        "certificates.items[0].path",
+        "last_seen",
+        "ansible.distribution",
+        "osquery.users[*].uid",
+    ],
 )
 def test_known_paths_are_not_found(key: str) -> None:
     assert lint(checks(f"  - {{key: '{key}', op: exists}}\n")) == []
