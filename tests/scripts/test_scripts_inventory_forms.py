@@ -95,6 +95,10 @@ def test_two_sources_of_one_device_do_not_wipe_each_other(fleet: Fleet) -> None:
     assert merged["facts"] == {"patched": True, "owner": "x"}
     assert (merged["os"], merged["hostname"]) == ("linux", "a.example.org")
     assert merged["last_seen"] == "2026-02-01T00:00:00Z"
+    alone = fleet("device", "show", "a", "--source", "csv", "--format", "json")
+    assert data(alone)["facts"] == {"patched": False, "owner": "x"}
+    none = fleet("device", "show", "a", "--source", "fleet", "--format", "json")
+    assert error(none, 4)["code"] == "device_not_found"
     # A source that is ingested again changes its own snapshot only.
     newer = table.replace(",x,2026-02-01", ",y,2026-02-02")
     assert data(fleet(*words, stdin=newer))["changed"] == 1

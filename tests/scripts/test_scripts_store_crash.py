@@ -84,8 +84,8 @@ def work(path: Path, action: str, *tracer: str) -> subprocess.CompletedProcess[s
     )
 
 
-def moments(strace: str, path: Path, action: str) -> list[tuple[str, int]]:
-    """(system call, its number) of `POINTS` moments, spread evenly over the whole work."""
+def moments(strace: str, path: Path, action: str, points: int) -> list[tuple[str, int]]:
+    """(system call, its number) of `points` moments, spread evenly over the whole work."""
     log = path.with_name("calls")
     done = work(path, action, strace, "-o", str(log), "-e", f"trace={CALLS}")
     assert done.returncode == 0, done.stderr
@@ -98,13 +98,20 @@ def moments(strace: str, path: Path, action: str) -> list[tuple[str, int]]:
             seen[call] += 1
             every.append((call, seen[call]))
     assert len(every) > POINTS
-    return every[:: len(every) // POINTS][:POINTS] + every[-1:]
+    return every[:: max(1, len(every) // points)][:points] + every[-1:]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param(POINTS, marks=pytest.mark.timeout(240)),
+        pytest.param(10 * POINTS, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+    ],
+)
 @pytest.mark.parametrize("action", ["ingest", "check", "migrate", "restore"])
 def test_a_killed_writer_leaves_a_sound_store(
     action: str,
+    points: int,
     fleet: Path,
     old_fleet: Path,
     tmp_path: Path,
@@ -114,7 +121,7 @@ def test_a_killed_writer_leaves_a_sound_store(
     fleet = old_fleet if action == "migrate" else fleet
     counted = tmp_path / "counted.db"
     shutil.copy(fleet, counted)
-    for call, number in moments(strace, counted, action):
+    for call, number in moments(strace, counted, action, points):
         path = tmp_path / f"{call}-{number}.db"
         shutil.copy(fleet, path)
         kill = f"inject={call}:signal=SIGKILL:when={number}"

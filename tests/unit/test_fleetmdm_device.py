@@ -11,11 +11,13 @@ import pytest
 
 from fleetmdm.device import (
     DEFAULT_LIMITS,
+    UNKNOWN,
     DeviceLimits,
     decode_facts,
     encode_device,
     encode_facts,
     facts_hash,
+    is_placeholder,
     merge_snapshots,
     parse_device,
 )
@@ -167,6 +169,28 @@ def test_the_hash_ignores_key_order_and_last_seen_and_nothing_else() -> None:
         replace(device, tags=()),
     )
     assert len({facts_hash(one) for one in (device, *others)}) == 1 + len(others)
+
+
+def test_a_source_that_does_not_know_the_system_leaves_it_to_the_next() -> None:
+    device = parse_device(document(), now=NOW)
+    unsure = replace(device, os=UNKNOWN, os_version=UNKNOWN, hostname="first")
+    merged = merge_snapshots([unsure, device])
+    assert (merged.hostname, merged.os, merged.os_version) == (
+        "first",
+        device.os,
+        device.os_version,
+    )
+    assert merge_snapshots([unsure, unsure]).os == UNKNOWN
+
+
+@pytest.mark.parametrize("text", ["", " ", "NA", "0000", "Default  String", "xxxxxxxx", "n/a", "-"])
+def test_placeholders_are_known_however_they_are_written(text: str) -> None:
+    assert is_placeholder(text)
+
+
+@pytest.mark.parametrize("text", ["7", "a", "aa", "C02XL0GYJGH5", "4C4C4544-0042", "nameless"])
+def test_what_may_be_a_name_is_no_placeholder(text: str) -> None:
+    assert not is_placeholder(text)
 
 
 def test_snapshots_add_up_and_the_first_one_wins() -> None:

@@ -15,6 +15,7 @@ from fleetmdm.cli.listing import limit_option, rows_to_show
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.device import Device, encode_device, parse_tags
 from fleetmdm.errors import FleetError
+from fleetmdm.ingest.sources import Source
 from fleetmdm.rfc3339 import encode_time
 from fleetmdm.store.port import FleetStore
 
@@ -51,14 +52,23 @@ def list_devices(
 
 @command.command("show")
 @click.argument("device_id")
+@click.option(
+    "--source",
+    type=click.Choice([source.value for source in Source]),
+    help="What this source alone says of it [the union of all].",
+)
 @fleet_options()
-def show_device(call: FleetCall, device_id: str) -> None:
+def show_device(call: FleetCall, device_id: str, source: str | None) -> None:
     """Show one device with its facts."""
     with call.open_store() as store:
-        device = next(store.devices(device_id=device_id), None)
+        if source is None:
+            device = next(store.devices(device_id=device_id), None)
+        else:
+            device = store.snapshot(device_id, Source(source))
     if device is None:
         hint = "see `fleetmdm device list`"
-        raise FleetError("device_not_found", f"no device has the id '{device_id}'", hint=hint)
+        said = f"{source} says nothing of" if source else "no device has the id"
+        raise FleetError("device_not_found", f"{said} '{device_id}'", hint=hint)
     document = json.loads(encode_device(device))
     rows = list(flatten(document))
     call.emit(document, lambda: [render_table(("fact", "value"), rows, width=call.width)])
