@@ -134,6 +134,21 @@ def test_the_name_of_a_cache_file_can_be_the_identity() -> None:
         take(Source.ANSIBLE, json.dumps(host), columns=("hostname=fqdn",))
 
 
+@pytest.mark.parametrize("name", ["db", "db.json", "x/db.json.gz", "db.zst"])
+def test_a_suffix_is_no_part_of_the_name_of_a_host(name: str) -> None:
+    columns = ("device_id=inventory_hostname",)
+    (device,), _ = take(Source.ANSIBLE, json.dumps(HOST), columns=columns, names=(name,))
+    assert device.device_id == "db"
+
+
+def test_what_comes_through_a_pipe_has_no_name_to_go_by() -> None:
+    data = json.dumps(HOST).encode()
+    reading = Reading(NOW, columns=("device_id=inventory_hostname",))
+    (item,) = FORMS[Source.ANSIBLE].read([InventoryFile("<stdin>", lambda: [data])], reading)
+    assert isinstance(item, Refused)
+    assert item.reason == "no_identity"
+
+
 def test_the_real_cache_gives_its_hosts_and_names_the_broken_files(shared_data: Path) -> None:
     folder = shared_data / "ansible-facts"
     with open_inventory([str(folder)], None, suffixes=frozenset()) as files:  # type: ignore[arg-type] # stdin is not named

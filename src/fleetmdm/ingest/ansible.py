@@ -74,20 +74,31 @@ def _convert(
     value: Any, file: InventoryFile, reading: Reading, names: Sequence[str]
 ) -> dict[str, Any]:
     found = _facts(value)
-    host = PurePath(file.name).name.removesuffix(".json")
+    host = _inventory_name(file)
     candidates = {**found, INVENTORY_NAME: host}
     hostname = usable(found.get("fqdn")) or usable(found.get("nodename"))
     if hostname is None or hostname.startswith("localhost"):
         hostname = usable(found.get("nodename")) or usable(found.get("hostname")) or host
+    device_id = identify((name, candidates.get(name)) for name in names)
     return {
-        "device_id": identify((name, candidates.get(name)) for name in names),
-        "hostname": hostname,
+        "device_id": device_id,
+        "hostname": hostname or device_id,
         "os": system_of(found.get("system") or found.get("os_family")),
         "os_version": _version(found),
         "serial": usable(found.get("product_serial")),
         "last_seen": _last_seen(found) or encode_time(reading.moment_of(file)),
         "facts": _map(found),
     }
+
+
+def _inventory_name(file: InventoryFile) -> str | None:
+    """The host that a file is named after; a stream that is no file has no such name."""
+    if file.modified is None:
+        return None
+    name = PurePath(file.name).name
+    for suffix in (".gz", ".zst", ".json"):
+        name = name.removesuffix(suffix)
+    return usable(name)
 
 
 def _facts(value: Any) -> dict[str, Any]:
