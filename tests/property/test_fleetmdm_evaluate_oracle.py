@@ -362,13 +362,7 @@ def oracle(device: Device, policy: CompliancePolicy) -> Verdict:
             outcome = scope
             findings = [finding for each in scopes for finding in each.findings]
     status = RESULT[outcome] or Status.NOT_APPLICABLE
-    return Verdict(
-        device.device_id,
-        policy.id,
-        status,
-        tuple(findings),
-        min(ends, default=None),
-    )
+    return Verdict(device.device_id, policy.id, status, tuple(findings), min(ends, default=None))
 
 
 # --- random policies and devices ------------------------------------------------------------------

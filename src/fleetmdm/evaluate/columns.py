@@ -30,6 +30,7 @@ from fleetmdm.evaluate.fact_path import (
 
 _ALIKE: Final = frozenset({bool, int, float})
 """Types of which Python takes different values for equal (True == 1 == 1.0)."""
+_TEXTS: Final = {str}
 _NESTED: Final = frozenset({list, tuple, dict, Elements})
 
 
@@ -128,6 +129,8 @@ def _replace_odd(values: Sequence[Any], odd: Collection[type]) -> tuple[list[Any
 def _key(value: Any) -> Any:
     """Hashable, and different wherever kind or content differ."""
     kind = type(value)
+    if kind is list:
+        return _key_of_list(value)
     if kind is str:
         return value
     if kind is Elements:
@@ -135,3 +138,8 @@ def _key(value: Any) -> Any:
     if isinstance(value, Mapping | list | tuple):
         return (kind, repr(value))
     return (kind, value)
+
+
+def _key_of_list(value: list[Any]) -> Any:
+    """Shorter to make where all members are texts, as they mostly are."""
+    return (*value, list) if set(map(type, value)) == _TEXTS else (list, repr(value))

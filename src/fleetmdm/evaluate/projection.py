@@ -96,11 +96,13 @@ def _shape(place: _Place) -> Any:
     """The type to decode a place as; notes the struct in the tree."""
     if place.ends or not place.below:
         return Any
+    # A missing object stands for itself with everything missing: what is below is missing alike.
     fields = [
-        (f"f{number}", _shape(child), MISSING) for number, child in enumerate(place.below.values())
+        (f"f{number}", _shape(child), MISSING if child.kind is None else child.kind())
+        for number, child in enumerate(place.below.values())
     ]
     names = {f"f{number}": name for number, name in enumerate(place.below)}
-    kind = place.kind = msgspec.defstruct("Facts", fields, gc=False, rename=names)
+    kind = place.kind = msgspec.defstruct("Facts", fields, gc=False, frozen=True, rename=names)
     return kind | _OTHER_SHAPES
 
 
@@ -154,11 +156,15 @@ class _Rows:
         name = f"f{list(place.below).index(str(step))}"
         if set(map(type, above)) <= {place.kind}:
             return map(attrgetter(name), above)
-        kind = place.kind
-        return (
-            getattr(value, name) if type(value) is kind else follow_step(value, step)
-            for value in above
-        )
+        # Those of another shape are rare: they are led around the quick way.
+        odd = [at for at, value in enumerate(above) if type(value) is not place.kind]
+        regular = list(above)
+        for at in odd:
+            regular[at] = place.kind()
+        found = list(map(attrgetter(name), regular))
+        for at in odd:
+            found[at] = follow_step(above[at], step)
+        return found
 
     def _place(self, steps: tuple[Step, ...]) -> _Place | None:
         """The place of a path in the tree; None behind the first index."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import operator as op
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import repeat
 from typing import Any, Final
@@ -27,6 +27,9 @@ from fleetmdm.evaluate.operators.versions import SCHEMES, same_shape, version_ke
 MAX_PATTERN_CHARACTERS: Final = 4096
 MAX_PATTERN_BYTES: Final = 8 << 20
 """RE2's budget for one compiled pattern and its cache: its own default."""
+MAX_QUICK_PROGRAM: Final = 1000
+"""Instructions of a pattern that is matched as an RE2 set: several times sooner, but a set whose
+automaton has no memory for twenty states says "not found". Those of so many take a tenth of it."""
 MAX_OPERANDS: Final = 10_000
 """Members of a list operand."""
 
@@ -246,7 +249,7 @@ def prepare_regex(*, wanted: bool) -> Prepare:
         need_operand(operand, "text")
         if len(operand) > MAX_PATTERN_CHARACTERS:
             raise OperandError(f"has more than {MAX_PATTERN_CHARACTERS} characters")
-        search, surely_found = _compile(operand)
+        search, found_in = _compile(operand)
 
         def decide(fact: Any) -> bool:
             need(fact, "text")
@@ -255,17 +258,26 @@ def prepare_regex(*, wanted: bool) -> Prepare:
             except UnicodeEncodeError as error:
                 raise FactFault(INVALID_VALUE) from error
 
+        if found_in is None:
+            return Comparison(decide)
+
         def answer_all(facts: Sequence[str], _now: datetime) -> Answers:
-            found = np.fromiter(surely_found(facts), np.bool_, len(facts))
-            return Answers(held=found if wanted else ~found, sure=found)
+            # A text without a UTF-8 form is left to `decide`, which says so.
+            encoded = [fact.encode("utf-8", "ignore") for fact in facts]
+            held = np.array([found_in(text) is wanted for text in encoded], dtype=np.bool_)
+            sure = [
+                fact.isascii() or text.decode() == fact
+                for fact, text in zip(facts, encoded, strict=True)
+            ]
+            return Answers(held, np.array(sure, dtype=np.bool_))
 
         return Comparison(decide, easy=TEXT, answer_all=answer_all)
 
     return prepare
 
 
-def _compile(pattern: str) -> tuple[Callable[[bytes], Any], Callable[[Any], Iterable[bool]]]:
-    """How to search a text, and a quick way whose "found" is true and whose "not found" may err."""
+def _compile(pattern: str) -> tuple[Callable[[bytes], Any], Callable[[bytes], bool] | None]:
+    """How to search a text, and a quicker way where there is one."""
     import re2
 
     options = re2.Options()
@@ -275,7 +287,6 @@ def _compile(pattern: str) -> tuple[Callable[[bytes], Any], Callable[[Any], Iter
     try:
         encoded = pattern.encode()
         compiled = re2.compile(encoded, options)
-        # A set answers sooner than a pattern, but says "not found" too when it is out of memory.
         quick = re2.Set.SearchSet(options)
         quick.Add(encoded)
         quick.Compile()
@@ -284,11 +295,9 @@ def _compile(pattern: str) -> tuple[Callable[[bytes], Any], Callable[[Any], Iter
         text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
         raise OperandError(f"is not an RE2 pattern: {text}") from error
 
-    def surely_found(facts: Iterable[str]) -> Iterable[bool]:
-        match = quick.Match
-        return (bool(match(fact.encode("utf-8", "replace"))) for fact in facts)
-
-    return compiled.search, surely_found
+    if compiled.programsize > MAX_QUICK_PROGRAM:
+        return compiled.search, None
+    return compiled.search, lambda text: bool(quick.Match(text))
 
 
 # Length.
@@ -305,7 +314,8 @@ def prepare_length(order: Order) -> Prepare:
             need(fact, "list", "text", "object")
             return order(len(fact), operand)
 
-        return Comparison(decide=decide)
+        every = by_column(lambda facts: map(order, map(len, facts), repeat(operand)))
+        return Comparison(decide, easy=TEXT, answer_all=every)
 
     return prepare
 
