@@ -1,0 +1,150 @@
+"""Runs recorded by batches leave what runs recorded verdict by verdict leave.
+
+Also where another run is recorded in the middle, and where devices and policies come and go.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetmdm.device import Device, encode_batch
+from fleetmdm.evaluate import Evaluator, compile_policies
+from fleetmdm.ingest.sources import Source
+from fleetmdm.ledger.entries import encode_run_leaf
+from fleetmdm.policy import CompliancePolicy
+from fleetmdm.policy_yaml import parse_policy
+from fleetmdm.results import Run
+from fleetmdm.store.port import NewRun, RunHashes, RunWriter
+from fleetmdm.store.sqlite import SqliteStore, open_store
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DEVICES = ("a", "b", "c", "d", "e")
+CHECKS = {
+    "p": "{key: x, op: eq, value: 1}",
+    "q": "{key: seen, op: within, value: 14d}",
+    "r": "{key: l, op: subset_of, value: [1, 2]}",
+}
+HASHES = RunHashes("", "", "")
+
+facts = st.fixed_dictionaries(
+    {},
+    optional={
+        "x": st.integers(0, 1),
+        "seen": st.sampled_from(["2026-02-20T00:00:00Z", "2026-02-01T00:00:00Z", "2026-03-01"]),
+        "l": st.lists(st.integers(1, 3), max_size=2),
+    },
+)
+steps = st.one_of(
+    st.tuples(st.just("ingest"), st.sampled_from(DEVICES), facts),
+    st.tuples(st.just("ingest second source"), st.sampled_from(DEVICES), facts),
+    st.tuples(st.just("retire"), st.sampled_from(DEVICES), st.none()),
+    st.tuples(st.just("remove"), st.sampled_from(list(CHECKS)), st.none()),
+    st.tuples(st.just("put"), st.sampled_from(list(CHECKS)), st.booleans()),
+    st.tuples(st.just("run"), st.integers(1, 3), st.booleans()),
+    st.tuples(st.just("run"), st.integers(1, 3), st.booleans()),
+)
+Record = Callable[[RunWriter, int, Callable[[], None]], None]
+
+
+def record_batches(writer: RunWriter, size: int, between: Callable[[], None]) -> None:
+    evaluator = Evaluator(compile_policies(policies_of(writer)), NOW)
+    for documents in writer.documents(size):
+        writer.add_batch(documents, evaluator.judge(documents))
+        between()
+
+
+def record_verdicts(writer: RunWriter, _size: int, between: Callable[[], None]) -> None:
+    evaluator = Evaluator(compile_policies(policies_of(writer)), NOW)
+    devices = list(writer.devices())
+    between()
+    if devices:
+        writer.add(evaluator.judge(encode_batch(devices)))
+
+
+def policies_of(writer: RunWriter) -> list[CompliancePolicy]:
+    return [parse_policy(source, name=name) for name, source in writer.policy_sources()]
+
+
+def run(store: SqliteStore, record: Record, size: int, between: Callable[[], None]) -> Run:
+    with store.begin_run(NewRun(NOW, NOW, "0")) as writer:
+        record(writer, size, between)
+        return writer.finish(finished_at=NOW, hashes=HASHES, leaf=encode_run_leaf)
+
+
+class Fleet:
+    """A store, a second connection to it, and how its runs are recorded."""
+
+    def __init__(self, folder: Path, record: Record, stack: ExitStack) -> None:
+        path = folder / f"{record.__name__}.db"
+        self.store = stack.enter_context(closing(open_store(path, create=True, now=NOW)))
+        self.other = stack.enter_context(closing(open_store(path, now=NOW)))
+        self.record = record
+        for store in (self.store, self.other):
+            # What is tested is what is written, not that the disk keeps it.
+            store._connection.execute("PRAGMA synchronous = OFF")
+
+    def take(self, step: tuple[str, object, object], known: set[str]) -> None:
+        name, subject, argument = step
+        if name.startswith("ingest"):
+            source = Source.DOCUMENT if name == "ingest" else Source.CSV
+            device = Device(str(subject), "h", "linux", "12", None, NOW, dict(argument))  # type: ignore[call-overload] # drawn as facts
+            self.store.put_devices([device], source=source, now=NOW)
+        elif name == "retire" and subject in known:
+            self.store.retire_device(str(subject), now=NOW)
+        elif name == "remove" and subject in known:
+            self.store.remove_policy(str(subject), now=NOW)
+        elif name == "put":
+            enabled = "true" if argument else "false"
+            text = f"id: {subject}\nname: n\nenabled: {enabled}\nchecks: [{CHECKS[str(subject)]}]\n"
+            self.store.put_policies([parse_policy(text.encode(), name="p")], now=NOW)
+        elif name == "run":
+            self._run(int(str(subject)), interrupted=bool(argument))
+
+    def _run(self, size: int, *, interrupted: bool) -> None:
+        left = [1] if interrupted else []
+
+        def another() -> None:
+            if left and left.pop():
+                # A policy more, so that the other run finds something else.
+                text = b"id: z\nname: n\nchecks: [{key: x, op: eq, value: 0}]\n"
+                self.other.put_policies([parse_policy(text, name="z")], now=NOW)
+                run(self.other, record_verdicts, size, lambda: None)
+
+        run(self.store, self.record, size, another)
+
+    def told(self) -> list[object]:
+        runs = [(one.run_id, one.counts, one.policy_counts) for one in self.store.runs()]
+        stands = self.store._connection.execute(
+            "SELECT d.name, p.name, r.since_run, r.until_run, r.valid_until"
+            " FROM results r JOIN device_names d USING (device) JOIN policy_names p USING (policy)"
+            " ORDER BY 1, 2, 3"
+        ).fetchall()
+        return [runs, list(self.store.intervals()), stands, list(self.store.find_problems())]
+
+
+@given(st.lists(steps, min_size=3, max_size=14))
+def test_batches_leave_what_single_verdicts_leave(
+    sequence: list[tuple[str, object, object]],
+) -> None:
+    begin = [("put", name, True) for name in CHECKS]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        fleets = [
+            Fleet(Path(folder), record, stack) for record in (record_batches, record_verdicts)
+        ]
+        known: set[str] = set()
+        for step in [*begin, ("ingest", "c", {"x": 0}), *sequence, ("run", 2, False)]:
+            for fleet in fleets:
+                fleet.take(step, known)
+            subject = str(step[1])
+            if step[0] in ("retire", "remove"):
+                known.discard(subject)
+            elif step[0] != "run":
+                known.add(subject)
+        assert fleets[0].told() == fleets[1].told()
