@@ -11,7 +11,7 @@ from fleetmdm.device.document import DEFAULT_LIMITS, Device, parse_device, parse
 from fleetmdm.device.encoding import decode_facts, encode_device, encode_facts, facts_hash
 from fleetmdm.device.placeholders import is_placeholder
 from fleetmdm.device.snapshots import UNKNOWN, merge_snapshots
-from fleetmdm.device.values import DeviceLimits
+from fleetmdm.device.values import DeviceLimits, decode_sound
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -20,6 +20,7 @@ __all__ = [
     "DeviceLimits",
     "DocumentBatch",
     "decode_facts",
+    "decode_sound",
     "encode_batch",
     "encode_device",
     "encode_facts",

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fleetmdm.device import DEFAULT_LIMITS, Device, DeviceLimits, parse_device
+from fleetmdm.device import DEFAULT_LIMITS, Device, DeviceLimits, decode_sound, parse_device
 from fleetmdm.errors import FleetError
 from fleetmdm.ingest.split import Fault, Piece, split_documents
 
@@ -69,6 +69,11 @@ Records = Callable[[Any], Iterable[Any]]
 """The device documents that one decoded JSON value holds; raises `inventory_invalid`."""
 
 
+def as_it_is(document: Any) -> Iterable[Any]:
+    """`Records` of files that hold device documents."""
+    return (document,)
+
+
 def read_documents(
     file: InventoryFile, reading: Reading, records: Records, *, wrapper: str = ""
 ) -> Iterator[Device | Refused]:
@@ -85,7 +90,7 @@ def read_devices(
 ) -> Iterator[Device | Refused]:
     """Devices and refusals of a file of our own device documents, in the order of the stream."""
     file = InventoryFile(name, chunks)
-    return read_documents(file, Reading(now, limits), lambda document: (document,))
+    return read_documents(file, Reading(now, limits), as_it_is)
 
 
 def read_pieces(
@@ -161,6 +166,11 @@ def _read_piece(
     piece: Piece, name: str, reading: Reading, records: Records
 ) -> Iterator[Device | Refused]:
     try:
+        if records is as_it_is:
+            document = decode_sound(piece.data, reading.limits)
+            if document is not None:
+                yield parse_device(document, now=reading.now, limits=reading.limits, sound=True)
+                return
         documents = iter(records(decode_document(piece.data)))
         while (document := next(documents, None)) is not None:
             yield parse_device(document, now=reading.now, limits=reading.limits)

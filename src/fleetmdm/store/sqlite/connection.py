@@ -26,7 +26,13 @@ FLEET_KEY_BYTES = 32
 
 _MAGIC = b"SQLite format 3\0"
 
+CACHE_KIBIBYTES = 32 * 1024
+"""Pages kept in memory, of the database and again of what is staged: bulk writes stay out of the
+file system until they are done."""
+
 _PRAGMAS = (
+    f"PRAGMA main.cache_size = -{CACHE_KIBIBYTES}",
+    f"PRAGMA temp.cache_size = -{CACHE_KIBIBYTES}",
     "PRAGMA foreign_keys = ON",
     # FULL: what a command has acknowledged survives a power cut, not only a crash.
     "PRAGMA synchronous = FULL",
