@@ -1,7 +1,8 @@
 """What the agent answers: a pure function of a request, its peer, the key table and the policy.
 
 `handle` gives a `Reply`, a `SignJob` that the server runs when its turn comes and brings back to
-`complete`, or a `Change` that the supervisor makes and that `settle` answers. Specification: RFC
+`complete`, a `ConfirmJob` that a person answers and `go_on` takes further, or a `Change` that the
+supervisor makes and that `settle` answers. Specification: RFC
 9987, PROTOCOL.agent. Rule for editors: every request gets exactly one reply, every failure is one
 frame, and each has a word for why; nothing here does I/O or reads a clock.
 """
@@ -82,6 +83,13 @@ class SignJob(NamedTuple):
     peer: Peer
     generation: int
     bindings: Bindings = UNBOUND
+    is_confirmed: bool = False
+
+
+class ConfirmJob(NamedTuple):
+    """A signature that a person is to allow first; nothing signs for it until `go_on` says so."""
+
+    sign: SignJob
 
 
 class Change(NamedTuple):
@@ -216,7 +224,7 @@ class Engine:
         peer: Peer,
         now: float,
         bindings: Bindings = UNBOUND,
-    ) -> Reply | SignJob | Change:
+    ) -> Reply | SignJob | ConfirmJob | Change:
         """The answer to one request, or what is to be done first; `now` in seconds since 1970."""
         try:
             request = parse_request(payload)
@@ -233,12 +241,28 @@ class Engine:
 
     def _serve(
         self, request: Request, peer: Peer, now: float, bindings: Bindings
-    ) -> Reply | SignJob | Change:
+    ) -> Reply | SignJob | ConfirmJob | Change:
         if isinstance(request, SignRequest):
             return self._begin_sign(request, peer, now, bindings)
         if isinstance(request, ListRequest):
             return Reply(self._table.list_for(bindings, now), "ok")
         return self._refuse_unseen(request, now, bindings) or _answer_other(request)
+
+    def go_on(self, job: ConfirmJob, now: float, refusal: str = "") -> Reply | SignJob:
+        """What follows once a person has answered; decided again, for they took their time.
+
+        `refusal` is the word for why they did not allow it; "" if they did.
+        """
+        if refusal:
+            return failure(refusal)
+        if self._is_locked:
+            return failure("locked")
+        entry = self._table.find(job.sign.entry.identity.key_blob)
+        if entry is None:
+            return failure("key_gone")
+        generation = self._table.generation
+        confirmed = job.sign._replace(entry=entry, generation=generation, is_confirmed=True)
+        return self._refuse(entry, confirmed, now) or confirmed
 
     def complete(
         self,
@@ -255,6 +279,8 @@ class Engine:
             entry = self._table.find(job.entry.identity.key_blob)
             if entry is None:
                 return failure("key_gone")
+            if entry.must_confirm and not job.is_confirmed:
+                return failure("not_confirmed")
             refusal = self._refuse(entry, job, now)
             if refusal is not None:
                 return refusal
@@ -287,14 +313,14 @@ class Engine:
 
     def _begin_sign(
         self, request: SignRequest, peer: Peer, now: float, bindings: Bindings
-    ) -> Reply | SignJob:
+    ) -> Reply | SignJob | ConfirmJob:
         entry = self._table.find(request.key_blob)
         if entry is None:
             return failure("key_not_found")
         if request.flags & ~KNOWN_SIGN_FLAGS:
             return failure("unsupported_flags")
         job = SignJob(entry, request.data, request.flags, peer, self._table.generation, bindings)
-        return self._refuse(entry, job, now) or job
+        return self._refuse(entry, job, now) or (ConfirmJob(job) if entry.must_confirm else job)
 
     def _refuse(self, entry: TableEntry, job: SignJob, now: float) -> Reply | None:
         """The refusal that the key's constraints or policy demand, if they do."""

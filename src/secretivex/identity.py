@@ -32,6 +32,8 @@ class Restrictions:
     provider: str = ""
     destinations: bytes = b""
     pin: bytes = field(default=b"", repr=False)
+    confirm: bool = False
+    """Whether a person is to be asked before every use."""
 
 
 UNRESTRICTED = Restrictions()

@@ -43,6 +43,8 @@ class TableEntry:
     destinations: tuple[Destination, ...] = ()
     is_ssh_only: bool = False
     """Whether nothing but logins and SSHSIG may be signed: PROTOCOL.u2f."""
+    must_confirm: bool = False
+    """Whether a person is asked before every signature."""
 
     def query(self, peer: Peer) -> SignQuery:
         """What policy may ask about a signature with this key."""
@@ -95,6 +97,7 @@ def build_entry(
     lane: str = "",
     destinations: tuple[Destination, ...] = (),
     is_ssh_only: bool = False,
+    must_confirm: bool = False,
 ) -> TableEntry:
     """An entry; `inline` overrides which thread signs. Raises `WireError` for a bad key blob."""
     plain = plain_public_key(parse_public_key(identity.key_blob))
@@ -108,6 +111,7 @@ def build_entry(
         lane=lane,
         destinations=destinations,
         is_ssh_only=is_ssh_only,
+        must_confirm=must_confirm,
     )
 
 

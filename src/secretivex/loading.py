@@ -49,7 +49,7 @@ def make_setup(given: ConfigInput) -> AgentSetup:
     """The set-up from a file already read; raises `SecretiveError` with every problem."""
     problems = Problems()
     config = resolve_config(given, problems)
-    policy, found = parse_flat_policy(config.policy)
+    policy, found = parse_flat_policy(config.rule_lists)
     for problem in found:
         index = () if problem.index is None else (problem.index,)
         where = given.file.where("policy", problem.key, *index) if given.file else "command line"

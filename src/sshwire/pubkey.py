@@ -21,6 +21,7 @@ __all__ = [
     "PublicKey",
     "encode_public_line",
     "fingerprint",
+    "md5_fingerprint",
     "parse_public_key",
     "parse_public_line",
     "plain_public_key",
@@ -71,11 +72,19 @@ def fingerprint(blob: bytes, hash_name: str = "sha256") -> str:
     """`SHA256:...` as ssh-keygen -l prints it: a certificate has the fingerprint of its plain key."""
     if hash_name not in _FINGERPRINT_HASHES:
         raise UnsupportedError(f"unknown fingerprint hash: {hash_name[:64]!r}")
-    reader = Reader(blob)
-    row = read_algorithm(reader)
-    plain = plain_public_key(PublicKey(row.name, blob))
-    digest = hashlib.new(hash_name, plain.blob).digest()
+    digest = hashlib.new(hash_name, _plain_blob(blob)).digest()
     return f"{hash_name.upper()}:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
+def md5_fingerprint(blob: bytes) -> str:
+    """`MD5:aa:bb:...` as ssh-keygen -l -E md5 prints it: for people to compare, never to decide by."""
+    digest = hashlib.md5(_plain_blob(blob), usedforsecurity=False).digest()
+    return f"MD5:{digest.hex(':')}"
+
+
+def _plain_blob(blob: bytes) -> bytes:
+    row = read_algorithm(Reader(blob))
+    return plain_public_key(PublicKey(row.name, blob)).blob
 
 
 def _check_comment(comment: str) -> None:

@@ -31,6 +31,7 @@ from sshwire.pubkey import (
     PublicKey,
     encode_public_line,
     fingerprint,
+    md5_fingerprint,
     parse_public_key,
     parse_public_line,
 )
@@ -73,6 +74,8 @@ def test_keys_and_fingerprints_agree(kind: str, keygen: Keygen, tmp_path: Path) 
     for hash_name in ("sha256", "sha512"):
         printed = keygen("-l", "-E", hash_name, "-f", tmp_path / "key.pub")
         assert printed.split()[1] == fingerprint(key.public.blob, hash_name)
+    printed = keygen("-l", "-E", "md5", "-f", tmp_path / "key.pub")
+    assert printed.split()[1] == md5_fingerprint(key.public.blob)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -45,9 +45,9 @@ MISTAKES = {
         "not a public key",
     ),
     "a safeguard this version lacks": (
-        "[policy]\nconfirm_command = ['ask']\n",
+        "[policy]\nconfirm_cache_ms = 5\n",
         2,
-        "policy.confirm_command",
+        "policy.confirm_cache_ms",
         "not available in this version",
     ),
     "a mode this version lacks": (

@@ -152,7 +152,10 @@ def test_paths_expand_home_and_variables_and_start_at_the_files_folder() -> None
         ("[[stores]]\ntype = 'file'\npassphrase_env = ''", 3, ["passphrase_env", "the name of"]),
         ("[policy]\ndeny_comment = ['a']", 2, ["policy.deny_comment", "did you mean"]),
         ("[policy]\ndeny_comments = 'a'", 2, ["policy.deny_comments", "list of texts"]),
-        ("[policy]\nconfirm_command = ['a']", 2, ["confirm_command", "not available"]),
+        ("[policy]\nconfirm_cache_ms = 5", 2, ["confirm_cache_ms", "not available"]),
+        ("[policy]\nconfirm_command = [' ']", 2, ["confirm_command", "names no program"]),
+        ("[policy]\nconfirm_command = []", 2, ["confirm_command", "names no program"]),
+        ("[policy]\nconfirm_timeout_ms = 0", 2, ["confirm_timeout_ms"]),
         ("policy = 3", 1, ["policy", "must be a table"]),
     ],
 )
@@ -253,6 +256,15 @@ def test_both_names_of_workers_must_agree() -> None:
 def test_policy_lists_become_rules() -> None:
     setup = setup_of(f"[policy]\npin_fingerprints = ['{FINGERPRINT}']\ndeny_comments = ['a']")
     assert [rule.effect for rule in setup.policy.rules] == [Effect.DENY, Effect.PIN]
+
+
+def test_a_command_that_confirms_and_its_patience_are_no_rules() -> None:
+    setup = setup_of("[policy]\nconfirm_command = ['ask', '-x']\nconfirm_timeout_ms = 9")
+    assert setup.policy.rules == ()
+    assert setup.config.rule_lists == {}
+    assert (setup.config.confirm_command, setup.config.confirm_timeout_ms) == (("ask", "-x"), 9)
+    assert setup_of("").config.confirm_command == ()
+    assert setup_of("").config.confirm_timeout_ms == 30_000
 
 
 def test_json_means_the_same_as_toml() -> None:

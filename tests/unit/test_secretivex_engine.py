@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secretivex.engine import Change, Engine, Reply, SignJob, SignOutcome
+from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, SignOutcome
 from secretivex.identity import Identity
 from secretivex.key_table import KeyTable, build_entry, build_table
 from secretivex.peer import Peer, is_admitted
@@ -59,7 +59,7 @@ def deny(_query: SignQuery) -> Decision:
     return Decision(allowed=False, rule="deny_comments", reason="denied")
 
 
-def ask(engine: Engine, payload: bytes) -> Reply | SignJob | Change:
+def ask(engine: Engine, payload: bytes) -> Reply | SignJob | ConfirmJob | Change:
     return engine.handle(payload, ME, 0.0)
 
 

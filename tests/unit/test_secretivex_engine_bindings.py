@@ -8,7 +8,7 @@ import pytest
 from ssh_hosts import bind_body, blob_of, key_of, login_data, path, session_of, step
 
 from secretivex.context.bindings import UNBOUND, Bindings, bind
-from secretivex.engine import Change, Engine, Reply, SignJob, SignOutcome
+from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, SignOutcome
 from secretivex.identity import Identity
 from secretivex.key_table import KeyTable, build_entry, build_table
 from secretivex.peer import Peer
@@ -33,7 +33,7 @@ from sshwire.agent.requests import (
 from sshwire.privkey import encode_private_fields
 from sshwire.wire import Reader, encode_text
 
-Answer = Reply | SignJob | Change
+Answer = Reply | SignJob | ConfirmJob | Change
 ME = Peer(uid=1000, gid=1000)
 SUCCESS, EXTENSION_FAILURE = b"\0\0\0\x01\x06", b"\0\0\0\x01\x1c"
 FAILED = bind(UNBOUND, b"junk").bindings

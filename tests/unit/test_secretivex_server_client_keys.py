@@ -104,7 +104,6 @@ def test_a_key_that_says_nothing_lives_as_long_as_the_agent_was_told() -> None:
 @pytest.mark.parametrize(
     ("request_", "outcome"),
     [
-        (add_of(1, confirm=True), "unsupported_constraint"),
         (add_of(1, extensions=(ConstraintExtension("x@y", b""),)), "unsupported_constraint"),
         (AddRequest(ALGORITHM, encode_string(bytes(32)) + encode_string(bytes(64))), "bad_key"),
         (AddRequest(ALGORITHM, add_of(1).private_fields + b"x"), "bad_key"),
@@ -171,3 +170,12 @@ def test_keys_that_come_and_go_leave_nothing_behind_for_ever(keys: ClientKeys) -
     keys.remove(blob_of(1), [blob_of(1)])
     assert shown(keys, stored(1), stored(2)) == [(blob_of(2), "stored")]
     assert len(keys._hidden) == 1
+
+
+@pytest.mark.parametrize("confirm", [True, False])
+def test_who_is_to_be_asked_travels_with_the_key_and_is_set_anew_with_it(
+    keys: ClientKeys, confirm: bool
+) -> None:
+    keys.add(add_of(1, confirm=not confirm), 0.0)
+    keys.add(add_of(1, confirm=confirm), 0.0)
+    assert [record.restrictions.confirm for record in keys.merge([stored(1)])] == [confirm]

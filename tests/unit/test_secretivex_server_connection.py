@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from secretivex.context.bindings import Bindings
-from secretivex.engine import Change, Reply, SignJob
+from secretivex.engine import Change, ConfirmJob, Reply, SignJob
 from secretivex.identity import Identity
 from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
@@ -57,7 +57,8 @@ class FakeHost:
             return SignJob(ENTRY, data, 0, peer, 1, bindings)
         return Reply(encode_frame(data.upper()), "ok")
 
-    def queue(self, job: SignJob, turn: Turn) -> None:
+    def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
+        assert isinstance(job, SignJob)
         self.queued.append((job.data, turn))
 
     def change(self, change: Change, turn: Turn) -> None:

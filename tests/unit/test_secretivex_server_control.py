@@ -25,7 +25,9 @@ STATE = WorkerState(
     keys=(
         KeyRecord(Identity(b"blob", "caf\u00e9", "ssh-ed25519", "file"), b"secret"),
         KeyRecord(
-            Identity(b"b2", "", "ssh-ed25519", "memory"), b"s", Restrictions("lib", b"steps")
+            Identity(b"b2", "", "ssh-ed25519", "memory"),
+            b"s",
+            Restrictions("lib", b"steps", confirm=True),
         ),
     ),
 )

@@ -85,5 +85,6 @@ def test_only_what_a_dialog_needs_is_handed_to_it() -> None:
 
 
 def test_tools_travel_as_a_table() -> None:
-    tools = find_tools({"DISPLAY": ":0"}, allowed_providers="/opt/*", restrict_websafe=False)
+    settings = {"allowed_providers": "/opt/*", "confirm_command": ("ask", "-x")}
+    tools = find_tools({"DISPLAY": ":0"}, restrict_websafe=False, **settings)
     assert TokenTools.from_table(tools.as_table()) == tools

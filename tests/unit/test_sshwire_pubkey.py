@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec
@@ -16,6 +17,7 @@ from sshwire.pubkey import (
     PublicKey,
     encode_public_line,
     fingerprint,
+    md5_fingerprint,
     parse_public_key,
     parse_public_line,
     plain_public_key,
@@ -191,6 +193,12 @@ def test_fingerprint_refuses_weak_hashes_and_what_is_no_key() -> None:
             fingerprint(ED25519, hash_name)
     with pytest.raises(WireError):
         fingerprint(b"not a key")
+
+
+def test_md5_is_for_people_who_compare_with_old_tools() -> None:
+    assert re.fullmatch("MD5:([0-9a-f]{2}:){15}[0-9a-f]{2}", md5_fingerprint(ED25519))
+    with pytest.raises(WireError):
+        md5_fingerprint(b"not a key")
 
 
 def test_fingerprint_is_the_hash_of_the_blob_without_padding() -> None:

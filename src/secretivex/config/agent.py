@@ -18,6 +18,7 @@ from secretivex.config.paths import PathError, default_socket_path, expand_path
 from secretivex.config.problems import Problems
 from secretivex.config.settings import ENV_PREFIX, SETTINGS, AgentSetting, settings_at
 from secretivex.config.stores import StoreConfig, check_stores
+from secretivex.config.table_settings import CONFIRM_TIMEOUT_MS
 from secretivex.config.tables import Place, check_policy, refuse_unenforced
 from secretivex.profiles import PROFILE_NAMES, Profile, find_profile
 
@@ -44,7 +45,7 @@ class ConfigInput:
 class AgentConfig:
     """Effective settings, one attribute a key of the settings table, and where each came from.
 
-    `policy` holds the lists of the policy table; `secretivex.loading` makes rules of them.
+    `policy` holds what the policy table says; `secretivex.loading` makes rules of its lists.
     """
 
     profile: str | None
@@ -52,11 +53,12 @@ class AgentConfig:
     socket_backlog: int
     pid_file: Path | None
     stores: tuple[StoreConfig, ...]
-    policy: Mapping[str, tuple[str, ...]]
+    policy: Mapping[str, Any]
     agent_mode: str
     allow_sha1: bool
     allowed_providers: str
     restrict_websafe: bool
+    fingerprint_hash: str
     hide_denied: bool
     workers: int
     worker_threads: int | None
@@ -83,6 +85,23 @@ class AgentConfig:
     origins: Mapping[str, str]
     file_name: str | None
     warnings: tuple[Problem, ...]
+
+    @property
+    def rule_lists(self) -> Mapping[str, tuple[str, ...]]:
+        """The lists of the policy table that rules are made of."""
+        lists = {key: value for key, value in self.policy.items() if isinstance(value, tuple)}
+        lists.pop("confirm_command", None)
+        return lists
+
+    @property
+    def confirm_command(self) -> tuple[str, ...]:
+        """What asks before each signature; empty for none."""
+        return tuple(self.policy.get("confirm_command", ()))
+
+    @property
+    def confirm_timeout_ms(self) -> int:
+        """How long a person may take to answer."""
+        return int(self.policy.get("confirm_timeout_ms", CONFIRM_TIMEOUT_MS))
 
 
 def resolve_config(given: ConfigInput, problems: Problems) -> AgentConfig:

@@ -129,6 +129,14 @@ SETTINGS: tuple[AgentSetting, ...] = (
         group="keys",
     ),
     AgentSetting(
+        "fingerprint_hash",
+        "text",
+        "sha256",
+        "How prompts show the fingerprints of keys.",
+        choices=("sha256", "md5"),
+        group="keys",
+    ),
+    AgentSetting(
         "hide_denied",
         "bool",
         False,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from secretivex.config.settings import MAX_MS, AgentSetting
 
+CONFIRM_TIMEOUT_MS = 30_000
+
 _POLICY_HELP = {
     "deny_key_blobs": "Keys that never sign: .pub lines, base64 or hexadecimal blobs.",
     "deny_fingerprints": "Keys that never sign: SHA256 or SHA512 fingerprints.",
@@ -30,20 +32,17 @@ POLICY_SETTINGS: tuple[AgentSetting, ...] = (
         "confirm_command",
         "list",
         None,
-        "Program and arguments that ask a person before each signature.",
-        default_text="none",
-        state="refused",
+        "Program and arguments that ask a person before each signature; exit status 0 allows it.",
+        default_text="none: SSH_ASKPASS, for keys added with `ssh-add -c`",
     ),
     AgentSetting(
         "confirm_timeout_ms",
         "int",
-        30_000,
+        CONFIRM_TIMEOUT_MS,
         "How long the person may take to answer.",
         minimum=1,
         maximum=MAX_MS,
         unit="ms",
-        state="refused",
-        acts_as=30_000,
     ),
     AgentSetting(
         "confirm_cache_ms",

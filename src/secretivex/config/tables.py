@@ -84,4 +84,12 @@ def refuse_unenforced(
 def check_policy(table: Mapping[str, Any], place: Place, problems: Problems) -> dict[str, Any]:
     """The keys of the policy table that are present and well-typed; entries are not looked at."""
     values = check_table(POLICY_SETTINGS, table, place, problems)
-    return {key: tuple(values[key]) for key in table if isinstance(values.get(key), list | tuple)}
+    command = values["confirm_command"]
+    if command is not None and not "".join(command[:1]).strip():
+        hint = "name a program, or leave the key out"
+        problems.add(place.problem("confirm_command", reason="names no program", hint=hint))
+    return {
+        key: tuple(values[key]) if isinstance(values[key], list | tuple) else values[key]
+        for key in table
+        if values.get(key) is not None
+    }

@@ -56,12 +56,17 @@ class Authority:
         clock: Callable[[], float] = lifetime_clock,
     ) -> None:
         self._limits = limits_of(config)
-        self._policy = config.policy
+        self._policy = config.rule_lists
         self._open = partial(open_stores, config, environ)
         self._rules = rules
         self._environ = environ
-        self._allowed_providers = config.allowed_providers
-        self._restrict_websafe = config.restrict_websafe
+        self._tool_settings = {
+            name: getattr(config, name)
+            for name in (
+                *("allowed_providers", "restrict_websafe", "fingerprint_hash"),
+                *("confirm_command", "confirm_timeout_ms"),
+            )
+        }
         self._clock = clock
         self._generation = 0
         self.lock = Lock()
@@ -77,12 +82,8 @@ class Authority:
     def _tools(self) -> TokenTools:
         from secretivex.stores.token.tools import find_tools
 
-        return find_tools(
-            self._environ,
-            allowed_providers=self._allowed_providers,
-            restrict_websafe=self._restrict_websafe,
-            device_lock=self._device_lock,
-        )
+        settings = {**self._tool_settings, "device_lock": self._device_lock}
+        return find_tools(self._environ, **settings)
 
     @cached_property
     def _clients(self) -> ClientKeys:

@@ -132,16 +132,17 @@ class ClientKeys:
         bodies = {extension.name: extension.body for extension in constraints.extensions}
         destinations = bodies.pop(RESTRICT_DESTINATION, b"")
         provider = bodies.pop(SK_PROVIDER, None)
-        if constraints.confirm or bodies:
+        if bodies:
             raise UnsupportedError("a constraint that is not enforced here")
         if destinations:
             parse_destinations(destinations)
         if not isinstance(key.secret, SecurityKeyHandle):
             if provider is not None:
                 raise WireError("a provider for a key that is in no device")
-            return Restrictions(destinations=destinations)
+            return Restrictions(destinations=destinations, confirm=constraints.confirm)
         named = "" if provider is None else Reader(provider).text()
-        return Restrictions(self._tools.allow_security_key(named), destinations)
+        middleware = self._tools.allow_security_key(named)
+        return Restrictions(middleware, destinations, confirm=constraints.confirm)
 
     def remove(self, key_blob: bytes, stored: Iterable[bytes]) -> str:
         """Forget a client's key, hide a store's."""
@@ -209,11 +210,13 @@ def _restrict_module(request: AddSmartcardRequest) -> Restrictions:
     bodies = {extension.name: extension.body for extension in request.constraints.extensions}
     destinations = bodies.pop(RESTRICT_DESTINATION, b"")
     bodies.pop(ASSOCIATED_CERTS, None)
-    if request.constraints.confirm or bodies:
+    if bodies:
         raise UnsupportedError("a constraint that is not enforced here")
     if destinations:
         parse_destinations(destinations)
-    return Restrictions(request.provider, destinations, request.pin)
+    return Restrictions(
+        request.provider, destinations, request.pin, confirm=request.constraints.confirm
+    )
 
 
 def _offered_keys(loaded: LoadedModule) -> Iterator[tuple[PublicKey, str]]:

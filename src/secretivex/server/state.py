@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from secretivex.identity import Identity, KeyRecord, Restrictions
-from sshwire.wire import Reader, encode_string, encode_text, encode_uint32
+from sshwire.wire import Reader, encode_boolean, encode_string, encode_text, encode_uint32
 
 MAX_STATE_BYTES = 256 * 1024 * 1024
 """65,536 identities, the most that may be configured, of 4 KiB each: RSA-8192 and its comment."""
@@ -77,6 +77,7 @@ def encode_state(state: WorkerState) -> bytes:
             encode_text(record.restrictions.provider),
             encode_string(record.restrictions.destinations),
             encode_string(record.restrictions.pin),
+            encode_boolean(record.restrictions.confirm),
         )
     return b"".join(parts)
 
@@ -98,5 +99,5 @@ def parse_state(body: bytes | memoryview) -> WorkerState:
 def _read_record(reader: Reader) -> KeyRecord:
     identity = Identity(reader.string(), reader.text(), reader.text(), reader.text())
     fields = reader.string()
-    restrictions = Restrictions(reader.text(), reader.string(), reader.string())
+    restrictions = Restrictions(reader.text(), reader.string(), reader.string(), reader.boolean())
     return KeyRecord(identity, fields, restrictions)

@@ -85,8 +85,9 @@ class Life(click.ParamType[int]):
 @click.option(
     "-E",
     "hash_name",
-    type=click.Choice(["sha256"], case_sensitive=False),
-    help="How fingerprints are shown; others are not available in this version.",
+    type=click.Choice(["sha256", "md5"], case_sensitive=False),
+    default="sha256",
+    help="How prompts show fingerprints.",
 )
 @click.option(
     "-O",
@@ -103,7 +104,7 @@ def command(  # noqa: PLR0913 - one argument a flag of ssh-agent(1)
     kill: bool,
     life: int | None,
     providers: str | None,
-    hash_name: str | None,  # noqa: ARG001 - its one value is what is done anyway
+    hash_name: str,
     extra: tuple[str, ...],
     address: Path | None,
     style: Style | None,
@@ -121,6 +122,7 @@ def command(  # noqa: PLR0913 - one argument a flag of ssh-agent(1)
     tokens = {
         "allowed_providers": DEFAULT_PROVIDERS if providers is None else providers,
         "restrict_websafe": "no-restrict-websafe" not in extra,
+        "fingerprint_hash": hash_name,
     }
     rules = AddRules(life)
     form = Form(foreground or debug, debug, kill, rules, tokens, address, chosen, command_line)

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
+from pathlib import Path
 
 from secretivex.peer import Peer
 
@@ -18,3 +20,11 @@ def read_peer(connected: socket.socket) -> Peer:
     else:
         from secretivex.server.peercred.bsd import read_peer as read
     return read(connected)
+
+
+def executable_of(peer: Peer) -> str:
+    """The program of a peer's process as it is now, to be shown; "" where the system does not tell."""
+    if sys.platform == "linux" and peer.pid:
+        with contextlib.suppress(OSError):
+            return str(Path(f"/proc/{peer.pid}/exe").readlink())
+    return ""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from secretivex.context.bindings import UNBOUND, Bindings
-from secretivex.engine import Change, Reply, SignJob
+from secretivex.engine import Change, ConfirmJob, Reply, SignJob
 from secretivex.peer import Peer
 from secretivex.server.worker.signing import Turn
 from sshwire.agent.connection import NEED_DATA, FrameReader
@@ -36,7 +36,7 @@ class Host(Protocol):
 
     def answer(
         self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
-    ) -> Reply | SignJob | Change:
+    ) -> Reply | SignJob | ConfirmJob | Change:
         """Ask the engine."""
         ...
 
@@ -44,8 +44,8 @@ class Host(Protocol):
         """Have a change made and the turn filled."""
         ...
 
-    def queue(self, job: SignJob, turn: Turn) -> None:
-        """Have a signature made and the turn filled."""
+    def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
+        """Have a signature made, after a person allowed it where one must, and the turn filled."""
         ...
 
     def now(self) -> float:
@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
         turn = Turn(self)
         self._turns.append(turn)
         answer = self._host.answer(payload, self._peer, self._bindings)
-        if isinstance(answer, SignJob):
+        if isinstance(answer, SignJob | ConfirmJob):
             self._host.queue(answer, turn)
         elif isinstance(answer, Change):
             self._barrier, self._held = turn, answer

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from secretivex.context.bindings import Bindings
-from secretivex.engine import Change, Engine, Reply, SignJob, SignOutcome
+from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, SignOutcome
 from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_table
 from secretivex.peer import Peer
@@ -25,6 +25,7 @@ from secretivex.server.state import ServerLimits, WorkerState
 from secretivex.server.worker.accepting import Acceptor
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.changes import Ask, ChangeDesk
+from secretivex.server.worker.confirming import ConfirmDesk
 from secretivex.server.worker.connection import Connection
 from secretivex.server.worker.signing import SigningQueue, Turn
 from secretivex.server.worker.tokens import TokenDesk, abandon_all
@@ -54,6 +55,7 @@ class Worker:
         self._limits = ServerLimits()
         self._engine = Engine(partial(decide, parse_flat_policy({})[0]))
         self._signing = SigningQueue(loop, self._limits, self._finish)
+        self._confirming = ConfirmDesk(loop, self._limits, self._go_on)
         self._tokens = TokenDesk()
         self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
         self._tools: Mapping[str, Any] = {}
@@ -72,9 +74,10 @@ class Worker:
         if problems:
             raise ValueError(f"the supervisor sent a policy with problems: {problems}")
         self._signing.limit(state.limits)
+        self._confirming.limit(state.limits)
         is_same = (state.limits, state.tools) == (self._limits, self._tools)
         self._tools = state.tools
-        self._tokens.tools = TokenTools.from_table(state.tools)
+        self._tokens.tools = self._confirming.tools = TokenTools.from_table(state.tools)
         self._entries = load_entries(state, self._entries if is_same else {}, self._tokens)
         table = build_table(state.generation, self._entries.values())
         self._engine.replace(partial(decide, policy), table, is_locked=bool(state.lock_salt))
@@ -105,6 +108,7 @@ class Worker:
     def close(self) -> None:
         """Let no thread wait for a person or a token any more: the process is about to end."""
         self._signing.close()
+        self._confirming.close()
         self._tokens.abandon()
 
     @property
@@ -120,7 +124,7 @@ class Worker:
 
     def answer(
         self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
-    ) -> Reply | SignJob | Change:
+    ) -> Reply | SignJob | ConfirmJob | Change:
         """Ask the engine."""
         return self._engine.handle(payload, peer, time.time(), bindings)
 
@@ -131,9 +135,20 @@ class Worker:
     def _settle(self, turn: Turn, outcome: str) -> None:
         turn.owner.fill(turn, self._engine.settle(outcome).frame)
 
-    def queue(self, job: SignJob, turn: Turn) -> None:
-        """Have a signature made."""
-        self._signing.submit(job, turn)
+    def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
+        """Have a signature made, after a person allowed it where one must."""
+        if isinstance(job, ConfirmJob):
+            self._confirming.submit(job, turn)
+        else:
+            self._signing.submit(job, turn)
+
+    def _go_on(self, job: ConfirmJob, refusal: str, turn: Turn) -> None:
+        """A person has answered."""
+        following = self._engine.go_on(job, time.time(), refusal)
+        if isinstance(following, SignJob):
+            self._signing.submit(following, turn)
+        else:
+            turn.owner.fill(turn, following.frame)
 
     def now(self) -> float:
         """The loop's clock, in seconds."""
@@ -152,6 +167,7 @@ class Worker:
     def lost(self, connection: Connection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+        self._confirming.forget(connection)
         self._count(-1)
         self._acceptor.ease()
         self._check_drained()

@@ -52,6 +52,7 @@ class TokenDesk:
             record.identity,
             inline=limits.inline_sign,
             destinations=parse_destinations(steps) if steps else (),
+            must_confirm=record.restrictions.confirm or bool(self.tools.confirm_command),
         )
         if not record.private_fields:
             key = ModuleKey(self._module_of(record), record.identity.key_blob)

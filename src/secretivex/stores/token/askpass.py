@@ -1,4 +1,4 @@
-"""Asks a person, or tells them something, through the program that SSH_ASKPASS names.
+"""Asks a person, or tells them something, through the program that SSH_ASKPASS or a setting names.
 
 The program shows its argument; SSH_ASKPASS_PROMPT says what for (ssh-add(1)). Rule for editors: every
 call ends when nobody wants its answer any more, and no answer is ever logged.
@@ -7,9 +7,12 @@ call ends when nobody wants its answer any more, and no answer is ever logged.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.tools import TokenTools
@@ -25,20 +28,51 @@ MAX_ANSWER_BYTES = 1024
 
 Wanted = Callable[[], bool]
 
+_YES = (b"", b"yes")
+"""What a program may print that allows: one that knows of SSH_ASKPASS_PROMPT prints nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is asked to allow; `environ` has its parts for a configured command."""
+
+    text: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+
 
 def ask(tools: TokenTools, prompt: str, is_wanted: Wanted) -> bytes:
     """What the person typed; raises `TokenError` if there is nobody to ask or they will not say."""
     if not tools.askpass:
         raise TokenError("pin_required", "a PIN is needed, and no SSH_ASKPASS can ask for it")
-    with _running(tools, prompt, "", stdout=subprocess.PIPE) as process:
-        _wait(process, is_wanted)
-        answer = b"" if process.stdout is None else process.stdout.read(MAX_ANSWER_BYTES + 1)
-        if process.returncode:
-            raise TokenError("pin_refused", "the person asked for a PIN gave none")
-    line = answer.split(b"\n", 1)[0].rstrip(b"\r")
-    if not line or len(line) > MAX_ANSWER_BYTES:
+    command = [tools.askpass, prompt]
+    with _running(command, tools.askpass_environ, subprocess.PIPE) as process:
+        if not _has_ended(process, is_wanted, ASK_S):
+            raise TokenError("pin_refused", "nobody typed the PIN in time")
+        line = _read_line(process)
+    if process.returncode or not line or len(line) > MAX_ANSWER_BYTES:
         raise TokenError("pin_refused", "the person asked for a PIN gave none")
     return line
+
+
+def confirm(tools: TokenTools, question: Question, is_wanted: Wanted) -> None:
+    """Return if a person allows it; raises `TokenError` whatever else happens.
+
+    As in OpenSSH, exit status 0 allows unless a word other than "yes" was printed.
+    """
+    if tools.confirm_command:
+        command, environ, stdout = [*tools.confirm_command], question.environ, subprocess.DEVNULL
+    elif tools.askpass:
+        command, stdout = [tools.askpass, question.text], subprocess.PIPE
+        environ = {"SSH_ASKPASS_PROMPT": "confirm"}
+    else:
+        message = "a person must allow it, and there is no SSH_ASKPASS with a display to ask by"
+        raise TokenError("confirm_unavailable", message)
+    with _running(command, {**tools.askpass_environ, **environ}, stdout) as process:
+        if not _has_ended(process, is_wanted, tools.confirm_timeout_ms / 1000):
+            raise TokenError("confirm_timeout", "nobody answered in time")
+        line = _read_line(process)
+    if process.returncode or line.lower() not in _YES:
+        raise TokenError("confirm_denied", "the person asked did not allow it")
 
 
 @contextlib.contextmanager
@@ -46,47 +80,63 @@ def notice(tools: TokenTools, text: str) -> Iterator[None]:
     """Show a text for as long as the context lasts, where there is anybody to show it to."""
     with contextlib.ExitStack() as stack:
         if tools.askpass:
+            environ = {**tools.askpass_environ, "SSH_ASKPASS_PROMPT": "none"}
             # A device can be touched without its notice.
             with contextlib.suppress(TokenError):
-                stack.enter_context(_running(tools, text, "none", stdout=subprocess.DEVNULL))
+                command = [tools.askpass, text]
+                stack.enter_context(_running(command, environ, subprocess.DEVNULL))
         yield
 
 
 @contextlib.contextmanager
 def _running(
-    tools: TokenTools, text: str, kind: str, *, stdout: int
+    command: list[str], environ: Mapping[str, str], stdout: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    environ = dict(tools.askpass_environ)
-    if kind:
-        environ["SSH_ASKPASS_PROMPT"] = kind
+    """A program in a session of its own; what it started ends with it when the context does."""
     try:
         process = subprocess.Popen(
-            [tools.askpass, text],
+            command,
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             start_new_session=True,
         )
     except OSError as error:
-        message = f"cannot run {tools.askpass}: {error.strerror}"
+        message = f"cannot run {command[0]}: {error.strerror}"
         raise TokenError("askpass_failed", message) from error
     with process:
         try:
             yield process
         finally:
             if process.poll() is None:
-                process.kill()
+                # The whole session: a script's window is a process of its own.
+                with contextlib.suppress(OSError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
-def _wait(process: subprocess.Popen[bytes], is_wanted: Wanted) -> None:
-    end = time.monotonic() + ASK_S
+def _has_ended(process: subprocess.Popen[bytes], is_wanted: Wanted, timeout_s: float) -> bool:
+    """Wait for its end; False if that took too long, `TokenError` if nobody wants the answer."""
+    end = time.monotonic() + timeout_s
     while True:
         try:
-            process.wait(POLL_S)
+            process.wait(min(POLL_S, max(0.0, end - time.monotonic())))
         except subprocess.TimeoutExpired:
             if not is_wanted():
                 raise TokenError("no_longer_wanted", "the client went away") from None
             if time.monotonic() > end:
-                raise TokenError("pin_refused", "nobody typed the PIN in time") from None
+                return False
         else:
-            return
+            return True
+
+
+def _read_line(process: subprocess.Popen[bytes]) -> bytes:
+    """The first line that a program which has ended left behind."""
+    if process.stdout is None:
+        return b""
+    # Something that it started may hold the pipe open for ever.
+    os.set_blocking(process.stdout.fileno(), False)
+    try:
+        answer = os.read(process.stdout.fileno(), MAX_ANSWER_BYTES + 1)
+    except BlockingIOError:
+        return b""
+    return answer.split(b"\n", 1)[0].rstrip(b"\r")

@@ -20,7 +20,6 @@ from sshwire.algorithms import find_algorithm
 from sshwire.errors import WireError
 from sshwire.keyblob import load_public_fields
 from sshwire.privkey import PrivateKey, SecurityKeyHandle, encode_private_fields
-from sshwire.pubkey import fingerprint
 from sshwire.signature import parse_signature
 from sshwire.token.sk_helper import (
     MAX_MESSAGE_BYTES,
@@ -79,7 +78,7 @@ class SecurityKey:
         self._format = find_algorithm(fields.plain.algorithm).signature_formats[0]
         self._provider = provider
         self._tools = tools
-        self._title = f"{fields.plain.algorithm} key {fingerprint(fields.plain.blob)}"
+        self._title = f"{fields.plain.algorithm} key {tools.show(fields.plain.blob)}"
         self.application = fields.application or ""
 
     def sign(self, data: bytes, flags: int = 0) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from secretivex.stores.token.errors import TokenError
 from sshwire.patterns import match_pattern_list
+from sshwire.pubkey import fingerprint, md5_fingerprint
 from sshwire.token.sk_helper import INTERNAL_PROVIDER
 
 SK_HELPER = "/usr/lib/openssh/ssh-sk-helper"
@@ -38,6 +39,8 @@ _ASKPASS_VARIABLES = frozenset(
         "PATH",
         "LANG",
         "LANGUAGE",
+        "SSH_ASKPASS",
+        "SSH_ASKPASS_REQUIRE",
     }
 )
 
@@ -57,6 +60,10 @@ class TokenTools:
     device_lock: int = -1
     askpass: str = ""
     askpass_environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    confirm_command: tuple[str, ...] = ()
+    """Asks before every signature, whatever the key; empty for those that must, by `askpass`."""
+    confirm_timeout_ms: int = 30_000
+    fingerprint_hash: str = "sha256"
 
     def as_table(self) -> dict[str, Any]:
         """In terms of JSON."""
@@ -65,7 +72,12 @@ class TokenTools:
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
         """The inverse."""
-        return cls(**table)
+        return cls(**{**table, "confirm_command": tuple(table["confirm_command"])})
+
+    def show(self, key_blob: bytes) -> str:
+        """A key's fingerprint, as prompts have it."""
+        is_md5 = self.fingerprint_hash == "md5"
+        return md5_fingerprint(key_blob) if is_md5 else fingerprint(key_blob, self.fingerprint_hash)
 
     def resolve(self, provider: str) -> str:
         """The path of a provider without symbolic links; raises `TokenError`."""
@@ -91,26 +103,21 @@ class TokenTools:
         return self.allow(provider)
 
 
-def find_tools(
-    environ: Mapping[str, str],
-    *,
-    allowed_providers: str = DEFAULT_PROVIDERS,
-    restrict_websafe: bool = True,
-    device_lock: int = -1,
-) -> TokenTools:
-    """The tools as OpenSSH finds them: SSH_SK_HELPER, SSH_PKCS11_HELPER, SSH_ASKPASS and its kin."""
+def find_tools(environ: Mapping[str, str], **settings: Any) -> TokenTools:
+    """The tools as OpenSSH finds them: SSH_SK_HELPER, SSH_PKCS11_HELPER, SSH_ASKPASS and its kin.
+
+    `settings` are the other fields by name.
+    """
     return TokenTools(
         sk_helper=environ.get("SSH_SK_HELPER") or SK_HELPER,
         pkcs11_helper=environ.get("SSH_PKCS11_HELPER") or PKCS11_HELPER,
-        allowed_providers=allowed_providers,
-        restrict_websafe=restrict_websafe,
-        device_lock=device_lock,
         askpass=_find_askpass(environ),
         askpass_environ={
             name: value
             for name, value in environ.items()
             if name in _ASKPASS_VARIABLES or name.startswith("LC_")
         },
+        **settings,
     )
 
 

@@ -1,0 +1,94 @@
+"""What a person reads who is to allow a signature."""
+
+from __future__ import annotations
+
+import pytest
+from ssh_hosts import blob_of, login_data, path, session_of
+
+from secretivex.context.bindings import UNBOUND, Bindings, bind
+from secretivex.context.question import (
+    MAX_SHOWN_CHARS,
+    Request,
+    describe_destination,
+    render_question,
+    show_name,
+)
+from secretivex.peer import Peer
+from sshwire.pubkey import fingerprint
+from sshwire.wire import encode_string, encode_text
+
+SSHSIG = b"SSHSIG" + b"".join(map(encode_text, ("git", "", "sha512"))) + encode_string(b"h" * 64)
+
+
+def request_of(
+    data: bytes = b"data",
+    bindings: Bindings = UNBOUND,
+    *,
+    comment: str = "key",
+    executable: str = "/usr/bin/ssh",
+    pid: int | None = 7,
+) -> Request:
+    peer = Peer(uid=1000, gid=1000, pid=pid)
+    return Request(blob_of("key"), comment, peer, executable, data, bindings)
+
+
+def lines_of(request: Request) -> list[str]:
+    return render_question(request, fingerprint).split("\n")
+
+
+def test_the_key_the_caller_and_the_purpose_are_named() -> None:
+    assert lines_of(request_of()) == [
+        "May this key be used? key",
+        f"Fingerprint: {fingerprint(blob_of('key'))}",
+        "Asked for by: /usr/bin/ssh (process 7, user 1000)",
+        "In order to: sign 4 bytes of a kind that is not known",
+    ]
+
+
+def test_what_the_system_does_not_tell_is_called_unknown() -> None:
+    caller = lines_of(request_of(executable="", pid=None))[2]
+    assert caller == "Asked for by: a program that is not known (user 1000)"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (SSHSIG, "sign a message, namespace git"),
+        (b"DSSEv1 9 text/html 2 hi", "sign a document, type text/html"),
+        (b"h" * 32, "sign 32 bytes, which may be a host's key exchange"),
+        (encode_text("a-cert-v01@openssh.com") + encode_string(b""), "issue a certificate, a-cert"),
+    ],
+)
+def test_each_kind_of_data_has_its_words(data: bytes, words: str) -> None:
+    assert lines_of(request_of(data))[3].startswith(f"In order to: {words}")
+
+
+def test_a_login_names_the_host_that_the_connection_is_bound_to() -> None:
+    request = request_of(login_data(session_of(0)), path("a"))
+    host = f"the host with key {fingerprint(blob_of('a'))}"
+    assert lines_of(request)[3:] == [f"In order to: log in as ada at {host}"]
+    assert describe_destination(request, fingerprint) == f"ada at {host}"
+
+
+def test_a_login_over_an_unbound_connection_has_no_proven_host() -> None:
+    for bindings in (UNBOUND, path("b")):
+        request = request_of(login_data(session_of(9)), bindings)
+        assert lines_of(request)[3].endswith("as ada at a host that the client does not prove")
+        assert describe_destination(request, fingerprint) == ""
+
+
+def test_a_forwarded_request_says_where_it_comes_from() -> None:
+    request = request_of(login_data(session_of(1)), path("a", "b"))
+    assert lines_of(request)[4] == (
+        f"Forwarded from: the host with key {fingerprint(blob_of('a'))}"
+    )
+    failed = bind(UNBOUND, b"junk").bindings
+    assert lines_of(request_of(bindings=failed))[4] == "Forwarded from: a host that is not known"
+
+
+def test_no_name_leaves_its_line_or_hides_what_follows() -> None:
+    evil = "a\nFingerprint: SHA256:good\r\x1b[2J\u202e\udcff" + "x" * 500
+    lines = lines_of(request_of(comment=evil, executable=evil))
+    assert len(lines) == 4
+    assert all(line.isprintable() and len(line) < MAX_SHOWN_CHARS + 50 for line in lines)
+    assert show_name("ä b") == "ä b"
