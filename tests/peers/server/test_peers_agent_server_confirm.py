@@ -6,8 +6,9 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def person(tmp_path: Path) -> Person:
     return Person(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What clients lock with; the agent has an askpass of its own."""
+    program = tmp_path / "passphrase"
+    program.write_text("#!/bin/sh\necho secret\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("SSH_ASKPASS", str(program))
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+
+
 @pytest.fixture
 def make_key(tmp_path: Path, require_program: Callable[[str], str]) -> Callable[[str], Path]:
     keygen = require_program("ssh-keygen")
@@ -80,10 +91,22 @@ def sign(service: Service, key: Path) -> bool:
     return bool(service.tool(*command, stdin="message").returncode == 0)
 
 
-def begin(service: Service, key: Path) -> subprocess.Popen[bytes]:
-    """A client that waits for its signature."""
-    environ = {**os.environ, "SSH_AUTH_SOCK": str(service.address)}
-    return subprocess.Popen(["ssh-add", "-T", f"{key}.pub"], env=environ)
+Begin = Callable[[Service, Path], subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Start a client that waits for its signature."""
+    with ExitStack() as stack:
+
+        def start(service: Service, key: Path) -> subprocess.Popen[bytes]:
+            environ = {**os.environ, "SSH_AUTH_SOCK": str(service.address)}
+            client = subprocess.Popen(["ssh-add", "-T", f"{key}.pub"], env=environ)
+            stack.enter_context(client)
+            stack.callback(client.kill)
+            return client
+
+        yield start
 
 
 def test_each_signature_is_asked_for_and_made_only_if_allowed(
@@ -140,7 +163,7 @@ def test_where_nobody_can_be_asked_nothing_is_signed(
 
 
 def test_an_open_question_holds_up_nobody_else(
-    service: Service, person: Person, make_key: Callable[[str], Path], wait: Wait
+    service: Service, person: Person, make_key: Callable[[str], Path], begin: Begin, wait: Wait
 ) -> None:
     key, other = make_key("asked"), make_key("other")
     add(service, key, "-c")
@@ -166,6 +189,7 @@ def test_a_client_that_leaves_takes_its_question_with_it(
     service: Service,
     person: Person,
     make_key: Callable[[str], Path],
+    begin: Begin,
     wait: Wait,
     running: Callable[[int], bool],
 ) -> None:
@@ -193,6 +217,7 @@ def test_what_happens_while_the_person_thinks_outweighs_the_answer(
     service: Service,
     person: Person,
     make_key: Callable[[str], Path],
+    begin: Begin,
     tmp_path: Path,
     wait: Wait,
 ) -> None:
@@ -208,7 +233,12 @@ def test_what_happens_while_the_person_thinks_outweighs_the_answer(
 
 
 def test_an_expiry_outweighs_the_answer_too(
-    service: Service, person: Person, make_key: Callable[[str], Path], tmp_path: Path, wait: Wait
+    service: Service,
+    person: Person,
+    make_key: Callable[[str], Path],
+    begin: Begin,
+    tmp_path: Path,
+    wait: Wait,
 ) -> None:
     key, gate = make_key("asked"), tmp_path / "gate"
     add(service, key, "-c", "-t", "3")
