@@ -121,3 +121,22 @@ def test_c_shells_are_guessed_from_shell_as_openssh_does(
     assert match
     killed = command_line("secretive-agent", "-k", env={**environ, "SSH_AGENT_PID": match[1]})
     assert killed.stdout.startswith("unsetenv SSH_AUTH_SOCK;\nunsetenv SSH_AGENT_PID;\n")
+
+
+def test_prompts_show_the_fingerprint_that_was_asked_for(
+    command_line: CommandLine, tmp_path: Path, require_program: Callable[[str], str]
+) -> None:
+    shown, key = tmp_path / "shown", tmp_path / "key"
+    askpass = tmp_path / "askpass"
+    askpass.write_text(f'#!/bin/sh\nprintf "%s" "$1" > {shown}\n')
+    askpass.chmod(0o755)
+    keygen = require_program("ssh-keygen")
+    make = [keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+    subprocess.run(make, check=True, timeout=60)
+    use = f"ssh-add -q -c {key} && ssh-add -T {key}.pub"
+    environ = {"SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force", "TMPDIR": str(tmp_path)}
+    result = command_line("secretive-agent", "-E", "md5", "sh", "-c", use, env=environ)
+    assert result.returncode == 0, result.stderr
+    listed = [keygen, "-l", "-E", "md5", "-f", f"{key}.pub"]
+    printed = subprocess.run(listed, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert shown.read_text().splitlines()[1] == f"Fingerprint: {printed.split()[1]}"

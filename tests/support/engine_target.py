@@ -14,7 +14,7 @@ from pathlib import Path
 from ssh_hosts import blob_of, key_of, path, step
 
 from secretivex.context.bindings import UNBOUND, Bindings, bind
-from secretivex.engine import Change, Engine, Reply, SignJob
+from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob
 from secretivex.identity import AddRules, Identity
 from secretivex.key_table import build_entry, build_table
 from secretivex.peer import Peer
@@ -22,6 +22,7 @@ from secretivex.policy import decide
 from secretivex.policy_keys import parse_flat_policy
 from secretivex.server.client_keys import ClientKeys
 from secretivex.server.state import ServerLimits, WorkerState, encode_state, parse_state
+from secretivex.server.worker.confirming import make_question
 from secretivex.server.worker.serving import load_entries
 from secretivex.server.worker.signing import sign
 from secretivex.server.worker.tokens import TokenDesk
@@ -49,7 +50,7 @@ WORDS = (
 ME = Peer(1000, 1000, 1)
 NOW_S = 1_800_000_000.0
 LIST = b"\x0b"
-KEYS = ("plain", "denied", "bound", "ssh-only")
+KEYS = ("plain", "denied", "bound", "ssh-only", "confirm")
 
 SITUATIONS: tuple[tuple[bool, Bindings], ...] = tuple(
     (is_locked, bindings)
@@ -75,6 +76,7 @@ def engine_of(is_locked: bool) -> Engine:
             key_of(name),
             destinations=(step("", "host", "ada"), step("host", "next")) if name == "bound" else (),
             is_ssh_only=name == "ssh-only",
+            must_confirm=name == "confirm",
         )
         for name in KEYS
     ]
@@ -91,6 +93,10 @@ def run_one(data: bytes) -> str:
     answer = engine.handle(payload, ME, NOW_S, bindings)
     if isinstance(answer, Change):
         return run_change(engine, answer)
+    if isinstance(answer, ConfirmJob):
+        question = make_question(answer, TokenTools())
+        assert all(line.isprintable() for line in question.text.split("\n"))
+        answer = engine.go_on(answer, NOW_S)
     if isinstance(answer, SignJob):
         reply = engine.complete(answer, sign(answer), NOW_S)
         check_reply(reply, SignResponse if reply.outcome == "ok" else Failure)
