@@ -26,13 +26,10 @@ FLEET_KEY_BYTES = 32
 
 _MAGIC = b"SQLite format 3\0"
 
-CACHE_KIBIBYTES = 32 * 1024
-"""Pages kept in memory, of the database and again of what is staged: bulk writes stay out of the
-file system until they are done."""
+BULK_CACHE_KIBIBYTES = 32 * 1024
+"""Pages kept in memory while much is written, of the database and again of what is staged."""
 
 _PRAGMAS = (
-    f"PRAGMA main.cache_size = -{CACHE_KIBIBYTES}",
-    f"PRAGMA temp.cache_size = -{CACHE_KIBIBYTES}",
     "PRAGMA foreign_keys = ON",
     # FULL: what a command has acknowledged survives a power cut, not only a crash.
     "PRAGMA synchronous = FULL",
@@ -109,6 +106,12 @@ def apply_migrations(connection: sqlite3.Connection, migrations: Sequence[Migrat
         for statement in migration.statements():
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {migration.version}")
+
+
+def cache_more(connection: sqlite3.Connection) -> None:
+    """Keep more pages in memory from now on: for those who are about to write many rows."""
+    for schema in ("main", "temp"):
+        connection.execute(f"PRAGMA {schema}.cache_size = -{BULK_CACHE_KIBIBYTES}")
 
 
 @contextmanager

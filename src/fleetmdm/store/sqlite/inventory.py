@@ -26,7 +26,7 @@ from fleetmdm.errors import FleetError
 from fleetmdm.ingest.sources import Source, rank_of
 from fleetmdm.store.codec import encode_stamp, parse_stamp, stamp_to_time
 from fleetmdm.store.port import IngestCounts
-from fleetmdm.store.sqlite.connection import staging, writing
+from fleetmdm.store.sqlite.connection import cache_more, staging, writing
 from fleetmdm.store.sqlite.revisions import IN_FORCE, new_revision
 
 _BATCH = 1000
@@ -37,6 +37,7 @@ def put_devices(
     connection: sqlite3.Connection, devices: Iterable[Device], *, source: Source, now: datetime
 ) -> IngestCounts:
     """Stage the documents, then move them in within one short transaction."""
+    cache_more(connection)
     with _tables(connection):
         received = _stage(connection, iter(devices))
         with writing(connection):

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from fleetmdm.store.sqlite.connection import staging
+from fleetmdm.store.sqlite.connection import cache_more, staging
 from fleetmdm.store.sqlite.runs import newest_run
 
 _STAGING: Final = (
@@ -128,6 +128,7 @@ class Staging:
         """How many results were open then."""
         self._met = 0
         """How many of these the batches met."""
+        cache_more(connection)
         self.drop()
         for table in _STAGING:
             connection.execute(table)
