@@ -110,7 +110,8 @@ class ConfirmDesk:
 
 def refusal_of(job: ConfirmJob, tools: TokenTools, is_wanted: Wanted) -> str:
     """Ask, and wait for the answer: the word for why not, "" if a person allowed it."""
-    fields = {"key": job.sign.entry.sha256, "pid": job.sign.peer.pid}
+    key = tools.show(job.sign.entry.identity.key_blob)
+    fields = {"key": key, "pid": job.sign.peer.pid}
     try:
         confirm(tools, make_question(job, tools), is_wanted)
     except TokenError as error:
