@@ -24,8 +24,9 @@ from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run
 from fleetmdm.store.port import FleetStore, NewRun, RunHashes, RunWriter
 
-BATCH_DEVICES: Final = 10_000
-"""Devices evaluated at once: large enough for columns to pay, small enough for memory."""
+BATCH_DEVICES: Final = 1_000
+"""Devices evaluated at once: enough for columns to pay, and what is decoded stays in the processor's
+cache (ten times as many take twice as long to decode)."""
 
 
 @dataclass(frozen=True, slots=True)

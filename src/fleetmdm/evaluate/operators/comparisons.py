@@ -9,10 +9,12 @@ import ipaddress
 import operator as op
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from fleetmdm.evaluate.operators.kinds import holds, kind_of, kinds_meet, same
 from fleetmdm.evaluate.operators.row import (
@@ -262,14 +264,13 @@ def prepare_regex(*, wanted: bool) -> Prepare:
             return Comparison(decide)
 
         def answer_all(facts: Sequence[str], _now: datetime) -> Answers:
-            # A text without a UTF-8 form is left to `decide`, which says so.
+            plain = "".join(facts).isascii()
             encoded = [fact.encode("utf-8", "ignore") for fact in facts]
             held = np.array([found_in(text) is wanted for text in encoded], dtype=np.bool_)
-            sure = [
-                fact.isascii() or text.decode() == fact
-                for fact, text in zip(facts, encoded, strict=True)
-            ]
-            return Answers(held, np.array(sure, dtype=np.bool_))
+            # A text without a UTF-8 form is left to `decide`, which says so.
+            pairs = () if plain else zip(facts, encoded, strict=True)
+            sure = np.array([text.decode() == fact for fact, text in pairs], dtype=np.bool_)
+            return Answers(held, None if plain else sure)
 
         return Comparison(decide, easy=TEXT, answer_all=answer_all)
 
@@ -379,8 +380,7 @@ def prepare_cidr(operand: Any, _scheme: str) -> Comparison:
     ]
 
     def answer_all(facts: Sequence[str], _now: datetime) -> Answers:
-        numbers = [_plain_ipv4(fact) for fact in facts]
-        addresses = np.array(numbers, dtype=np.int64)
+        addresses = _plain_addresses(tuple(facts))
         held = np.zeros(len(facts), dtype=np.bool_)
         for network, mask in wanted:
             held |= (addresses & mask) == network
@@ -390,6 +390,12 @@ def prepare_cidr(operand: Any, _scheme: str) -> Comparison:
 
 
 _OCTETS: Final = {str(number): number for number in range(256)}
+
+
+@lru_cache(maxsize=2)
+def _plain_addresses(texts: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Remembered because several checks ask about one column in turn."""
+    return np.array([_plain_ipv4(text) for text in texts], dtype=np.int64)
 
 
 def _plain_ipv4(text: str) -> int:
