@@ -201,3 +201,11 @@ def test_the_library_has_no_finding_and_its_tests_hold(command_line: CommandLine
     assert all(each["passed"] for each in tests)
     unknown = answer(command_line, "policy", "test", "--library", "nope", status=4)
     assert unknown["error"]["code"] == "policy_not_found"
+
+
+def test_the_schema_of_a_policy_is_printed(command_line: CommandLine) -> None:
+    done = command_line("fleetmdm", "schema", "policy")
+    assert done.returncode == 0, done.stderr
+    schema = json.loads(done.stdout)
+    assert schema["$id"] == "urn:fleetmdm:schema:policy:1"
+    assert answer(command_line, "schema", "policy")["data"] == schema

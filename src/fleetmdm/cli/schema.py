@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from fleetmdm.cli.inventory.group import print_schema
 from fleetmdm.cli.inventory.group import schema as inventory_command
+from fleetmdm.cli.session import FleetCall, fleet_options
 
 
 @click.group()
@@ -13,3 +15,12 @@ def command() -> None:
 
 
 command.add_command(inventory_command, "inventory")
+
+
+@command.command("policy")
+@fleet_options(formats=("raw", "json"))
+def policy_command(call: FleetCall) -> None:
+    """Print the JSON Schema of a policy document."""
+    from fleetmdm.policy_yaml.schema import policy_schema
+
+    print_schema(call, policy_schema())

@@ -21,15 +21,15 @@ from fleetmdm.policy_yaml.yaml_tree import Node
 MAX_CHECK_DEPTH: Final = 16
 """Levels of compositions; deeper trees are not read by people."""
 
-_COMBINES: Final = {
+COMBINES: Final = {
     "all": Combine.ALL,
     "any": Combine.ANY,
     "not": Combine.NOT,
     "none": Combine.NONE,
 }
-_COMPOSITION: Final = frozenset({*_COMBINES, "when"})
-_LEAF: Final = frozenset({"key", "op", "value", "message", "on_missing", "scheme", "when"})
-_OS_VERSION: Final = frozenset({"op", "value", "scheme", "on_missing"})
+_COMPOSITION: Final = frozenset({*COMBINES, "when"})
+LEAF_KEYS: Final = frozenset({"key", "op", "value", "message", "on_missing", "scheme", "when"})
+OS_VERSION_KEYS: Final = frozenset({"op", "value", "scheme", "on_missing"})
 
 
 class CheckReader:
@@ -55,7 +55,7 @@ class CheckReader:
         if node is None:
             return None
         entries = self._strict.mapping(
-            node, "targets.os_version", known=_OS_VERSION, required=("op",)
+            node, "targets.os_version", known=OS_VERSION_KEYS, required=("op",)
         )
         if not entries:
             return None
@@ -72,8 +72,8 @@ class CheckReader:
                 node.position, "too_deep", f"more than {MAX_CHECK_DEPTH} levels of checks"
             )
             return None
-        composed = node.kind == "mapping" and not _COMBINES.keys().isdisjoint(node.entries)
-        known = _COMPOSITION if composed else _LEAF
+        composed = node.kind == "mapping" and not COMBINES.keys().isdisjoint(node.entries)
+        known = _COMPOSITION if composed else LEAF_KEYS
         required = () if composed else ("key", "op")
         entries = self._strict.mapping(node, "a check", known=known, required=required)
         if not entries:
@@ -112,7 +112,7 @@ class CheckReader:
             members = self._list(self._strict.members(node, name), f"{path}.{name}", depth + 1)
             if node.kind == "list" and not node.members:
                 self._strict.wrong(node.position, "invalid_value", f"{name} is empty")
-        return Group(path, _COMBINES[name], members, position) if members else None
+        return Group(path, COMBINES[name], members, position) if members else None
 
     def _leaf(self, entries: dict[str, Node], path: str, position: Position) -> Leaf | None:
         key = self._key(entries.get("key"))

@@ -23,8 +23,8 @@ from fleetmdm.rfc3339 import parse_time
 
 MAX_ID_CHARACTERS: Final = 128
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-_KEYS: Final = frozenset(
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+POLICY_KEYS: Final = frozenset(
     {
         "id",
         "name",
@@ -42,10 +42,13 @@ _KEYS: Final = frozenset(
         "tests",
     }
 )
-_TARGETS: Final = frozenset({"os", "tags", "os_version", "where"})
-_REFERENCE: Final = frozenset({"framework", "control", "url"})
-_TEST: Final = frozenset({"name", "device", "as_of", "expect"})
-_DEVICE: Final = {
+TARGET_KEYS: Final = frozenset({"os", "tags", "os_version", "where"})
+POLICY_REQUIRED: Final = ("id", "name", "checks")
+REFERENCE_REQUIRED: Final = ("framework", "control")
+TEST_REQUIRED: Final = ("name", "device", "expect")
+REFERENCE_KEYS: Final = frozenset({"framework", "control", "url"})
+TEST_KEYS: Final = frozenset({"name", "device", "as_of", "expect"})
+DEVICE_KINDS: Final = {
     "device_id": "text",
     "hostname": "text",
     "os": "text",
@@ -55,7 +58,7 @@ _DEVICE: Final = {
     "tags": "texts",
     "facts": "facts",
 }
-_TEST_STATES: Final = frozenset(
+TEST_STATES: Final = frozenset(
     {
         Status.PASS,
         Status.FAIL,
@@ -77,7 +80,7 @@ class ReadPolicy:
 
 def read_policy(strict: Strict, root: Node, source: bytes) -> ReadPolicy | None:
     """One document; None where it has no id or no readable checks."""
-    entries = strict.mapping(root, "a policy", known=_KEYS, required=("id", "name", "checks"))
+    entries = strict.mapping(root, "a policy", known=POLICY_KEYS, required=POLICY_REQUIRED)
     if not entries:
         return None
     parameters = read_parameters(strict, entries.get("parameters"))
@@ -110,7 +113,7 @@ def read_policy(strict: Strict, root: Node, source: bytes) -> ReadPolicy | None:
 
 def _read_id(strict: Strict, node: Node | None) -> str:
     text = strict.text(node, "id")
-    if node is not None and isinstance(node.scalar, str) and not _ID.fullmatch(text):
+    if node is not None and isinstance(node.scalar, str) and not ID_PATTERN.fullmatch(text):
         strict.wrong(
             node.position,
             "invalid_value",
@@ -123,7 +126,7 @@ def _read_references(strict: Strict, node: Node | None) -> tuple[Reference, ...]
     references = []
     for member in strict.members(node, "references"):
         entries = strict.mapping(
-            member, "a reference", known=_REFERENCE, required=("framework", "control")
+            member, "a reference", known=REFERENCE_KEYS, required=REFERENCE_REQUIRED
         )
         texts = {key: strict.text(value, key, empty=False) for key, value in entries.items()}
         if "framework" in texts and "control" in texts:
@@ -134,7 +137,7 @@ def _read_references(strict: Strict, node: Node | None) -> tuple[Reference, ...]
 def _read_targets(strict: Strict, node: Node | None, checks: CheckReader) -> Targets:
     if node is None:
         return Targets()
-    entries = strict.mapping(node, "targets", known=_TARGETS)
+    entries = strict.mapping(node, "targets", known=TARGET_KEYS)
     return Targets(
         os=strict.texts(entries.get("os"), "targets.os"),
         tags=strict.texts(entries.get("tags"), "targets.tags"),
@@ -148,9 +151,9 @@ def _read_tests(strict: Strict, node: Node | None) -> tuple[PolicyTest, ...]:
 
 
 def _read_test(strict: Strict, node: Node) -> PolicyTest:
-    entries = strict.mapping(node, "a test", known=_TEST, required=("name", "device", "expect"))
+    entries = strict.mapping(node, "a test", known=TEST_KEYS, required=TEST_REQUIRED)
     expect = strict.word(entries.get("expect"), "expect", Status, Status.PASS)
-    if expect not in _TEST_STATES:
+    if expect not in TEST_STATES:
         strict.wrong(
             entries["expect"].position, "invalid_value", f"no check alone can give {expect}"
         )
@@ -166,8 +169,8 @@ def _read_test(strict: Strict, node: Node) -> PolicyTest:
 
 
 def _read_moment(strict: Strict, node: Node | None, what: str) -> str:
-    text = strict.text(node, what)
-    if node is None or not text:
+    text = strict.text(node, what, empty=False)
+    if node is None or not text.strip():
         return ""
     try:
         parse_time(text)
@@ -180,10 +183,10 @@ def _read_moment(strict: Strict, node: Node | None, what: str) -> str:
 def _read_device(strict: Strict, node: Node | None) -> dict[str, Any]:
     if node is None:
         return {}
-    entries = strict.mapping(node, "a test's device", known=frozenset(_DEVICE))
+    entries = strict.mapping(node, "a test's device", known=frozenset(DEVICE_KINDS))
     device: dict[str, Any] = {}
     for key, value in entries.items():
-        kind = _DEVICE[key]
+        kind = DEVICE_KINDS[key]
         if kind == "facts":
             if value.kind == "mapping":
                 device[key] = value.plain()

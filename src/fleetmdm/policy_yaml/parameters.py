@@ -15,7 +15,7 @@ from fleetmdm.policy_yaml.problems import suggest
 from fleetmdm.policy_yaml.strict import Strict, describe
 from fleetmdm.policy_yaml.yaml_tree import Node
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _USE = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
 _KINDS: Final = ("text", "number", "boolean")
 
@@ -29,7 +29,7 @@ def read_parameters(strict: Strict, node: Node | None) -> dict[str, Any]:
         return {}
     values: dict[str, Any] = {}
     for name, (where, value) in node.entries.items():
-        if not _NAME.fullmatch(name):
+        if not NAME_PATTERN.fullmatch(name):
             strict.wrong(
                 where, "invalid_value", "a parameter's name has letters, digits and _, at most 64"
             )

@@ -100,7 +100,7 @@ class Strict:
             return words(text)
         except ValueError:
             allowed = frozenset(word.value for word in words)
-            if text:
+            if text or node.scalar == "":
                 self.wrong(
                     node.position,
                     "invalid_value",
