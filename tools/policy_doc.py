@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from fleetmdm.evaluate import OPERATORS  # noqa: E402 - the path above comes first
+from fleetmdm.evaluate.mutations import MUTATION_CODES  # noqa: E402 - same
 from fleetmdm.evaluate.semantics import CELLS, MISSING, Cell  # noqa: E402 - same
 from fleetmdm.lint import LINT_CODES  # noqa: E402 - same
 
@@ -53,15 +54,20 @@ def _code(fact: Any) -> str:
     return f"`{json.dumps(fact, ensure_ascii=False)}`"
 
 
-def render_codes() -> Iterator[str]:
-    """One line for each code of `policy lint`."""
+def render_codes(codes: Mapping[str, str]) -> Iterator[str]:
+    """One line for each code of `policy lint` or of `policy test --mutate`."""
     yield "| code | meaning |"
     yield "| --- | --- |"
-    for code in sorted(LINT_CODES):
-        yield f"| `{code}` | {LINT_CODES[code]} |"
+    for code in sorted(codes):
+        yield f"| `{code}` | {codes[code]} |"
 
 
-PARTS = {"operators": render_operators, "examples": render_examples, "codes": render_codes}
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "operators": render_operators,
+    "examples": render_examples,
+    "mutations": lambda: render_codes(MUTATION_CODES),
+    "codes": lambda: render_codes(LINT_CODES),
+}
 
 
 def main(arguments: list[str]) -> int:

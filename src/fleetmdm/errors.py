@@ -40,6 +40,9 @@ CODES = ErrorTable(
         ErrorRow("key_not_found", Exit.NOT_FOUND, "no signing key matches"),
         ErrorRow("ledger_invalid", Exit.FOUND, "the ledger does not hold what it must hold"),
         ErrorRow("lint_findings", Exit.FOUND, "policy lint found something"),
+        ErrorRow(
+            "mutations_unnoticed", Exit.FOUND, "a check can be made wrong and no test notices"
+        ),
         ErrorRow("no_devices", Exit.NOT_FOUND, "there is no device to evaluate"),
         ErrorRow("no_policies", Exit.NOT_FOUND, "there is no policy to evaluate"),
         ErrorRow("output_exists", Exit.REFUSED, "the output exists and is not overwritten"),

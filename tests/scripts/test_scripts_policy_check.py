@@ -209,3 +209,33 @@ def test_the_schema_of_a_policy_is_printed(command_line: CommandLine) -> None:
     schema = json.loads(done.stdout)
     assert schema["$id"] == "urn:fleetmdm:schema:policy:1"
     assert answer(command_line, "schema", "policy")["data"] == schema
+
+
+def test_mutations_that_no_test_notices_are_named_with_their_place(
+    fleet: CommandLine, tmp_path: Path
+) -> None:
+    found = answer(fleet, "policy", "test", "--mutate", "p.yaml", status=1)
+    assert found["error"]["code"] == "mutations_unnoticed"
+    mutation = found["data"]["mutation"]
+    assert (mutation["made"], mutation["noticed"]) == (4, 2)
+    places = [(each["file"], each["line"], each["column"]) for each in mutation["findings"]]
+    assert places == [("p.yaml", 12, 10)] * 2
+    assert {each["code"] for each in mutation["findings"]} == {"shift_unnoticed"}
+    done = fleet("fleetmdm", "policy", "test", "--mutate")
+    assert done.returncode == 1
+    assert "2 of 4 mutations noticed" in done.stdout
+    (tmp_path / "untested.yaml").write_text("id: u\nname: U\nchecks: [{key: k, op: exists}]\n")
+    found = answer(fleet, "policy", "test", "--mutate", "untested.yaml", status=1)
+    assert [each["code"] for each in found["data"]["mutation"]["findings"]] == ["no_tests"]
+
+
+def test_nothing_is_mutated_where_a_test_fails_as_it_is(fleet: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(POLICY.replace("expect: fail}", "expect: pass}"))
+    found = answer(fleet, "policy", "test", "--mutate", "wrong.yaml", status=1)
+    assert found["error"]["code"] == "policy_tests_failed"
+    assert "mutation" not in found["data"]
+
+
+def test_the_policies_that_ship_notice_every_mutation(command_line: CommandLine) -> None:
+    data = answer(command_line, "policy", "test", "--mutate", "--library", "all")["data"]
+    assert data["mutation"]["made"] == data["mutation"]["noticed"] > 200

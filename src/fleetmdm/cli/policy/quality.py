@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from clikit.table import show_text
 from fleetmdm.cli.policy.files import all_policies, read_library, read_paths
+from fleetmdm.cli.policy.mutation import Mutation, mutate_policies
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.local import load_policies
 from fleetmdm.errors import FleetError
@@ -71,32 +73,54 @@ def _files(paths: Sequence[Path], library: str | None) -> list[PolicyFile]:
 @click.command()
 @_PATHS
 @_LIBRARY
+@click.option(
+    "--mutate",
+    is_flag=True,
+    help="Make each check wrong in turn, and demand that a test notices.",
+)
 @fleet_options()
-def test(call: FleetCall, paths: Sequence[Path], library: str | None) -> None:
+def test(call: FleetCall, paths: Sequence[Path], library: str | None, *, mutate: bool) -> None:
     """Run the tests that policies carry: of files, or else of the policies in force."""
-    policies = _policies(call, paths, library)
-    outcomes = [outcome for policy in policies for outcome in run_tests(policy)]
+    tested = _tested(call, paths, library)
+    outcomes = [outcome for policy, _ in tested for outcome in run_tests(policy)]
     wrong = [outcome for outcome in outcomes if not outcome.passed]
-    untested = [policy.id for policy in policies if not policy.tests]
-    data = {
-        "policies": len(policies),
+    untested = [policy.id for policy, _ in tested if not policy.tests]
+    data: dict[str, Any] = {
+        "policies": len(tested),
         "tests": [_test_json(outcome) for outcome in outcomes],
         "untested": untested,
     }
     found = None
+    mutation = None
     if wrong:
         message = f"{len(wrong)} of {len(outcomes)} tests gave another state than expected"
         found = FleetError("policy_tests_failed", message)
-    call.emit(data, lambda: _test_text(outcomes, untested), found=found)
+    elif mutate:
+        mutation = _mutate(call, tested)
+        data["mutation"] = mutation.as_json()
+        found = mutation.failure()
+    call.emit(
+        data,
+        lambda: chain(_test_text(outcomes, untested), mutation.text() if mutation else ()),
+        found=found,
+    )
 
 
-def _policies(
+def _mutate(call: FleetCall, tested: Sequence[tuple[CompliancePolicy, str]]) -> Mutation:
+    with call.progress("policies mutated", len(tested)) as progress:
+        return mutate_policies(tested, progress)
+
+
+def _tested(
     call: FleetCall, paths: Sequence[Path], library: str | None
-) -> Sequence[CompliancePolicy]:
+) -> list[tuple[CompliancePolicy, str]]:
+    """The policies to test, each with the name of what it stands in."""
     if paths or library is not None:
-        return all_policies(_files(paths, library))
+        files = _files(paths, library)
+        all_policies(files)
+        return [(policy, file.name) for file in files for policy in file.policies]
     with call.open_store() as store:
-        return load_policies(store.policy_sources())
+        return [(policy, policy.id) for policy in load_policies(store.policy_sources())]
 
 
 def _test_json(outcome: TestOutcome) -> dict[str, Any]:
