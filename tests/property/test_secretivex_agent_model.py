@@ -15,7 +15,7 @@ from local_agent import LocalAgent, setup_of
 
 from secretivex.loading import AgentSetup
 
-SEQUENCES = 300
+SEQUENCES = 600
 LONG_SEQUENCES = 10_000
 
 
@@ -30,7 +30,7 @@ def run(setup: AgentSetup, operations: list[Op]) -> None:
         checker.do(operation)
 
 
-@given(operations=st.lists(OPERATIONS, max_size=20))
+@given(operations=st.lists(OPERATIONS, min_size=10, max_size=25))
 @settings(max_examples=max(SEQUENCES, int(os.environ.get("FUZZ_EXAMPLES", "0"))))
 def test_every_connection_agrees_with_the_model(setup: AgentSetup, operations: list[Op]) -> None:
     run(setup, operations)

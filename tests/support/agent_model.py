@@ -43,8 +43,8 @@ from sshwire.pubkey import parse_public_key
 from sshwire.signature import verify_signature
 from sshwire.wire import Reader
 
-KEYS = 5
-CONNECTIONS = 5
+KEYS = 3
+CONNECTIONS = 4
 PASSPHRASES = (b"right", b"other")
 
 Bound = Literal["", "login", "forwarded", "failed"]
@@ -89,15 +89,18 @@ class Op(NamedTuple):
 WHO = st.integers(0, CONNECTIONS - 1)
 WHICH = st.integers(0, KEYS - 1)
 CHOICE = st.integers(0, len(BOUNDS) * 2 - 1)
+ADDITIONS = st.builds(
+    Op,
+    st.just("add"),
+    WHO,
+    WHICH,
+    st.sampled_from([None, None, 0, 1, 2]),
+    st.sampled_from([*DESTINATIONS, "", ""]),
+)
 OPERATIONS = st.one_of(
-    st.builds(
-        Op,
-        st.just("add"),
-        WHO,
-        WHICH,
-        st.none() | st.integers(0, 3),
-        st.sampled_from([*DESTINATIONS, ""]),
-    ),
+    ADDITIONS,
+    ADDITIONS,
+    st.builds(Op, st.just("wait"), choice=CHOICE),
     st.builds(Op, st.sampled_from(["remove", "remove", "remove_all", "reload"]), WHO, WHICH),
     st.builds(Op, st.sampled_from(["lock", "unlock", "unlock"]), WHO, WHICH, choice=CHOICE),
     st.builds(Op, st.sampled_from(["bind", "wait", "harm", "reopen"]), WHO, WHICH, choice=CHOICE),

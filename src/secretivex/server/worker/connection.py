@@ -26,6 +26,9 @@ MAX_TURNS = 64
 BATCH_FRAMES = 32
 """Requests of one connection taken before the loop looks at others: a flood costs them no more."""
 
+BIND_FRAMES = 16
+"""Requests that a session bind counts for: it has a signature verified."""
+
 WRITE_BUFFER_BYTES = 256 * 1024
 """Replies that may wait for a client to read them before its requests are left alone; one largest
 reply, as OpenSSH's agent has it."""
@@ -144,9 +147,8 @@ class Connection(asyncio.Protocol):
                 if not frames.buffered_bytes:
                     self._frames = None
                 break
-            self._take(payload)
-            room -= 1
-            if not room:
+            room -= self._take(payload)
+            if room <= 0:
                 self._is_resting = True
                 self._host.soon(self._go_on)
         self._flush()
@@ -163,8 +165,8 @@ class Connection(asyncio.Protocol):
         is_blocked = is_blocked or self._is_resting
         return len(self._turns) < MAX_TURNS and not is_blocked
 
-    def _take(self, payload: bytes | memoryview) -> None:
-        """Ask for one answer and give it its place in the order."""
+    def _take(self, payload: bytes | memoryview) -> int:
+        """Ask for one answer and give it its place in the order; how many requests it counts for."""
         turn = Turn(self)
         self._turns.append(turn)
         answer = self._host.answer(payload, self._peer, self._bindings)
@@ -176,6 +178,8 @@ class Connection(asyncio.Protocol):
             turn.frame = answer.frame
             if answer.bindings is not None:
                 self._bindings = answer.bindings
+                return BIND_FRAMES
+        return 1
 
     def fill(self, turn: Turn, frame: bytes) -> None:
         """A reply became known."""
