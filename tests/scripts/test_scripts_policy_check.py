@@ -239,3 +239,14 @@ def test_nothing_is_mutated_where_a_test_fails_as_it_is(fleet: CommandLine, tmp_
 def test_the_policies_that_ship_notice_every_mutation(command_line: CommandLine) -> None:
     data = answer(command_line, "policy", "test", "--mutate", "--library", "all")["data"]
     assert data["mutation"]["made"] == data["mutation"]["noticed"] > 200
+
+
+def test_lint_writes_sarif_and_still_exits_with_its_status(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "p.yaml").write_text("id: u\nname: U\nchecks: [{key: k, op: exists}]\n")
+    done = command_line("fleetmdm", "policy", "lint", "p.yaml", "--format", "sarif")
+    assert done.returncode == 1
+    assert "findings:" in done.stderr
+    results = json.loads(done.stdout)["runs"][0]["results"]
+    assert [each["ruleId"] for each in results] == ["no_tests", "unknown_fact"]

@@ -46,7 +46,8 @@ def render(report: Report, *, max_failures_per_policy: int = 0) -> Iterator[str]
     """The whole document; 0 keeps every result."""
     places = {line.policy.id: place for place, line in enumerate(report.lines)}
     yield f'{{"$schema": {_dump(SCHEMA)}, "version": "2.1.0", "runs": [{{\n'
-    yield f'"tool": {_dump(_tool(report))},\n'
+    tool = encode_tool(report.run.tool_version, [_rule(line) for line in report.lines])
+    yield f'"tool": {_dump(tool)},\n'
     yield f'"invocations": {_dump([_invocation(report)])},\n'
     yield f'"properties": {_dump({"run_id": report.run.run_id, "devices": report.run.devices})},\n'
     yield '"results": ['
@@ -66,14 +67,9 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _tool(report: Report) -> dict[str, Any]:
-    return {
-        "driver": {
-            "name": "FleetMDM",
-            "version": report.run.tool_version,
-            "rules": [_rule(line) for line in report.lines],
-        }
-    }
+def encode_tool(tool_version: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
+    """The `tool` of a run with these rules."""
+    return {"driver": {"name": "FleetMDM", "version": tool_version, "rules": rules}}
 
 
 def _rule(line: PolicyLine) -> dict[str, Any]:

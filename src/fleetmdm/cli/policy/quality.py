@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fleetmdm.evaluate.examples import TestOutcome, run_tests
 from fleetmdm.lint import LINT_CODES, lint_files
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.policy_yaml import PolicyFile, Problem
+from fleetmdm.report.lint_to_sarif import render_findings
 
 _LIBRARY = click.option(
     "--library", metavar="NAME", help="A set of the library that ships, or `all`."
@@ -36,7 +38,7 @@ _PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), meta
     metavar="CODE",
     help="Leave findings with this code out; may be repeated.",
 )
-@fleet_options()
+@fleet_options(formats=("table", "json", "sarif"))
 def lint(
     call: FleetCall, paths: Sequence[Path], library: str | None, ignore: Sequence[str]
 ) -> None:
@@ -56,7 +58,11 @@ def lint(
             "lint_findings",
             f"findings: {len(findings)}, in {len({each.file for each in findings})} files",
         )
-    call.emit(data, lambda: _lint_text(findings, data), found=found)
+    if call.format == "sarif":
+        document = render_findings(findings, tool_version=version("secretivex-fleetmdm"))
+        call.emit_chunks([document], found=found)
+    else:
+        call.emit(data, lambda: _lint_text(findings, data), found=found)
 
 
 def _lint_text(findings: Sequence[Problem], data: dict[str, Any]) -> Iterator[str]:
