@@ -84,6 +84,8 @@ def service(
         with served.connect() as connected:
             connected.sendall(LIST)
             connected.recv(65536)
+    # A worker that started late has its descriptors yet to open.
+    wait(lambda: spread(served) <= LAZY_FILES, "the workers never became alike")
     workers, memory, files = served.workers, memory_kib(served), open_files(served)
     yield served
     assert served.workers == workers
@@ -100,11 +102,22 @@ def memory_kib(service: Any) -> list[int]:
     ]
 
 
-def open_files(service: Any) -> int:
-    """Descriptors of all workers; processes that are not dumpable show them to root only."""
+def files_by_worker(service: Any) -> list[int]:
+    """Descriptors of each worker; processes that are not dumpable show them to root only."""
     if os.geteuid() != 0:
-        return 0
-    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in service.workers)  # noqa: PTH208 - names alone
+        return [0]
+    return [len(os.listdir(f"/proc/{pid}/fd")) for pid in service.workers]  # noqa: PTH208 - names alone
+
+
+def open_files(service: Any) -> int:
+    """Descriptors of all workers."""
+    return sum(files_by_worker(service))
+
+
+def spread(service: Any) -> int:
+    """How many descriptors one worker has more than another."""
+    counts = files_by_worker(service)
+    return max(counts) - min(counts)
 
 
 def receive(connected: socket.socket) -> bytes:
