@@ -58,6 +58,8 @@ def record_batches(writer: RunWriter, size: int, between: Callable[[], None]) ->
     for documents in writer.documents(size):
         writer.add_batch(documents, evaluator.judge(documents))
         between()
+    # An empty fleet has no batch.
+    between()
 
 
 def record_verdicts(writer: RunWriter, _size: int, between: Callable[[], None]) -> None:
