@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import click
@@ -69,7 +68,7 @@ def build() -> click.Group:
         help="Local-first compliance: ingest inventory, judge it, prove the result.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
-    return click.version_option(version("secretivex-fleetmdm"), message="%(version)s")(group)
+    return click.version_option(package_name="secretivex-fleetmdm", message="%(version)s")(group)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
