@@ -67,7 +67,9 @@ def test_ten_thousand_lists_in_one_write_are_all_answered(agent: Any) -> None:
         for _ in range(count):
             turns.send(encode_request(ListRequest()))
         while count:
-            turns.receive_data(connected.recv(65536))
+            received = connected.recv(65536)
+            assert received, f"hung up with {count} replies to go"
+            turns.receive_data(received)
             while turns.next_reply() is not NEED_DATA:
                 count -= 1
         sender.join()
