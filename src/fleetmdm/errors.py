@@ -55,6 +55,10 @@ CODES = ErrorTable(
             "redaction_impossible", Exit.REFUSED, "a view of a pack cannot show more than the pack"
         ),
         ErrorRow("run_not_found", Exit.NOT_FOUND, "no run has this id"),
+        ErrorRow("statement_exists", Exit.REFUSED, "a waiver or an attestation had this id before"),
+        ErrorRow(
+            "statement_not_found", Exit.NOT_FOUND, "no waiver or attestation in force has this id"
+        ),
         ErrorRow(
             "tag_not_removable",
             Exit.REFUSED,

@@ -88,6 +88,10 @@ class Run:
     result_root: str
     policy_counts: dict[str, dict[Status, int]] = field(default_factory=dict)
     """By policy id, how many devices have each state: what a report says without its passes."""
+    only_assigned: bool = False
+    """Told that a policy which is assigned nowhere applies nowhere."""
+    stale_after_s: int = 0
+    """Told that inventory older than so many seconds is stale; 0 is never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ one is written, and raise `SCHEMA` of that type when a field is added.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from clikit.canonical import CanonicalError, encode_canonical
+from fleetmdm.governance.statements import Statement, Waiver
 from fleetmdm.results import Run
 from fleetmdm.rfc3339 import encode_time
 
@@ -66,6 +68,54 @@ def encode_export_leaf(
             "profile": profile,
             "signers": sorted(signers),
             "exported_at": encode_time(exported_at),
+            "tool_version": tool_version,
+        }
+    )
+
+
+def encode_statement_leaf(statement: Statement) -> bytes:
+    """The leaf of a waiver or an attestation that was made, or of its revocation.
+
+    It hashes the canonical document, frozen devices included, and names no device itself.
+    """
+    revocation = statement.revocation
+    happened_at = statement.begins_at if revocation is None else revocation.revoked_at
+    return encode_canonical(
+        {
+            "type": "waiver" if isinstance(statement, Waiver) else "attestation",
+            "schema": SCHEMA,
+            "event": "made" if revocation is None else "revoked",
+            "id": statement.id,
+            "policy_id": statement.policy_id,
+            "devices": len(statement.device_ids),
+            "document_sha256": statement_sha256(statement),
+            "ends_at": encode_time(statement.ends_at),
+            "happened_at": encode_time(happened_at),
+        }
+    )
+
+
+def statement_sha256(statement: Statement) -> str:
+    """What a leaf says of the document of a statement; lower-case hex."""
+    return hashlib.sha256(encode_canonical(statement.as_json())).hexdigest()
+
+
+def encode_prune_leaf(
+    *, run_ids: Sequence[int], pruned_at: datetime, removed: Mapping[str, int], tool_version: str
+) -> bytes:
+    """The leaf of a pruning: which runs went, and how many rows of each kind with them.
+
+    The leaves of these runs stay; this one says why the store no longer has what they commit to.
+    """
+    return encode_canonical(
+        {
+            "type": "prune",
+            "schema": SCHEMA,
+            "runs": len(run_ids),
+            "first_run": min(run_ids),
+            "last_run": max(run_ids),
+            "removed": dict(removed),
+            "pruned_at": encode_time(pruned_at),
             "tool_version": tool_version,
         }
     )

@@ -16,9 +16,11 @@ from typing import Protocol
 
 from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.evaluate import VerdictBatch
+from fleetmdm.governance.assign import Assignment
 from fleetmdm.ingest.sources import Source
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import ResultRow, Run, Status, Transition, Verdict
+from fleetmdm.store.governance_port import GovernanceStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class NewRun:
     started_at: datetime
     as_of: datetime
     tool_version: str
+    only_assigned: bool = False
+    """A policy that is assigned nowhere applies nowhere, also where nothing is assigned at all."""
+    stale_after_s: int = 0
+    """Inventory older than so many seconds is stale; 0 is never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,10 @@ class RunWriter(Protocol):
 
     def policy_sources(self) -> Iterator[tuple[str, bytes]]:
         """(id, exact source) of the policies to judge by, in the order of their ids."""
+        ...
+
+    def assignments(self) -> Iterator[Assignment]:
+        """Where the policies are assigned, by policy, then scope."""
         ...
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
@@ -130,8 +140,8 @@ class PopulationChange:
     presence: Presence
 
 
-class FleetStore(Protocol):
-    """Devices, policies, runs and the ledger of one fleet."""
+class FleetStore(GovernanceStore, Protocol):
+    """Devices, policies, runs and the ledger of one fleet; what people decide is in its base."""
 
     def close(self) -> None:
         """Release the database; the store is not used again."""
@@ -204,6 +214,10 @@ class FleetStore(Protocol):
 
     def run(self, run_id: int) -> Run:
         """One run. Raises `run_not_found`."""
+        ...
+
+    def run_moments(self) -> dict[int, datetime]:
+        """The `as_of` of every run, pruned ones that intervals still refer to included."""
         ...
 
     def results(

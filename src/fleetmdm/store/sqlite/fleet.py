@@ -21,6 +21,7 @@ from fleetmdm.store.migrations import Migration, load_migrations
 from fleetmdm.store.port import IngestCounts, NewRun, PopulationChange, SerialConflict
 from fleetmdm.store.sqlite import identity, inventory, ledger, policies, results, runs, upkeep
 from fleetmdm.store.sqlite.connection import connect, create_file, read_fleet_key, writing
+from fleetmdm.store.sqlite.governance.methods import SqliteGovernance
 from fleetmdm.store.sqlite.recording.writer import SqliteRunWriter
 from fleetmdm.store.sqlite.revisions import latest_revision
 from fleetmdm.store.sqlite.upgrade import back_up, upgrade
@@ -55,7 +56,7 @@ def open_store(
     return SqliteStore(connection, path)
 
 
-class SqliteStore:
+class SqliteStore(SqliteGovernance):
     """One connection; not shared between threads."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -142,6 +143,11 @@ class SqliteStore:
         """One run."""
         with translated(self._path):
             return runs.read_run(self._connection, run_id)
+
+    def run_moments(self) -> dict[int, datetime]:
+        """The `as_of` of every run, pruned ones that intervals still refer to included."""
+        with translated(self._path):
+            return runs.read_moments(self._connection)
 
     def results(
         self,

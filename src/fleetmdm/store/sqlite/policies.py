@@ -21,6 +21,9 @@ _CURRENT = (
 
 _CLOSE = "UPDATE policies SET until_revision = ? WHERE policy = ? AND until_revision IS NULL"
 
+# A policy that comes back under the same id is not assigned unseen.
+_UNASSIGN = "UPDATE assignments SET until_revision = ? WHERE policy = ? AND until_revision IS NULL"
+
 
 def put_policies(
     connection: sqlite3.Connection, policies: Sequence[CompliancePolicy], *, now: datetime
@@ -59,11 +62,10 @@ def _number(connection: sqlite3.Connection, policy_id: str) -> int:
 def remove_policy(connection: sqlite3.Connection, policy_id: str, *, now: datetime) -> None:
     """End a policy's interval. Raises `policy_not_found`."""
     with writing(connection):
-        row = connection.execute(_CURRENT, (policy_id,)).fetchone()
-        if row is None:
-            raise FleetError("policy_not_found", f"no policy has the id '{policy_id}'")
+        number = current_policy(connection, policy_id)
         revision = new_revision(connection, "policies", {"removed": [policy_id]}, now=now)
-        connection.execute(_CLOSE, (revision, row[0]))
+        for statement in (_CLOSE, _UNASSIGN):
+            connection.execute(statement, (revision, number))
 
 
 def read_policies(connection: sqlite3.Connection, revision: int) -> Iterator[tuple[str, bytes]]:
@@ -73,6 +75,15 @@ def read_policies(connection: sqlite3.Connection, revision: int) -> Iterator[tup
         f" WHERE {_IN_FORCE} ORDER BY name",
         {"revision": revision},
     )
+
+
+def current_policy(connection: sqlite3.Connection, policy_id: str) -> int:
+    """The number of a policy in force. Raises `policy_not_found`."""
+    row = connection.execute(_CURRENT, (policy_id,)).fetchone()
+    if row is None:
+        hint = "see `fleetmdm policy list`"
+        raise FleetError("policy_not_found", f"no policy has the id '{policy_id}'", hint=hint)
+    return int(row[0])
 
 
 def policy_numbers(connection: sqlite3.Connection, revision: int) -> dict[str, int]:

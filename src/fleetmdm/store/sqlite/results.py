@@ -40,6 +40,10 @@ FROM results JOIN device_names USING (device) JOIN policy_names USING (policy)
 WHERE (:last IS NULL OR since_run <= :last) AND (until_run IS NULL OR until_run > :first)
 AND (:device IS NULL OR device_names.name = :device)
 AND (:policy IS NULL OR policy_names.name = :policy)
+AND EXISTS (
+    SELECT 1 FROM runs WHERE NOT runs.pruned AND runs.run >= results.since_run
+    AND (results.until_run IS NULL OR runs.run < results.until_run)
+)
 ORDER BY since_run DESC, device_names.name, policy_names.name
 """
 

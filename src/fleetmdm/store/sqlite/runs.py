@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 from fleetmdm.errors import FleetError
 from fleetmdm.results import Run, Status
@@ -19,8 +21,8 @@ def newest_run(connection: sqlite3.Connection) -> int:
 
 _RUNS = """
 SELECT run, started_at, finished_at, as_of, devices, policies, counts, tool_version,
-    policy_set_hash, inventory_root, result_root, policy_counts
-FROM runs
+    policy_set_hash, inventory_root, result_root, policy_counts, only_assigned, stale_after_s
+FROM runs WHERE NOT pruned
 """
 
 
@@ -33,26 +35,49 @@ def read_runs(connection: sqlite3.Connection, *, limit: int) -> Iterator[Run]:
 
 def read_run(connection: sqlite3.Connection, run_id: int) -> Run:
     """One run. Raises `run_not_found`."""
-    row = connection.execute(f"{_RUNS} WHERE run = ?", (run_id,)).fetchone()
+    row = connection.execute(f"{_RUNS} AND run = ?", (run_id,)).fetchone()
     if row is None:
         raise no_run(run_id)
     return _parse_run(row)
 
 
-def _parse_run(row: tuple[int, str, str, str, int, int, str, str, str, str, str, str]) -> Run:
+def _parse_run(row: tuple[Any, ...]) -> Run:
     counts = _parse_counts(json.loads(row[6]))
-    policies = {name: _parse_counts(each) for name, each in json.loads(row[11]).items()}
+    policy_counts = {name: _parse_counts(each) for name, each in json.loads(row[11]).items()}
     started_at, finished_at, as_of = (parse_stamp(text) for text in row[1:4])
-    return Run(row[0], started_at, finished_at, as_of, row[4], row[5], counts, *row[7:11], policies)
+    run_id, _, _, _, devices, policies, _, tool_version, policy_set, inventory, result = row[:11]
+    return Run(
+        run_id,
+        started_at,
+        finished_at,
+        as_of,
+        devices,
+        policies,
+        counts,
+        tool_version,
+        policy_set,
+        inventory,
+        result,
+        policy_counts,
+        only_assigned=bool(row[12]),
+        stale_after_s=row[13],
+    )
 
 
 def _parse_counts(counts: dict[str, int]) -> dict[Status, int]:
     return {Status(name): count for name, count in counts.items()}
 
 
+def read_moments(connection: sqlite3.Connection) -> dict[int, datetime]:
+    """The `as_of` of every run, stubs included."""
+    return {run: parse_stamp(at) for run, at in connection.execute("SELECT run, as_of FROM runs")}
+
+
 def revision_of(connection: sqlite3.Connection, run_id: int) -> int:
     """The revision that a run judged. Raises `run_not_found`."""
-    row = connection.execute("SELECT revision FROM runs WHERE run = ?", (run_id,)).fetchone()
+    row = connection.execute(
+        "SELECT revision FROM runs WHERE run = ? AND NOT pruned", (run_id,)
+    ).fetchone()
     if row is None:
         raise no_run(run_id)
     return int(row[0])
@@ -60,7 +85,9 @@ def revision_of(connection: sqlite3.Connection, run_id: int) -> int:
 
 def leaf_of(connection: sqlite3.Connection, run_id: int) -> int:
     """The index of a run's leaf. Raises `run_not_found`."""
-    row = connection.execute("SELECT leaf FROM runs WHERE run = ?", (run_id,)).fetchone()
+    row = connection.execute(
+        "SELECT leaf FROM runs WHERE run = ? AND NOT pruned", (run_id,)
+    ).fetchone()
     if row is None:
         raise no_run(run_id)
     return int(row[0])

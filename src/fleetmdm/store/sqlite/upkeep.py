@@ -28,6 +28,8 @@ def _find_broken_intervals(connection: sqlite3.Connection) -> Iterator[str]:
         ("documents", "since_revision", "until_revision"),
         ("sightings", "since_revision", "until_revision"),
         ("policies", "since_revision", "until_revision"),
+        ("assignments", "since_revision", "until_revision"),
+        ("statements", "since_revision", "until_revision"),
         ("results", "since_run", "until_run"),
     ):
         sql = f"SELECT count(*) FROM {table} WHERE {until} <= {since}"  # noqa: S608 - names from the table above

@@ -25,11 +25,13 @@ from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.evaluate import VerdictBatch
 from fleetmdm.evaluate.operators.times import decode_end
 from fleetmdm.evaluate.verdicts import STATES, PolicyColumn
+from fleetmdm.governance.assign import Assignment
 from fleetmdm.results import SILENT, Run, Status, Verdict
 from fleetmdm.store.codec import encode_findings, encode_stamp
 from fleetmdm.store.failures import translated
 from fleetmdm.store.port import NewRun, RunHashes
 from fleetmdm.store.sqlite.connection import writing
+from fleetmdm.store.sqlite.governance.assignments import read_assignments
 from fleetmdm.store.sqlite.inventory import count_devices, read_devices, read_documents
 from fleetmdm.store.sqlite.ledger import append_leaf
 from fleetmdm.store.sqlite.policies import policy_numbers, read_policies
@@ -83,6 +85,11 @@ class SqliteRunWriter:
         """The policies to judge by."""
         with translated(self._path):
             yield from read_policies(self._connection, self._revision)
+
+    def assignments(self) -> Iterator[Assignment]:
+        """Where the policies are assigned."""
+        with translated(self._path):
+            yield from read_assignments(self._connection, self._revision)
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
         """Count the verdicts and stage those that are stored."""
@@ -156,6 +163,8 @@ class SqliteRunWriter:
             inventory_root=hashes.inventory_root,
             result_root=hashes.result_root,
             policy_counts={name: _in_order(counts) for name, counts in self._counts.items()},
+            only_assigned=self._new.only_assigned,
+            stale_after_s=self._new.stale_after_s,
         )
 
 
@@ -187,8 +196,8 @@ def _stamp(end: int) -> str | None:
 _INSERT_RUN = """
 INSERT INTO runs (
     run, started_at, finished_at, as_of, revision, devices, policies, counts, policy_counts,
-    tool_version, policy_set_hash, inventory_root, result_root, leaf
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    tool_version, policy_set_hash, inventory_root, result_root, leaf, only_assigned, stale_after_s
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -211,6 +220,8 @@ def _insert_run(connection: sqlite3.Connection, run: Run, revision: int, leaf: i
             run.inventory_root,
             run.result_root,
             leaf,
+            run.only_assigned,
+            run.stale_after_s,
         ),
     )
 
