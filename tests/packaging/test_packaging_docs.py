@@ -24,10 +24,18 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
-@pytest.mark.parametrize("tool", ["settings_doc.py", "errors_doc.py", "policy_doc.py"])
+GENERATORS = (
+    "tools/settings_doc.py",
+    "tools/errors_doc.py",
+    "tools/policy_doc.py",
+    "benchmarks/performance_doc.py",
+)
+
+
+@pytest.mark.parametrize("tool", GENERATORS)
 def test_what_is_generated_is_up_to_date(tool: str) -> None:
     result = subprocess.run(
-        [sys.executable, ROOT / "tools" / tool, "--check"],
+        [sys.executable, ROOT / tool, "--check"],
         capture_output=True,
         text=True,
         check=False,

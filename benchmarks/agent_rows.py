@@ -1,0 +1,77 @@
+"""What the benchmarks of the agent share: agents side by side, the raw signer, series of a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from load import ROOT, Agent, Setup, make_keys, pinned, start
+
+CORES: Final = os.cpu_count() or 1
+AGENT_CORE: Final = "0"
+LOAD_CORE: Final = str(CORES - 1)
+"""Where one agent process has a core for itself, the load tool runs on another."""
+
+RSA_SHA256: Final = 2
+Runs = Sequence[dict[str, Any]]
+
+
+@contextmanager
+def side_by_side(
+    *names: str, cores: str = "", config: str = "", keys: Sequence[Path]
+) -> Iterator[list[Agent]]:
+    """Agents by their names, all with the same keys; only one is under load at a time."""
+    with ExitStack() as stack:
+        setup = Setup(keys, cores=cores, config=config)
+        yield [stack.enter_context(start(name, setup)) for name in names]
+
+
+@contextmanager
+def some_keys(*options: str, count: int = 1) -> Iterator[list[Path]]:
+    """Throw-away key files."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        yield make_keys(Path(folder), *options, count=count)
+
+
+def in_turn(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
+    """The results of each work, done in turn, after one round that does not count."""
+    results: dict[str, list[Any]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            result = work()
+            if number:
+                results[name].append(result)
+    return results
+
+
+def raw_rate(key: Path, *, cores: Sequence[str], flags: int = 0, span_s: float = 1.0) -> float:
+    """Signatures a second of the signer alone, one process on each of these cores at once."""
+    script = str(ROOT / "benchmarks" / "raw_signer.py")
+    command = [sys.executable, script, str(key), str(flags), str(span_s)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    processes = [
+        subprocess.Popen(pinned(command, core), stdout=subprocess.PIPE, text=True, env=environ)
+        for core in cores
+    ]
+    return sum(float(process.communicate(timeout=60)[0]) for process in processes)
+
+
+def rates(runs: Runs) -> list[float]:
+    """Throughput of each run."""
+    return [run["throughput_per_s"] for run in runs]
+
+
+def latencies_ms(runs: Runs, percentile: str) -> list[float]:
+    """A percentile of each run."""
+    return [run["latency_us"][percentile] / 1000 for run in runs]
+
+
+def failures(runs: Runs) -> list[float]:
+    """Failures of each run."""
+    return [float(run["failed"]) for run in runs]
