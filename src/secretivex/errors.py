@@ -13,6 +13,8 @@ CODES = ErrorTable(
     (
         *COMMON_ROWS,
         ErrorRow("agent_unavailable", Exit.UNAVAILABLE, "no agent answers at the given address"),
+        ErrorRow("audit_failed", Exit.UNAVAILABLE, "the audit log cannot be opened or written"),
+        ErrorRow("audit_invalid", Exit.FOUND, "the audit log was altered, cut or reordered"),
         ErrorRow(
             "command_failed", Exit.UNAVAILABLE, "the program to run beside the agent cannot start"
         ),

@@ -207,9 +207,9 @@ def test_a_variable_that_is_nearly_a_setting_is_warned_about() -> None:
 
 
 def test_a_setting_without_effect_is_warned_about_where_somebody_chose_it() -> None:
-    config = setup_of("profile = 'pssh'\naudit_requests = true\nmetrics_every = 0").config
+    config = setup_of("profile = 'pssh'\nwatch_files = true\nmetrics_every = 0").config
     assert [(warning.where, warning.key) for warning in config.warnings] == [
-        ("agent.toml:2", "audit_requests")
+        ("agent.toml:2", "watch_files")
     ]
 
 

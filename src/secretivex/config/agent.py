@@ -81,7 +81,13 @@ class AgentConfig:
     metrics_output_path: Path | None
     metrics_listen: str | None
     audit_requests: bool
+    audit_to: str | None
     audit_path: Path | None
+    audit_key_path: Path | None
+    audit_max_bytes: int
+    audit_keep: int
+    audit_fsync: str
+    audit_on_full: str
     origins: Mapping[str, str]
     file_name: str | None
     warnings: tuple[Problem, ...]
@@ -177,6 +183,9 @@ def _place(key: str, origin: str, given: ConfigInput) -> Place:
 def _settle(resolved: Resolved, given: ConfigInput, problems: Problems) -> None:
     """Fill in the defaults that depend on other settings or on the environment."""
     _settle_workers(resolved, problems)
+    if resolved["audit_to"].value == "file" and resolved["audit_path"].value is None:
+        where = _where(resolved["audit_to"].origin)
+        problems.add(Problem(where, "audit_to", "a file needs its name", "set audit_path too"))
     if resolved["max_blocking_threads"].value is None:
         resolved["max_blocking_threads"] = Value(resolved["max_signers"].value, "default")
     for row in SETTINGS:

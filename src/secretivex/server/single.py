@@ -10,12 +10,14 @@ import logging
 
 from secretivex.engine import ChangeRequest
 from secretivex.lock import UnlockQueue
+from secretivex.server.audit.process import AuditLog
 from secretivex.server.authority import Authority
 from secretivex.server.listen_unix import Listener
 from secretivex.server.signals import TAKEN, SignalPipe, Wish
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.process import new_loop
 from secretivex.server.worker.serving import Worker
+from secretivex.server.worker.shared import Shared
 from secretivex.stores.token.loaded import LoadedModule
 from sshwire.agent.requests import UnlockRequest
 
@@ -23,12 +25,16 @@ LOG = logging.getLogger("secretivex.server")
 
 
 def run_single(
-    listener: Listener, authority: Authority, signals: SignalPipe, drain_timeout_ms: int
+    listener: Listener,
+    authority: Authority,
+    signals: SignalPipe,
+    drain_timeout_ms: int,
+    audit: AuditLog | None = None,
 ) -> None:
     """Serve; returns after a clean stop."""
     loop = new_loop()
     try:
-        loop.run_until_complete(_serve(loop, listener, authority, signals, drain_timeout_ms))
+        loop.run_until_complete(_serve(loop, listener, authority, signals, drain_timeout_ms, audit))
     finally:
         loop.close()
 
@@ -39,22 +45,33 @@ async def _serve(
     authority: Authority,
     signals: SignalPipe,
     drain_timeout_ms: int,
+    audit: AuditLog | None,
 ) -> None:
-    alone = _Alone(loop, listener, authority)
+    line = audit.line if audit is not None else None
+    alone = _Alone(loop, Shared(listener.socket, ConnectionCells(1), line), authority)
     worker = alone.worker
+
+    def say(event: str) -> None:
+        if audit is not None:
+            audit.say(event)
 
     def obey(wish: Wish | None) -> None:
         if wish is Wish.RELOAD:
             authority.refresh()
             alone.publish()
+            say("reload")
             LOG.info("keys read again", extra={"fields": {"generation": authority.generation}})
         elif wish is Wish.DROP:
             authority.drop_client_keys()
+            say("drop_client_keys")
             alone.publish()
         elif wish is Wish.STOP:
+            say("stop")
             worker.drain(drain_timeout_ms / 1000)
             listener.close()
 
+    if audit is not None:
+        loop.add_reader(audit.life.fileno(), _give_up_audit, loop, audit)
     for number in TAKEN:
         loop.add_signal_handler(number, obey, signals.wish_of(number))
     authority.refresh()
@@ -67,6 +84,13 @@ async def _serve(
         worker.close()
 
 
+def _give_up_audit(loop: asyncio.AbstractEventLoop, audit: AuditLog) -> None:
+    """The writer died, and a process with threads cannot fork another one safely."""
+    loop.remove_reader(audit.life.fileno())
+    audit.line.cells.failed()
+    LOG.error("audit writer lost: start the agent again to have one")
+
+
 class _Alone:
     """The worker and the authority of one process.
 
@@ -74,13 +98,13 @@ class _Alone:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, listener: Listener, authority: Authority
+        self, loop: asyncio.AbstractEventLoop, shared: Shared, authority: Authority
     ) -> None:
         self._loop = loop
         self._authority = authority
         self._unlocks: UnlockQueue[int] = UnlockQueue(authority.lock)
         self._expiry: asyncio.TimerHandle | None = None
-        self.worker = Worker(loop, listener.socket, ConnectionCells(1), 0, self._ask)
+        self.worker = Worker(loop, shared, 0, self._ask)
 
     def publish(self) -> None:
         """Have the worker answer from what the authority knows now."""

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clikit.output import write_atomic
 from secretivex.config import AgentConfig
@@ -18,6 +19,9 @@ from secretivex.identity import AddRules
 from secretivex.server.hardening import harden
 from secretivex.server.listen_unix import listen
 from secretivex.server.signals import Hangup, SignalPipe
+
+if TYPE_CHECKING:
+    from secretivex.server.audit.process import AuditLog
 
 LOG = logging.getLogger("secretivex.server")
 
@@ -34,7 +38,12 @@ def serve(
     for refused in harden():
         LOG.warning("the system would not let us forbid %s", refused)
     signals = SignalPipe(hangup)
-    listener = listen(config.socket_path, config.socket_backlog)
+    audit = _start_audit(config, signals)
+    try:
+        listener = listen(config.socket_path, config.socket_backlog)
+    except BaseException:
+        _finish_audit(audit)
+        raise
     try:
         with _pid_file(config.pid_file):
             on_listening()
@@ -47,11 +56,29 @@ def serve(
                 from secretivex.server.single import run_single as run
             else:
                 from secretivex.server.supervisor import run_supervised as run
-            run(listener, authority, signals, config.drain_timeout_ms)
+            run(listener, authority, signals, config.drain_timeout_ms, audit)
     finally:
         listener.close()
         signals.close()
+        _finish_audit(audit)
     LOG.info("stopped")
+
+
+def _start_audit(config: AgentConfig, signals: SignalPipe) -> AuditLog | None:
+    """Open the audit log before anything can happen that it should hold."""
+    if not config.audit_requests:
+        return None
+    from secretivex.server.audit.process import AuditLog, plan_of
+
+    audit = AuditLog(plan_of(config), config.workers)
+    audit.start([signals.close])
+    audit.say("start", pid=os.getpid())
+    return audit
+
+
+def _finish_audit(audit: AuditLog | None) -> None:
+    if audit is not None:
+        audit.finish()
 
 
 @contextlib.contextmanager

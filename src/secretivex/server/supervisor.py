@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from secretivex.errors import SecretiveError
 from secretivex.lock import UnlockQueue
+from secretivex.server.audit.process import AuditLog
 from secretivex.server.authority import Authority
 from secretivex.server.control import (
     Kind,
@@ -28,6 +30,7 @@ from secretivex.server.listen_unix import Listener
 from secretivex.server.signals import SignalPipe, Wish
 from secretivex.server.state import encode_state
 from secretivex.server.worker.cells import ConnectionCells
+from secretivex.server.worker.shared import Shared
 from secretivex.server.zygote import Zygote, start_zygote
 from secretivex.stores.token.loaded import parse_loaded_module
 from sshwire.agent.requests import UnlockRequest, parse_request
@@ -75,12 +78,14 @@ class Supervisor:
         *,
         signals: SignalPipe,
         drain_timeout_ms: int,
+        audit: AuditLog | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._listener = listener
         self._authority = authority
         self._drain_timeout_ms = drain_timeout_ms
         self._clock = clock
+        self._audit = audit
         self._cells = ConnectionCells(authority.workers)
         self._selector = selectors.DefaultSelector()
         self._links: dict[int, WorkerLink] = {}
@@ -94,6 +99,7 @@ class Supervisor:
         self._zygote = self._fork_zygote()
         self._selector.register(self._signals.socket, selectors.EVENT_READ, self._on_signal)
         self._watch_zygote()
+        self._watch_audit()
 
     def run(self) -> None:
         """Serve; returns after a clean stop, with every worker gone."""
@@ -189,6 +195,7 @@ class Supervisor:
             return
         fields = {"worker": link.number, "pid": link.pid, "reason": reason}
         LOG.error("worker lost", extra={"fields": fields})
+        self._say("worker_lost", pid=link.pid, detail=reason)
         if link.was_ready:
             self._spawn(link.number)
         else:
@@ -264,9 +271,16 @@ class Supervisor:
     # Zygote.
 
     def _fork_zygote(self) -> Zygote:
+        closers = self._closers()
+        if self._audit is not None:
+            closers.append(self._audit.drop)
+        line = self._audit.line if self._audit is not None else None
+        return start_zygote(Shared(self._listener.socket, self._cells, line), closers)
+
+    def _closers(self) -> list[Callable[[], None]]:
+        """What closes, in a forked process, what is the supervisor's alone."""
         closers = [link.channel.close for link in self._links.values()]
-        closers += [self._listener.lock.drop, self._selector.close, self._signals.close]
-        return start_zygote(self._listener.socket, self._cells, closers)
+        return [*closers, self._listener.lock.drop, self._selector.close, self._signals.close]
 
     def _watch_zygote(self) -> None:
         self._selector.register(self._zygote.channel, selectors.EVENT_READ, self._on_zygote)
@@ -285,6 +299,33 @@ class Supervisor:
         self._zygote = self._fork_zygote()
         self._watch_zygote()
 
+    # Audit.
+
+    def _watch_audit(self) -> None:
+        if self._audit is not None:
+            self._selector.register(self._audit.life, selectors.EVENT_READ, self._on_audit_gone)
+
+    def _on_audit_gone(self) -> None:
+        """The writer died: another one goes on at the same pipe with a chain of its own."""
+        audit = self._audit
+        if audit is None:
+            return
+        self._selector.unregister(audit.life)
+        LOG.error("audit writer lost")
+        try:
+            audit.start([*self._closers(), self._listener.socket.close, self._zygote.channel.close])
+        except SecretiveError as error:
+            audit.line.cells.failed()
+            LOG.error("no audit log any more", extra={"fields": {"reason": error.message}})  # noqa: TRY400 - the reason is all
+            return
+        audit.say("writer_replaced")
+        self._watch_audit()
+
+    def _say(self, event: str, **fields: str | int) -> None:
+        """Have an event of the agent itself recorded."""
+        if self._audit is not None:
+            self._audit.say(event, **fields)
+
     # Signals.
 
     def _on_signal(self) -> None:
@@ -293,6 +334,7 @@ class Supervisor:
                 self._reload()
             elif wish is Wish.DROP:
                 self._authority.drop_client_keys()
+                self._say("drop_client_keys")
                 self._is_stale = True
             elif wish is Wish.STOP:
                 self._stop()
@@ -303,6 +345,7 @@ class Supervisor:
             return
         self._authority.refresh()
         self._is_stale = True
+        self._say("reload")
         LOG.info("keys read again", extra={"fields": {"generation": self._authority.generation}})
 
     def _stop(self) -> None:
@@ -311,6 +354,7 @@ class Supervisor:
             self._kill_at = self._clock()
             return
         self._is_stopping = True
+        self._say("stop")
         self._retries.clear()
         self._listener.close()
         self._kill_at = self._clock() + self._drain_timeout_ms / 1000 + KILL_GRACE_S
@@ -327,7 +371,14 @@ class Supervisor:
 
 
 def run_supervised(
-    listener: Listener, authority: Authority, signals: SignalPipe, drain_timeout_ms: int
+    listener: Listener,
+    authority: Authority,
+    signals: SignalPipe,
+    drain_timeout_ms: int,
+    audit: AuditLog | None = None,
 ) -> None:
     """Serve with workers; returns after a clean stop."""
-    Supervisor(listener, authority, signals=signals, drain_timeout_ms=drain_timeout_ms).run()
+    supervisor = Supervisor(
+        listener, authority, signals=signals, drain_timeout_ms=drain_timeout_ms, audit=audit
+    )
+    supervisor.run()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from secretivex.server.signals import TAKEN
-from secretivex.server.worker.cells import ConnectionCells
+from secretivex.server.worker.shared import Shared
 
 LOG = logging.getLogger("secretivex.server")
 
@@ -70,9 +70,7 @@ def _has_ended(pid: int, patience_s: float) -> bool:
     return False
 
 
-def start_zygote(
-    listener: socket.socket, cells: ConnectionCells, closers: Iterable[Callable[[], None]] = ()
-) -> Zygote:
+def start_zygote(shared: Shared, closers: Iterable[Callable[[], None]] = ()) -> Zygote:
     """Fork the zygote; `closers` close descriptors of the supervisor's that it must not keep."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # A signal between the fork and the zygote's own handlers would be taken for the supervisor's.
@@ -89,7 +87,7 @@ def start_zygote(
             ours.close()
             for close in closers:
                 close()
-            _serve(theirs, listener, cells)
+            _serve(theirs, shared)
         except BaseException:
             LOG.exception("the zygote failed")
         finally:
@@ -117,7 +115,7 @@ END_S = 1.0
 """How long a zygote may take to see that its channel is closed."""
 
 
-def _serve(channel: socket.socket, listener: socket.socket, cells: ConnectionCells) -> None:
+def _serve(channel: socket.socket, shared: Shared) -> None:
     """Fork a worker for every request until the supervisor is gone."""
     _import_for_workers()
     while True:
@@ -125,7 +123,7 @@ def _serve(channel: socket.socket, listener: socket.socket, cells: ConnectionCel
         if not data:
             return
         worker_end = socket.socket(fileno=descriptors[0])
-        pid = _fork_worker(channel, worker_end, listener, cells, _NUMBER.unpack(data)[0])
+        pid = _fork_worker(channel, worker_end, shared, _NUMBER.unpack(data)[0])
         worker_end.close()
         channel.send(_NUMBER.pack(pid))
 
@@ -143,11 +141,7 @@ def _import_for_workers() -> None:
 
 
 def _fork_worker(
-    channel: socket.socket,
-    worker_end: socket.socket,
-    listener: socket.socket,
-    cells: ConnectionCells,
-    number: int,
+    channel: socket.socket, worker_end: socket.socket, shared: Shared, number: int
 ) -> int:
     try:
         pid = os.fork()
@@ -160,6 +154,6 @@ def _fork_worker(
 
         channel.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        run_worker(worker_end, listener, cells, number)
+        run_worker(worker_end, shared, number)
     finally:
         os._exit(70)

@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from secretivex.peer import Peer, is_admitted
 from secretivex.server.peercred import read_peer
-from secretivex.server.worker.cells import ConnectionCells
+from secretivex.server.worker.auditing import Auditor
+from secretivex.server.worker.shared import Shared
 
 LOG = logging.getLogger("secretivex.server")
 
@@ -37,14 +38,15 @@ class Acceptor:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        listener: socket.socket,
-        cells: ConnectionCells,
+        shared: Shared,
         worker: int,
         adopt: Callable[[socket.socket, Peer], None],
+        auditor: Auditor | None = None,
     ) -> None:
         self._loop = loop
-        self._listener = listener
-        self._cells = cells
+        self._listener = shared.listener
+        self._cells = shared.cells
+        self._auditor = auditor
         self._worker = worker
         self._adopt = adopt
         self._is_stopped = True
@@ -116,18 +118,20 @@ class Acceptor:
         try:
             peer = read_peer(connected)
         except OSError as error:
-            self._reject("peer_unknown", reason=error.strerror)
+            self._reject("peer_unknown", None, reason=error.strerror)
             return None
         if not is_admitted(peer, self._owner_uid):
-            self._reject("peer_not_admitted", uid=peer.uid, pid=peer.pid)
+            self._reject("peer_not_admitted", peer, uid=peer.uid, pid=peer.pid)
         elif 0 < self._max_connections <= self._cells.total():
-            self._reject("max_connections", limit=self._max_connections)
+            self._reject("max_connections", peer, limit=self._max_connections)
         else:
             return peer
         return None
 
-    def _reject(self, why: str, **fields: object) -> None:
+    def _reject(self, why: str, peer: Peer | None, **fields: object) -> None:
         """Say so at the first time and at every hundredth: a flood must not fill the log."""
+        if self._auditor is not None:
+            self._auditor.rejected(why, peer)
         if self._rejected % _LOG_EVERY == 0:
             count = self._rejected + 1
             LOG.warning(

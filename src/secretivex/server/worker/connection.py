@@ -236,6 +236,11 @@ class Connection(asyncio.Protocol):
         return (bool(self._turns) or self._is_resting) and not self.is_abandoned
 
     @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+        return self._peer
+
+    @property
     def is_abandoned(self) -> bool:
         """Whether the client has closed both ways, so that nobody can read a reply any more.
 

@@ -26,9 +26,9 @@ from secretivex.server.control import (
     parse_ticket,
 )
 from secretivex.server.state import parse_state
-from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.changes import Ask
 from secretivex.server.worker.serving import Worker
+from secretivex.server.worker.shared import Shared
 from secretivex.stores.token.loaded import LoadedModule, encode_loaded_module
 from sshwire.agent.requests import encode_request
 
@@ -105,9 +105,7 @@ class ControlProtocol(asyncio.Protocol):
             self._closed.set_result(None)
 
 
-def run_worker(
-    channel: socket.socket, listener: socket.socket, cells: ConnectionCells, number: int
-) -> None:
+def run_worker(channel: socket.socket, shared: Shared, number: int) -> None:
     """Serve until told to drain or the channel closes; does not return.
 
     Signals stay ignored, as the zygote left them: the supervisor decides what they mean.
@@ -115,7 +113,7 @@ def run_worker(
     status = 1
     try:
         loop = new_loop()
-        loop.run_until_complete(_serve(loop, channel, listener, cells, number))
+        loop.run_until_complete(_serve(loop, channel, shared, number))
         status = 0
     except BaseException:
         LOG.exception("a worker failed")
@@ -127,12 +125,11 @@ def run_worker(
 async def _serve(
     loop: asyncio.AbstractEventLoop,
     channel: socket.socket,
-    listener: socket.socket,
-    cells: ConnectionCells,
+    shared: Shared,
     number: int,
 ) -> None:
     closed: asyncio.Future[None] = loop.create_future()
-    protocol = ControlProtocol(partial(Worker, loop, listener, cells, number), closed)
+    protocol = ControlProtocol(partial(Worker, loop, shared, number), closed)
     channel.setblocking(False)
     await loop.create_unix_connection(lambda: protocol, sock=channel)
     await asyncio.wait({closed, protocol.worker.drained}, return_when=asyncio.FIRST_COMPLETED)

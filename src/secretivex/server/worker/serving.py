@@ -15,18 +15,20 @@ from functools import partial
 from typing import Any
 
 from secretivex.context.bindings import Bindings
-from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, SignOutcome
+from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, SignOutcome, failure
 from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_table
 from secretivex.peer import Peer
 from secretivex.policy import decide
 from secretivex.policy_keys import parse_flat_policy
+from secretivex.server.audit.feed import AuditFeed, AuditLine
 from secretivex.server.state import ServerLimits, WorkerState
 from secretivex.server.worker.accepting import Acceptor
-from secretivex.server.worker.cells import ConnectionCells
+from secretivex.server.worker.auditing import Auditor
 from secretivex.server.worker.changes import Ask, ChangeDesk
 from secretivex.server.worker.confirming import ConfirmDesk
 from secretivex.server.worker.connection import Connection
+from secretivex.server.worker.shared import Shared
 from secretivex.server.worker.signing import SigningQueue, Turn
 from secretivex.server.worker.tokens import TokenDesk, abandon_all
 from secretivex.stores.token.tools import TokenTools
@@ -44,14 +46,14 @@ class Worker:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        listener: socket.socket,
-        cells: ConnectionCells,
+        shared: Shared,
         number: int,
         ask: Ask,
     ) -> None:
         self._loop = loop
-        self._cells = cells
+        self._cells = shared.cells
         self._number = number
+        self._auditor = _make_auditor(shared.audit, number, loop)
         self._limits = ServerLimits()
         self._engine = Engine(partial(decide, parse_flat_policy({})[0]))
         self._signing = SigningQueue(loop, self._limits, self._finish)
@@ -60,7 +62,7 @@ class Worker:
         self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
         self._tools: Mapping[str, Any] = {}
         self._entries: dict[KeyRecord, TableEntry] = {}
-        self._acceptor = Acceptor(loop, listener, cells, number, self._adopt)
+        self._acceptor = Acceptor(loop, shared, number, self._adopt, self._auditor)
         self._connections: set[Connection] = set()
         self._held = 0
         self._openings: set[asyncio.Task[None]] = set()
@@ -126,13 +128,24 @@ class Worker:
         self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
     ) -> Reply | SignJob | ConfirmJob | Change:
         """Ask the engine."""
-        return self._engine.handle(payload, peer, time.time(), bindings)
+        answer = self._engine.handle(payload, peer, time.time(), bindings)
+        if self._auditor is None:
+            return answer
+        if not isinstance(answer, Reply) and self._auditor.is_refusing:
+            answer = failure("audit_unavailable")
+        if isinstance(answer, Reply):
+            self._auditor.answered(payload, peer, answer)
+        return answer
 
     def change(self, change: Change, turn: Turn) -> None:
         """Have a change made by the authority, for every worker."""
+        if self._auditor is not None:
+            self._auditor.change_begun(change, turn.owner.peer, turn)
         self.changes.submit(change, turn)
 
     def _settle(self, turn: Turn, outcome: str) -> None:
+        if self._auditor is not None:
+            self._auditor.change_ended(turn, outcome)
         turn.owner.fill(turn, self._engine.settle(outcome).frame)
 
     def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
@@ -148,6 +161,8 @@ class Worker:
         if isinstance(following, SignJob):
             self._signing.submit(following, turn)
         else:
+            if self._auditor is not None:
+                self._auditor.signed(job.sign, following.outcome)
             turn.owner.fill(turn, following.frame)
 
     def now(self) -> float:
@@ -176,6 +191,8 @@ class Worker:
         if turn.is_dropped:
             return
         reply = self._engine.complete(job, outcome, time.time())
+        if self._auditor is not None:
+            self._auditor.signed(job, reply.outcome)
         turn.owner.fill(turn, reply.frame)
 
     def _adopt(self, connected: socket.socket, peer: Peer) -> None:
@@ -215,6 +232,15 @@ class Worker:
             elif idle_s and connection.is_quiet and now - connection.quiet_since_s > idle_s:
                 connection.close()
         self._schedule_sweep()
+
+
+def _make_auditor(
+    audit: AuditLine | None, number: int, loop: asyncio.AbstractEventLoop
+) -> Auditor | None:
+    """What records; None where nothing is to be recorded."""
+    if audit is None:
+        return None
+    return Auditor(AuditFeed(audit, number, loop))
 
 
 def load_entries(

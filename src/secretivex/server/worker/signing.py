@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from secretivex.engine import SignJob, SignOutcome
 from secretivex.identity import PatientKey
+from secretivex.peer import Peer
 from secretivex.server.state import ServerLimits
 from secretivex.stores.token.errors import TokenError
 
@@ -39,6 +40,11 @@ CROWD = 256
 
 class TurnOwner(Protocol):
     """A connection, as its turns see it."""
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+        ...
 
     def fill(self, turn: Turn, frame: bytes) -> None:
         """The reply of a turn became known."""

@@ -1,0 +1,89 @@
+"""The chain of an audit log: every batch of records is followed by a seal over all that came before.
+
+A seal holds a hash chain (SHA-256 over the previous hash and the batch), which anybody can follow
+to a head that was noted elsewhere, and an HMAC under a key that is hashed forward with every seal
+and then forgotten: who takes over the machine later cannot make earlier seals anew. Rule for
+editors: the key in use is never written; only the first one of a chain is, for the verifier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import NamedTuple
+
+from secretivex.audit.record import encode_line
+
+ROOT_KEY_BYTES = 32
+HASH_BYTES = 32
+
+NO_HASH = bytes(HASH_BYTES)
+"""What the first batch of a chain is chained to."""
+
+_RATCHET = b"secretivex audit ratchet v1"
+
+
+class Seal(NamedTuple):
+    """What stands after a batch; `number` counts the seals of a chain from 1."""
+
+    number: int
+    records: int
+    digest: bytes
+    mac: bytes
+
+
+def ratchet(key: bytes) -> bytes:
+    """The key after this one; there is no way back."""
+    return hashlib.sha256(_RATCHET + key).digest()
+
+
+def make_seal(key: bytes, number: int, records: int, before: bytes, batch: bytes) -> Seal:
+    """The seal of a batch of whole lines, `before` being the digest of the seal before it."""
+    digest = hashlib.sha256(before + batch).digest()
+    return Seal(number, records, digest, make_mac(key, number, records, digest))
+
+
+def make_mac(key: bytes, number: int, records: int, digest: bytes) -> bytes:
+    """What only the holder of the key of that moment can make."""
+    return hmac.digest(key, b"%d %d " % (number, records) + digest, "sha256")
+
+
+def encode_seal(seal: Seal) -> bytes:
+    """A seal as a line."""
+    return encode_line(
+        {
+            "event": "seal",
+            "number": seal.number,
+            "records": seal.records,
+            "hash": seal.digest.hex(),
+            "mac": seal.mac.hex(),
+        }
+    )
+
+
+class Chain:
+    """The writer's end of a chain."""
+
+    def __init__(self, root_key: bytes) -> None:
+        self._key = bytearray(root_key)
+        self._digest = NO_HASH
+        self._number = 0
+
+    @property
+    def head(self) -> str:
+        """Digest of the last seal in hexadecimal; worth noting down elsewhere."""
+        return self._digest.hex()
+
+    @property
+    def seals(self) -> int:
+        """How many seals the chain has."""
+        return self._number
+
+    def seal(self, batch: bytes) -> bytes:
+        """The line to write after a batch of whole lines; moves the chain on."""
+        self._number += 1
+        records = batch.count(b"\n")
+        made = make_seal(bytes(self._key), self._number, records, self._digest, batch)
+        self._digest = made.digest
+        self._key[:] = ratchet(bytes(self._key))
+        return encode_seal(made)

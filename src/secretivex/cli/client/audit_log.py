@@ -1,0 +1,201 @@
+"""`secretive-client tail-audit` and `verify-audit`: reading and checking an audit log.
+
+Rule for editors: a log is hostile input, and what is shown of it passes `show_text`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from clikit.command import Call, standard_options
+from clikit.table import show_text
+from secretivex.audit.check import MAX_LINE_BYTES, Report, check_log
+from secretivex.errors import SecretiveError
+
+FOLLOW_S = 0.25
+"""How often a followed log is looked at."""
+
+MAX_FINDINGS = 100
+"""Findings that are shown; the rest is counted."""
+
+_QUIET_EVENTS = frozenset({"seal"})
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log to read; raises `SecretiveError`."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise SecretiveError("input_not_found", f"{path} does not exist") from error
+    except OSError as error:
+        raise SecretiveError("input_unreadable", f"{path}: {error.strerror}") from error
+
+
+def read_lines(log: BinaryIO) -> Iterator[bytes]:
+    """Lines with their ends, cut to a length that memory can bear."""
+    while line := log.readline(MAX_LINE_BYTES):
+        yield line
+
+
+@click.command("tail-audit")
+@standard_options(formats=("text", "json"))
+@click.argument("log", type=click.Path(path_type=Path))
+@click.option("--lines", "-n", type=click.IntRange(0), default=20, show_default=True)
+@click.option("--follow", "-f", is_flag=True, help="Go on as the log grows, through its rotation.")
+@click.option("--event", "events", multiple=True, help="Only this event; may be repeated.")
+@click.option("--key", metavar="FINGERPRINT", help="Only records about this key.")
+@click.option("--failed", is_flag=True, help="Only what did not end with ok.")
+def tail_audit(
+    call: Call,
+    log: Path,
+    *,
+    lines: int,
+    follow: bool,
+    events: tuple[str, ...],
+    key: str | None,
+    failed: bool,
+) -> None:
+    """Show the newest records of an audit log, one a line.
+
+    Seals are left out unless `--event seal` asks for them. With --format json the records come as
+    they stand in the log, one a line, without an envelope.
+    """
+
+    def wanted(record: Mapping[str, Any]) -> bool:
+        event = record.get("event")
+        is_event = event in events if events else event not in _QUIET_EVENTS
+        is_key = key is None or record.get("key") == key
+        return is_event and is_key and not (failed and record.get("outcome") == "ok")
+
+    def shown(lines: Iterable[bytes]) -> Iterator[str]:
+        for record in filter(wanted, map(_parse, lines)):
+            yield json.dumps(record) + "\n" if call.format == "json" else describe(record) + "\n"
+
+    with open_log(log) as file:
+        call.emit_chunks(deque(shown(read_lines(file)), maxlen=lines))
+        if follow:
+            call.emit_chunks(shown(_follow(log, file)))
+
+
+def _follow(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    """Whole lines as they come; a file that was renamed is read to its end, then the new one."""
+    rest = b""
+    while True:
+        rest += file.readline(MAX_LINE_BYTES)
+        if rest.endswith(b"\n") or len(rest) >= MAX_LINE_BYTES:
+            yield rest
+            rest = b""
+        elif not rest:
+            time.sleep(FOLLOW_S)
+            if _was_replaced(path, file):
+                yield from file
+                file = open_log(path)
+
+
+def _was_replaced(path: Path, file: BinaryIO) -> bool:
+    import os
+
+    try:
+        return path.stat().st_ino != os.fstat(file.fileno()).st_ino
+    except OSError:
+        return False
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    return record if isinstance(record, dict) else {"event": "not_a_record"}
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """A record as a person reads it: when, what, what came of it, and the rest by name."""
+    first = ("time", "event", "outcome")
+    head = [str(record.get(name, "-")) for name in first]
+    rest = [f"{name}={value}" for name, value in record.items() if name not in first]
+    return show_text(" ".join(head + rest))
+
+
+@click.command("verify-audit")
+@standard_options(formats=("text", "json"))
+@click.argument("logs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    help="The log's key file, kept elsewhere: check that every seal was made by the agent.",
+)
+@click.option("--head", metavar="HASH", default="", help="A hash noted earlier; must be there yet.")
+def verify_audit(call: Call, logs: tuple[Path, ...], *, key_file: Path | None, head: str) -> None:
+    """Check an audit log: nothing altered, cut or reordered. Name its files oldest first.
+
+    Exit 1 with every finding. Without --key-file the seals show accidents and edits of somebody who
+    did not make the hashes anew; with it, or with --head, anybody's.
+    """
+    keys = read_keys(key_file) if key_file is not None else {}
+    report = check_log(_all_lines(logs), keys=keys, head=head)
+    data = encode_report(report)
+    found = None
+    if report.findings:
+        first = report.findings[0]
+        message = (
+            f"{len(report.findings)} findings; the first, at line {first.line}: {first.message}"
+        )
+        found = SecretiveError("audit_invalid", message)
+    call.emit(data, lambda: _text(report), found=found)
+
+
+def _all_lines(logs: Iterable[Path]) -> Iterator[bytes]:
+    for path in logs:
+        with open_log(path) as file:
+            yield from read_lines(file)
+
+
+def read_keys(path: Path) -> dict[str, bytes]:
+    """First keys of chains from `NAME HEX` lines; raises `SecretiveError`."""
+    keys: dict[str, bytes] = {}
+    with open_log(path) as file:
+        for number, line in enumerate(read_lines(file), 1):
+            name, _, text = line.decode("ascii", "replace").strip().partition(" ")
+            try:
+                keys[name] = bytes.fromhex(text)
+            except ValueError as error:
+                message = f"{path}:{number}: not a chain's name and key"
+                raise SecretiveError("config_invalid", message) from error
+    return keys
+
+
+def encode_report(report: Report) -> dict[str, Any]:
+    """The report as JSON has it."""
+    return {
+        "records": report.records,
+        "seals": report.seals,
+        "chains": report.chains,
+        "begins_midway": report.begins_midway,
+        "seals_without_key": report.unchecked_macs,
+        "unsealed_records": report.unsealed,
+        "head": report.head,
+        "findings": [asdict(finding) for finding in report.findings[:MAX_FINDINGS]],
+        "findings_in_all": len(report.findings),
+    }
+
+
+def _text(report: Report) -> Iterator[str]:
+    for finding in report.findings[:MAX_FINDINGS]:
+        yield f"line {finding.line}: {finding.code}: {show_text(finding.message)}\n"
+    yield f"{report.records} records, {report.seals} seals, {len(report.chains)} chains\n"
+    if report.begins_midway:
+        yield "the first file continues an older one, which was not given\n"
+    if report.unchecked_macs:
+        yield f"{report.unchecked_macs} seals of chains whose key was not given: hashes checked only\n"
+    if report.unsealed:
+        yield f"{report.unsealed} records after the last seal of their chain\n"
+    yield f"head: {report.head}\n"

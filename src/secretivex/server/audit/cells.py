@@ -1,0 +1,53 @@
+"""What the audit writer and the workers know of each other, in memory that all of them share.
+
+Each cell has one writer, so no lock is needed. Rule for editors: made before the first fork.
+"""
+
+from __future__ import annotations
+
+import mmap
+
+_CELL_BYTES = 8
+_STUCK, _RECORDS, _FAILURES, _FIRST_WORKER = range(4)
+
+
+class AuditCells:
+    """Whether the log can be written, and what was written, failed and dropped."""
+
+    def __init__(self, workers: int) -> None:
+        count = _FIRST_WORKER + workers
+        self._cells = memoryview(mmap.mmap(-1, count * _CELL_BYTES)).cast("Q")
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the writer has something that it cannot write."""
+        return bool(self._cells[_STUCK])
+
+    @property
+    def records(self) -> int:
+        """Records written since the agent started."""
+        return self._cells[_RECORDS]
+
+    @property
+    def failures(self) -> int:
+        """Writes that failed since the agent started."""
+        return self._cells[_FAILURES]
+
+    @property
+    def dropped(self) -> int:
+        """Records that workers had to drop since the agent started."""
+        return sum(self._cells[_FIRST_WORKER:])
+
+    def wrote(self, records: int) -> None:
+        """Said by the writer."""
+        self._cells[_STUCK] = 0
+        self._cells[_RECORDS] += records
+
+    def failed(self) -> None:
+        """Said by the writer."""
+        self._cells[_STUCK] = 1
+        self._cells[_FAILURES] += 1
+
+    def drop(self, worker: int, records: int) -> None:
+        """Said by a worker of its own records."""
+        self._cells[_FIRST_WORKER + worker] += records

@@ -1,0 +1,182 @@
+"""Starting the audit writer: the log is opened before anything is served, or nothing is served.
+
+Rule for editors: like the zygote, the writer is forked while the process has no thread and no loop;
+it closes what it does not need, ignores signals, and ends when the pipe has no other end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from secretivex.audit.chain import ROOT_KEY_BYTES, Chain
+from secretivex.audit.record import AuditRecord, encode_record
+from secretivex.config import AgentConfig
+from secretivex.errors import SecretiveError
+from secretivex.server.audit.cells import AuditCells
+from secretivex.server.audit.feed import AuditLine
+from secretivex.server.audit.sinks import Sink, open_sink
+from secretivex.server.audit.writer import AuditWriter, WriterRules
+from secretivex.server.signals import TAKEN
+
+LOG = logging.getLogger("secretivex.audit")
+
+CHAIN_NAME_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPlan:
+    """What the configuration says of the audit log; paths are absolute.
+
+    `target` is file, stderr, syslog or journald; `key_path` is where the first key of each chain is
+    kept for the verifier, None to keep it nowhere.
+    """
+
+    target: str
+    path: Path | None
+    key_path: Path | None
+    max_bytes: int
+    keep: int
+    fsync: str
+    must_record: bool
+
+
+def plan_of(config: AgentConfig) -> AuditPlan:
+    """The plan that a configuration asks for."""
+    path = config.audit_path
+    target = config.audit_to or ("file" if path else "stderr")
+    key_path = config.audit_key_path
+    if key_path is None and target == "file" and path is not None:
+        key_path = path.with_name(path.name + ".key")
+    return AuditPlan(
+        target,
+        path,
+        key_path,
+        config.audit_max_bytes,
+        config.audit_keep,
+        config.audit_fsync,
+        must_record=config.audit_on_full == "refuse",
+    )
+
+
+class AuditLog:
+    """The supervisor's hand on the writer: begins it, begins another if it dies, waits for its end."""
+
+    def __init__(self, plan: AuditPlan, workers: int) -> None:
+        self._plan = plan
+        self._source, pipe = os.pipe()
+        os.set_blocking(pipe, False)
+        self.line = AuditLine(pipe, AuditCells(workers), plan.must_record)
+        self._pid = 0
+        self._life: socket.socket | None = None
+
+    @property
+    def life(self) -> socket.socket:
+        """Readable once the writer is gone."""
+        if self._life is None:
+            raise RuntimeError("the writer was not started")
+        return self._life
+
+    def start(self, closers: Iterable[Callable[[], None]] = ()) -> None:
+        """Open the log and fork its writer; raises `SecretiveError` with `audit_failed`.
+
+        A writer that died took the chain's key with it: the next one opens a chain of its own.
+        """
+        plan = self._plan
+        self._bury()
+        sink = open_sink(plan.target, plan.path, max_bytes=plan.max_bytes, keep=plan.keep)
+        name, root_key = secrets.token_hex(CHAIN_NAME_BYTES), secrets.token_bytes(ROOT_KEY_BYTES)
+        if plan.key_path is not None:
+            _keep_key(plan.key_path, name, root_key)
+        if self._life is not None:
+            self._life.close()
+        self._life, theirs = socket.socketpair()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
+        try:
+            self._pid = os.fork()
+            if self._pid == 0:
+                ours = (self._life.close, partial(os.close, self.line.pipe))
+                self._become_writer(sink, (name, Chain(root_key)), (*ours, *closers))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        sink.close()
+
+    def _bury(self) -> None:
+        """Wait for the end of a writer before: until then its lock on the log may still hold."""
+        if self._pid:
+            with contextlib.suppress(OSError):
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+
+    def _become_writer(
+        self, sink: Sink, chain: tuple[str, Chain], closers: Iterable[Callable[[], None]]
+    ) -> None:
+        """Does not return."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in TAKEN:
+                signal.signal(number, signal.SIG_IGN)
+            for close in closers:
+                close()
+            rules = WriterRules(self._plan.fsync)
+            AuditWriter(self._source, sink, chain, self.line.cells, rules, now=utc_now).run()
+            status = 0
+        except BaseException:
+            LOG.exception("the audit writer failed")
+        finally:
+            os._exit(status)
+
+    def say(self, event: str, **fields: Any) -> None:
+        """Record an event of the agent itself; where the pipe is full it is dropped and counted."""
+        record = AuditRecord(utc_now(), event, "ok", **fields)
+        try:
+            os.write(self.line.pipe, encode_record(record))
+        except BlockingIOError:
+            self.line.cells.drop(0, 1)
+
+    def drop(self) -> None:
+        """Close, in another forked process, what only the supervisor needs."""
+        os.close(self._source)
+        self.life.close()
+
+    def finish(self) -> None:
+        """Wait until all that was recorded is written; nobody else may hold the pipe any more."""
+        os.close(self.line.pipe)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+        self.drop()
+
+
+def _keep_key(path: Path, name: str, root_key: bytes) -> None:
+    """Add the first key of a chain to the file that verifies it; raises `SecretiveError`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            os.write(descriptor, f"{name} {root_key.hex()}\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise SecretiveError(
+            "audit_failed",
+            f"cannot keep the audit key in {path}: {error.strerror}",
+            hint="correct audit_key_path or its folder's permissions",
+        ) from error
+
+
+def utc_now() -> str:
+    """The time of a record."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,142 @@
+"""What a worker records of each request: who asked what, for which key, and what came of it.
+
+Rule for editors: this is on the path of every request. Texts that repeat are made once; of a request
+nothing but its kind, its key's fingerprint and its outcome ever gets into a record.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from secretivex.audit.record import quote
+from secretivex.context.bindings import Bindings
+from secretivex.engine import Change, Reply, SignJob
+from secretivex.peer import Peer
+from secretivex.server.audit.feed import AuditFeed
+from secretivex.server.worker.signing import Turn
+from sshwire.agent.numbers import RequestNumber
+from sshwire.agent.requests import RemoveRequest
+from sshwire.pubkey import fingerprint
+
+UNKNOWN_EVENT = "unknown_message"
+
+EVENTS = {
+    RequestNumber.SSH1_REMOVE_ALL: "remove_all",
+    RequestNumber.REQUEST_IDENTITIES: "list",
+    RequestNumber.SIGN_REQUEST: "sign",
+    RequestNumber.ADD_IDENTITY: "add",
+    RequestNumber.REMOVE_IDENTITY: "remove",
+    RequestNumber.REMOVE_ALL_IDENTITIES: "remove_all",
+    RequestNumber.ADD_SMARTCARD_KEY: "add_smartcard",
+    RequestNumber.REMOVE_SMARTCARD_KEY: "remove_smartcard",
+    RequestNumber.LOCK: "lock",
+    RequestNumber.UNLOCK: "unlock",
+    RequestNumber.ADD_ID_CONSTRAINED: "add",
+    RequestNumber.ADD_SMARTCARD_KEY_CONSTRAINED: "add_smartcard",
+    RequestNumber.EXTENSION: "extension",
+}
+"""The event of a record, by the number of the request."""
+
+_MEMO = 4096
+
+
+class Auditor:
+    """Makes the records of one worker."""
+
+    def __init__(self, feed: AuditFeed, now: Callable[[], float] = time.time) -> None:
+        self._feed = feed
+        self._now = now
+        self._second = -1
+        self._second_text = ""
+        self._number = 0
+        self._pid = os.getpid()
+        self._changes: dict[Turn, tuple[str, Peer, str]] = {}
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether nothing may be signed or changed now, for it could not be recorded."""
+        return self._feed.is_refusing
+
+    def answered(self, payload: bytes | memoryview, peer: Peer, reply: Reply) -> None:
+        """A request that was answered at once."""
+        event = EVENTS.get(payload[0], UNKNOWN_EVENT) if payload else UNKNOWN_EVENT  # type: ignore[call-overload] # a plain number finds its member
+        self._put(event, reply.outcome, peer, "")
+
+    def signed(self, job: SignJob, outcome: str) -> None:
+        """A signature that was made or refused."""
+        entry = job.entry
+        fields = f',"key":"{entry.sha256}","algorithm":"{entry.identity.algorithm}"'
+        if job.bindings.hops:
+            fields += _path(job.bindings)
+        self._put("sign", outcome, job.peer, fields)
+
+    def change_begun(self, change: Change, peer: Peer, turn: Turn) -> None:
+        """Remember whose change a turn stands for."""
+        request = change.request
+        key = ""
+        if isinstance(request, RemoveRequest):
+            key = f',"key":"{fingerprint(request.key_blob)}"'
+        self._changes[turn] = (change_event(change), peer, key)
+
+    def change_ended(self, turn: Turn, outcome: str) -> None:
+        """What came of it."""
+        event, peer, fields = self._changes.pop(turn)
+        self._put(event, outcome, peer, fields)
+
+    def rejected(self, why: str, peer: Peer | None) -> None:
+        """A connection that was not let in."""
+        self._put("connect", why, peer, "")
+
+    def _put(self, event: str, outcome: str, peer: Peer | None, fields: str) -> None:
+        self._number += 1
+        line = (
+            f'{{"time":"{self._time()}","event":"{event}","outcome":"{outcome}",'
+            f'"request":"{self._pid}.{self._number}"{_caller(peer)}{fields}}}\n'
+        )
+        self._feed.put(line.encode())
+
+    def _time(self) -> str:
+        """RFC 3339 with microseconds; the part before them is made once a second."""
+        now = self._now()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._second_text}.{int((now - second) * 1e6):06d}Z"
+
+
+def change_event(change: Change) -> str:
+    """`add`, `remove_all` and so on, from the kind of the request."""
+    return _CHANGE_EVENTS[type(change.request).__name__]
+
+
+_CHANGE_EVENTS = {
+    "AddRequest": "add",
+    "RemoveRequest": "remove",
+    "RemoveAllRequest": "remove_all",
+    "AddSmartcardRequest": "add_smartcard",
+    "RemoveSmartcardRequest": "remove_smartcard",
+    "LockRequest": "lock",
+    "UnlockRequest": "unlock",
+}
+
+
+@lru_cache(_MEMO)
+def _caller(peer: Peer | None) -> str:
+    """A peer's part of a record."""
+    if peer is None:
+        return ""
+    pid = "" if peer.pid is None else f',"pid":{peer.pid}'
+    return f',"uid":{peer.uid}{pid}'
+
+
+@lru_cache(_MEMO)
+def _path(bindings: Bindings) -> str:
+    """The destination, and whether the request came by a forwarded connection."""
+    host = fingerprint(bindings.hops[-1].host_key)
+    forwarded = "true" if bindings.is_remote else "false"
+    return f',"destination":{quote(host)},"forwarded":{forwarded}'

@@ -1,0 +1,223 @@
+"""The audit log of a running agent: what it holds, that it is whole, and what a full disk does."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secretivex.audit.check import check_log
+
+Start = Callable[..., Any]
+Wait = Callable[[Callable[[], bool], str], None]
+WORKERS = pytest.mark.parametrize("workers", [1, 2])
+
+SECRET = "canary-9f31"
+
+
+def records(*logs: Path) -> list[dict[str, Any]]:
+    lines = b"".join(log.read_bytes() for log in logs).splitlines()
+    return [record for record in map(json.loads, lines) if record["event"] != "seal"]
+
+
+def is_whole(*logs: Path) -> bool:
+    keys = {}
+    for line in logs[-1].with_name("audit.jsonl.key").read_text().splitlines():
+        name, _, text = line.partition(" ")
+        keys[name] = bytes.fromhex(text)
+    lines = [line for log in logs for line in log.read_bytes().splitlines(keepends=True)]
+    report = check_log(lines, keys=keys)
+    return not report.findings and not report.unchecked_macs
+
+
+def sign(service: Any, key: Path) -> None:
+    """SSHSIG through the agent, over data that must not show anywhere."""
+    message = service.address.with_name("message")
+    message.write_text(SECRET)
+    command = ("ssh-keygen", "-q", "-Y", "sign", "-n", "file", "-f", str(key), str(message))
+    assert service.tool(*command).returncode == 0
+    message.with_name("message.sig").unlink()
+
+
+@WORKERS
+def test_every_request_has_its_record_and_the_log_is_whole(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, workers: int
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    key = key_files["ed25519"]
+    service = start_service("--key", key, "--audit-requests", "--audit-path", log, workers=workers)
+    sign(service, key.with_name(key.name + ".pub"))
+    assert service.ssh_add("-q", str(key_files["rsa"])).returncode == 0
+    assert service.ssh_add("-d", str(key_files["rsa"])).returncode == 0
+    assert service.ssh_add("-T", str(key_files["rsa"].with_suffix(".pub"))).returncode != 0
+    assert service.stop() == 0
+    found = records(log)
+    happened = [(record["event"], record["outcome"]) for record in found]
+    assert happened[0] == ("chain_opened", "ok")
+    assert happened[1] == ("start", "ok")
+    assert happened[-1] == ("chain_closed", "ok")
+    for wanted in (("list", "ok"), ("sign", "ok"), ("add", "ok"), ("remove", "ok"), ("stop", "ok")):
+        assert wanted in happened
+    signed = next(record for record in found if record["event"] == "sign")
+    listed = service_fingerprint(key)
+    assert signed["key"] == listed
+    assert signed["uid"] == os.getuid()
+    assert signed["pid"]
+    removed = next(record for record in found if record["event"] == "remove")
+    assert removed["key"] == service_fingerprint(key_files["rsa"])
+    assert is_whole(log)
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def service_fingerprint(key: Path) -> str:
+    command = ("ssh-keygen", "-l", "-f", str(key))
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return said.stdout.split()[1]
+
+
+@WORKERS
+def test_nothing_that_was_signed_or_said_of_a_key_gets_into_the_log(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, workers: int
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    key = tmp_path / "named"
+    shutil.copy2(key_files["ed25519"], key)
+    subprocess.run(
+        ("ssh-keygen", "-q", "-c", "-C", SECRET + "-comment", "-f", str(key)),
+        check=True,
+        timeout=60,
+    )
+    service = start_service("--key", key, "--audit-requests", "--audit-path", log, workers=workers)
+    public = tmp_path / "named.pub"
+    public.write_text(service.ssh_add("-L").stdout)
+    sign(service, public)
+    assert service.stop() == 0
+    text = log.read_text()
+    assert SECRET not in text
+    blob = public.read_text().split()[1]
+    assert blob[-40:] not in text
+
+
+def test_the_log_is_rotated_and_still_one_chain(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    service = start_service(
+        *("--key", key_files["ed25519"], "--audit-requests", "--audit-path", log),
+        *("--audit-max-bytes", "4096", "--audit-keep", "50"),
+    )
+    for _ in range(40):
+        assert service.ssh_add("-l").returncode == 0
+    assert service.stop() == 0
+    older = sorted(tmp_path.glob("audit.jsonl.[0-9]*"), key=lambda path: -int(path.suffix[1:]))
+    assert len(older) >= 2
+    assert is_whole(*older, log)
+    assert sum(record["event"] == "list" for record in records(*older, log)) >= 40
+
+
+def test_a_writer_that_is_killed_is_replaced_and_the_log_stays_whole(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    service = start_service("--key", key_files["ed25519"], "--audit-requests", "--audit-path", log)
+    assert service.ssh_add("-l").returncode == 0
+    wait(lambda: '"list"' in log.read_text(), "nothing recorded")
+    os.kill(audit_writer(service), signal.SIGKILL)
+    wait(lambda: "writer_replaced" in log.read_text(), "no new writer")
+    assert service.ssh_add("-l").returncode == 0
+    assert service.stop() == 0
+    assert is_whole(log)
+    assert sum(record["event"] == "chain_opened" for record in records(log)) == 2
+
+
+def audit_writer(service: Any) -> int:
+    """The child of the supervisor that has the log open."""
+    pid = service.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    holders = []
+    for child in map(int, children):
+        links = [link.resolve() for link in Path(f"/proc/{child}/fd").iterdir()]
+        if any(link.name == "audit.jsonl" for link in links):
+            holders.append(child)
+    assert len(holders) == 1
+    return holders[0]
+
+
+@pytest.mark.parametrize("rule", ["refuse", "drop-with-counter"])
+def test_a_full_disk_stops_signing_or_not_as_the_configuration_says(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait, rule: str
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    key = key_files["ed25519"]
+    service = start_service(
+        *("--key", key, "--audit-requests", "--audit-path", log, "--audit-on-full", rule)
+    )
+    writer = audit_writer(service)
+    _, most = resource.prlimit(writer, resource.RLIMIT_FSIZE)
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (log.stat().st_size + 600, most))
+    wait(lambda: _fill(service), "the log was never full")
+    command = ("ssh-add", "-T", str(key.with_name(key.name + ".pub")))
+    is_signing = service.tool(*command).returncode == 0
+    assert is_signing == (rule == "drop-with-counter")
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (most, most))
+    wait(lambda: service.tool(*command).returncode == 0, "it never signed again")
+    wait(lambda: service.logged("the audit log is written again"), "it was not written again")
+    assert service.stop() == 0
+    assert is_whole(log)
+
+
+def _fill(service: Any) -> bool:
+    service.ssh_add("-l")
+    return bool(service.logged("cannot write the audit log"))
+
+
+def test_two_agents_do_not_share_a_log_and_a_log_that_cannot_be_is_said_at_once(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, run_agent: Any
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    start_service("--key", key_files["ed25519"], "--audit-requests", "--audit-path", log)
+    options = ("run", "--socket", tmp_path / "other.sock", "--audit-requests", "--audit-path")
+    other = run_agent(*options, log)
+    assert other.returncode == 5
+    assert "another agent writes the audit log" in other.stderr
+    nowhere = run_agent(*options, tmp_path / "none" / "audit.jsonl")
+    assert nowhere.returncode == 5
+    assert "cannot write the audit log" in nowhere.stderr
+    assert not (tmp_path / "other.sock").exists()
+
+
+def test_the_log_is_read_and_checked_by_the_client(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    service = start_service("--key", key_files["ed25519"], "--audit-requests", "--audit-path", log)
+    assert service.ssh_add("-l").returncode == 0
+    assert service.stop() == 0
+    client = (sys.executable, "-m", "secretivex.cli.client")
+    shown = service.tool(*client, "tail-audit", str(log), "--event", "list")
+    assert shown.returncode == 0
+    assert " list ok " in shown.stdout
+    key = ("--key-file", str(log) + ".key")
+    whole = service.tool(*client, "verify-audit", str(log), *key, "--format", "json")
+    assert whole.returncode == 0
+    head = json.loads(whole.stdout)["data"]["head"]
+    text = log.read_text()
+    log.write_text(text.replace('"list","outcome":"ok"', '"list","outcome":"no"', 1))
+    for options in ((), key, ("--head", head)):
+        altered = service.tool(*client, "verify-audit", str(log), *options)
+        assert altered.returncode == 1
+        assert "records_altered" in altered.stdout
+    log.write_text("".join(text.splitlines(keepends=True)[:-2]))
+    assert service.tool(*client, "verify-audit", str(log), *key).returncode == 0
+    cut = service.tool(*client, "verify-audit", str(log), "--head", head)
+    assert cut.returncode == 1
+    assert "head_missing" in cut.stdout
