@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from secretivex.engine import Change, ChangeRequest
+from secretivex.peer import Peer
 from secretivex.server.worker.changes import MAX_IN_HAND, ChangeDesk
 from secretivex.server.worker.signing import CROWD, Turn, forget_dropped
 from secretivex.server.worker.tokens import TokenDesk
@@ -20,6 +21,8 @@ settled: list[tuple[Turn, str]] = []
 
 
 class Owner:
+    peer = Peer(uid=0, gid=0)
+
     def fill(self, turn: Turn, frame: bytes) -> None:
         raise NotImplementedError
 

@@ -25,6 +25,8 @@ PATIENCE_S = 20.0
 class Owner:
     """A connection that takes replies."""
 
+    peer = Peer(uid=0, gid=0)
+
     def fill(self, _turn: Turn, _frame: bytes) -> None:
         raise NotImplementedError
 

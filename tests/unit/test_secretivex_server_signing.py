@@ -41,6 +41,8 @@ class GatedKey:
 class Owner:
     """A connection that takes replies."""
 
+    peer = Peer(uid=0, gid=0)
+
     def fill(self, _turn: Turn, _frame: bytes) -> None:
         raise NotImplementedError
 

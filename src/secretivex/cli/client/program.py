@@ -14,6 +14,7 @@ from secretivex.errors import SecretiveError
 COMMANDS = {
     "list": ("secretivex.cli.client.list:command", "List the keys that the agent offers."),
     "sign": ("secretivex.cli.client.sign:command", "Sign bytes with one key of the agent."),
+    "health": ("secretivex.cli.client.health:command", "Check the agent and its keys."),
     "tail-audit": (
         "secretivex.cli.client.audit_log:tail_audit",
         "Show the newest records of an audit log.",
@@ -22,7 +23,6 @@ COMMANDS = {
         "secretivex.cli.client.audit_log:verify_audit",
         "Check that an audit log is whole.",
     ),
-    "health": ("secretivex.cli.client.health:command", "Check the agent and its keys."),
 }
 
 
