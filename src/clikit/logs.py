@@ -6,8 +6,11 @@ what is not put there on purpose cannot leak.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
+import socket
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -59,3 +62,44 @@ def configure(*, level: str, format: str, stream: TextIO) -> None:  # noqa: A002
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+def configure_syslog(*, level: str, ident: str, address: str = "/dev/log") -> None:
+    """Send every logger of this process to the system's log, and nowhere if there is none."""
+    root = logging.getLogger()
+    root.handlers[:] = [_SystemLog(address, ident)]
+    root.setLevel(level.upper())
+
+
+_FACILITY_AUTH = 4
+_SEVERITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+"""syslog(3)."""
+
+
+class _SystemLog(logging.Handler):
+    """One datagram a record, as syslog(3) sends it.
+
+    What the log does not take at once is dropped, for nobody may wait for it.
+    """
+
+    def __init__(self, address: str, ident: str) -> None:
+        super().__init__()
+        self._address = address
+        self._ident = ident
+        self.setFormatter(_LineFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        priority = _FACILITY_AUTH * 8 + _SEVERITIES.get(record.levelname, 6)
+        line = f"<{priority}>{self._ident}[{os.getpid()}]: {self.format(record)}"
+        # A connection of its own for each: the log's service may have been started anew.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+            log.setblocking(False)
+            log.sendto(line.encode(errors="replace"), self._address)
+
+
+class _LineFormatter(logging.Formatter):
+    """One line, without the time, which the log has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{key}={show_text(value)}" for key, value in _fields(record).items())
+        return f"{show_text(record.getMessage())} {fields}".rstrip()

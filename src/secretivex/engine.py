@@ -118,21 +118,26 @@ _SUCCESS = Reply(encode_frame(encode_reply(Success())), "ok")
 
 _EXTENSION_FAILURE_FRAME = encode_frame(encode_reply(ExtensionFailure()))
 
-_QUERY_FRAME = encode_frame(
-    encode_reply(ExtensionResponse("query", encode_text("query") + encode_text(SESSION_BIND)))
-)
+_SERVED_EXTENSIONS = encode_text("query") + encode_text(SESSION_BIND)
 """RFC 9987 section 5.8.1: the names of the extensions that are served, back to back."""
+
+_QUERY_FRAMES: Mapping[str, bytes] = {
+    "rfc9987": encode_frame(encode_reply(ExtensionResponse("query", _SERVED_EXTENSIONS))),
+    # SUCCESS and the names, as in drafts of the RFC: the request does not tell who wants which.
+    "draft": encode_frame(encode_reply(Success(_SERVED_EXTENSIONS))),
+}
 
 _LOCAL_ONLY = (
     AddRequest
     | RemoveRequest
+    | RemoveAllRequest
     | AddSmartcardRequest
     | RemoveSmartcardRequest
     | LockRequest
     | UnlockRequest
 )
-"""What nobody may ask for over a forwarded connection. REMOVE_ALL is not among them, for RFC 9987
-section 5.4 wants it honoured whatever the policy."""
+"""What nobody may ask for over a forwarded connection. RFC 9987 section 5.4 would have REMOVE_ALL
+honoured; a host that an agent is forwarded to could then disarm all others that it serves."""
 
 _INTERNAL = encode_text("internal")
 
@@ -184,14 +189,14 @@ def _answer_locked(request: Request) -> Reply | Change:
     return failure("locked")
 
 
-def _answer_other(request: Request) -> Reply | Change:
+def _answer_other(request: Request, query_reply: str) -> Reply | Change:
     """What needs neither keys nor policy."""
     if isinstance(request, ChangeRequest) and not isinstance(request, UnlockRequest):
         return _begin_change(request)
     if isinstance(request, Ssh1RemoveAllRequest):
         return _SUCCESS
     if isinstance(request, ExtensionRequest) and request.name == "query":
-        return Reply(_QUERY_FRAME, "ok")
+        return Reply(_QUERY_FRAMES[query_reply], "ok")
     return failure(_NOT_SERVED.get(type(request), "unsupported_message"))
 
 
@@ -211,9 +216,18 @@ class Engine:
         self._decide = decide
         self._table = table
         self._is_locked = False
+        self._query_reply = "rfc9987"
 
-    def replace(self, decide: Decide, table: KeyTable, *, is_locked: bool = False) -> None:
+    def replace(
+        self,
+        decide: Decide,
+        table: KeyTable,
+        *,
+        is_locked: bool = False,
+        query_reply: str = "rfc9987",
+    ) -> None:
         """From now on answer from this table under this policy."""
+        self._query_reply = query_reply
         self._decide = decide
         self._table = table
         self._is_locked = is_locked
@@ -246,7 +260,9 @@ class Engine:
             return self._begin_sign(request, peer, now, bindings)
         if isinstance(request, ListRequest):
             return Reply(self._table.list_for(bindings, now), "ok")
-        return self._refuse_unseen(request, now, bindings) or _answer_other(request)
+        return self._refuse_unseen(request, now, bindings) or _answer_other(
+            request, self._query_reply
+        )
 
     def go_on(self, job: ConfirmJob, now: float, refusal: str = "") -> Reply | SignJob:
         """What follows once a person has answered; decided again, for they took their time.

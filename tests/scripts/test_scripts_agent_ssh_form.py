@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +18,7 @@ import pytest
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 PATIENCE_S = 10.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -140,3 +143,78 @@ def test_prompts_show_the_fingerprint_that_was_asked_for(
     listed = [keygen, "-l", "-E", "md5", "-f", f"{key}.pub"]
     printed = subprocess.run(listed, check=True, capture_output=True, text=True, timeout=60).stdout
     assert shown.read_text().splitlines()[1] == f"Fingerprint: {printed.split()[1]}"
+
+
+def test_a_pipe_that_the_caller_had_open_ends_with_the_caller(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    """An agent that kept it would keep whoever reads it waiting; ssh-agent does."""
+    reading, writing = os.pipe()
+    try:
+        os.set_inheritable(writing, True)
+        command = [sys.executable, "-m", "secretivex.cli.agent", "-s"]
+        environ = {
+            "PYTHONPATH": str(ROOT / "src"),
+            "TMPDIR": str(tmp_path),
+            "PATH": os.environ["PATH"],
+        }
+        done = subprocess.run(
+            command,
+            env=environ,
+            pass_fds=[writing],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        os.close(writing)
+        assert select.select([reading], [], [], 5)[0], "the pipe is still open"
+        assert os.read(reading, 1) == b""
+    finally:
+        os.close(reading)
+        os.kill(int(done.stdout.split()[-1].strip(";")), signal.SIGTERM)
+
+
+def test_a_command_is_not_left_deaf_to_broken_pipes(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    script = "trap '' INT; yes | head -n 1; kill -PIPE $$; echo survived"
+    result = command_line("secretive-agent", "sh", "-c", script, env={"TMPDIR": str(tmp_path)})
+    assert (result.returncode, result.stdout) == (-signal.SIGPIPE, "y\n")
+
+
+def test_where_the_system_does_not_tell_the_agent_looks_whether_its_command_runs(
+    tmp_path: Path,
+) -> None:
+    """As it does on macOS and the BSDs."""
+    code = (
+        "import os, signal, sys, time\n"
+        "from secretivex.cli.ssh_form import background\n"
+        "background.PARENT_CHECK_S = 0.1\n"
+        "parent = os.getpid()\n"
+        "if os.fork(): time.sleep(0.5); os._exit(0)\n"
+        "background.end_with(parent, platform='darwin')\n"
+        "time.sleep(0.3); print('waits', flush=True); time.sleep(30); print('stays')\n"
+    )
+    environ = {"PYTHONPATH": str(ROOT / "src")}
+    # The pipe of stdout ends when the child has ended, too.
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, timeout=20, check=False
+    )
+    assert done.stdout == b"waits\n"
+
+
+@pytest.mark.parametrize(
+    "option", ["allow-remote-pkcs11", "nope", "query-reply=x", "websafe-allow="]
+)
+def test_an_option_that_is_not_served_is_refused(command_line: CommandLine, option: str) -> None:
+    result = command_line("secretive-agent", "-O", option)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert option in result.stderr
+
+
+def test_flags_of_newer_agents_are_taken(command_line: CommandLine, tmp_path: Path) -> None:
+    environ = {"TMPDIR": str(tmp_path)}
+    flags = ("-T", "-U", "-O", "query-reply=draft", "-O", "websafe-allow=ssh:*,https://a.example")
+    result = command_line("secretive-agent", *flags, "ssh-add", "-l", env=environ)
+    assert (result.returncode, result.stdout) == (1, "The agent has no identities.\n")

@@ -249,7 +249,7 @@ class Checker:
             self.is_file_shown = False
 
     def _do_remove_all(self, op: Op) -> None:
-        is_fine = self.passphrase is None
+        is_fine = self._may_change(op.connection) and self.passphrase is None
         self._expect(op.connection, RemoveAllRequest(), is_fine)
         if is_fine:
             self.held.clear()

@@ -193,6 +193,15 @@ def test_query_names_itself_in_the_form_of_the_rfc() -> None:
     )
 
 
+def test_query_is_answered_in_the_form_of_the_drafts_where_that_is_set() -> None:
+    engine = Engine(allow, table_of("a"))
+    engine.replace(allow, table_of("a"), query_reply="draft")
+    reply = ask(engine, b"\x1b" + encode_text("query"))
+    assert isinstance(reply, Reply)
+    names = encode_text("query") + encode_text("session-bind@openssh.com")
+    assert reply.frame[4:] == b"\x06" + names
+
+
 def locked_engine() -> Engine:
     engine = Engine(allow)
     engine.replace(allow, table_of("a"), is_locked=True)

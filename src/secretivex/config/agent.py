@@ -56,8 +56,10 @@ class AgentConfig:
     policy: Mapping[str, Any]
     agent_mode: str
     allow_sha1: bool
+    query_reply: str
     allowed_providers: str
     restrict_websafe: bool
+    websafe_allow: str
     fingerprint_hash: str
     hide_denied: bool
     workers: int

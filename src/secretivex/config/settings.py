@@ -113,6 +113,15 @@ SETTINGS: tuple[AgentSetting, ...] = (
         group="keys",
     ),
     AgentSetting(
+        "query_reply",
+        "text",
+        "rfc9987",
+        "How the extension `query` is answered: as RFC 9987 has it, or as its drafts had it, which"
+        " asyncssh and other older clients read.",
+        choices=("rfc9987", "draft"),
+        group="keys",
+    ),
+    AgentSetting(
         "allowed_providers",
         "text",
         "",
@@ -129,11 +138,18 @@ SETTINGS: tuple[AgentSetting, ...] = (
         group="keys",
     ),
     AgentSetting(
+        "websafe_allow",
+        "text",
+        "ssh:*",
+        "Applications of security keys that no web site knows: patterns, parted by commas.",
+        group="keys",
+    ),
+    AgentSetting(
         "fingerprint_hash",
         "text",
         "sha256",
         "How prompts show the fingerprints of keys.",
-        choices=("sha256", "md5"),
+        choices=("sha256", "sha512", "md5"),
         group="keys",
     ),
     AgentSetting(

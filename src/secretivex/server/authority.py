@@ -63,7 +63,7 @@ class Authority:
         self._tool_settings = {
             name: getattr(config, name)
             for name in (
-                *("allowed_providers", "restrict_websafe", "fingerprint_hash"),
+                *("allowed_providers", "restrict_websafe", "websafe_allow", "fingerprint_hash"),
                 *("confirm_command", "confirm_timeout_ms"),
             )
         }

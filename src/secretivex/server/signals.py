@@ -1,6 +1,6 @@
 """Signals as wishes that can be selected on: nothing is done inside a handler.
 
-SIGTERM and SIGINT stop; SIGHUP reads keys again, or stops, as ssh-agent does. SIGUSR1 forgets the
+SIGTERM stops, and SIGINT where there is a terminal; SIGHUP reads keys again, or stops, as ssh-agent does. SIGUSR1 forgets the
 keys that clients added. SIGUSR2, whose default is to kill, is taken and has no effect yet.
 """
 
@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Literal
 
 Hangup = Literal["reload", "stop"]
+Interrupt = Literal["stop", "ignore"]
 
 
 class Wish(Enum):
@@ -29,8 +30,9 @@ TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SI
 class SignalPipe:
     """Turns the signals of this process into readable bytes."""
 
-    def __init__(self, hangup: Hangup) -> None:
+    def __init__(self, hangup: Hangup, interrupt: Interrupt = "stop") -> None:
         self._hangup = hangup
+        self._interrupt = interrupt
         self.socket, self._end = socket.socketpair()
         self.socket.setblocking(False)
         self._end.setblocking(False)
@@ -48,7 +50,7 @@ class SignalPipe:
 
     def wish_of(self, number: int) -> Wish | None:
         """What a signal means."""
-        if number in (signal.SIGTERM, signal.SIGINT):
+        if number == signal.SIGTERM or (number == signal.SIGINT and self._interrupt == "stop"):
             return Wish.STOP
         if number == signal.SIGUSR1:
             return Wish.DROP

@@ -18,7 +18,7 @@ from secretivex.config import AgentConfig
 from secretivex.identity import AddRules
 from secretivex.server.hardening import harden
 from secretivex.server.listen_unix import listen
-from secretivex.server.signals import Hangup, SignalPipe
+from secretivex.server.signals import Hangup, Interrupt, SignalPipe
 
 if TYPE_CHECKING:
     from secretivex.server.audit.process import AuditLog
@@ -31,13 +31,14 @@ def serve(
     *,
     environ: Mapping[str, str],
     hangup: Hangup,
+    interrupt: Interrupt = "stop",
     rules: AddRules | None = None,
     on_listening: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the agent in the foreground until it is told to stop; raises `Failure`."""
     for refused in harden():
         LOG.warning("the system would not let us forbid %s", refused)
-    signals = SignalPipe(hangup)
+    signals = SignalPipe(hangup, interrupt)
     audit = _start_audit(config, signals)
     try:
         listener = listen(config.socket_path, config.socket_backlog)

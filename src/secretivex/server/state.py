@@ -28,6 +28,7 @@ class ServerLimits:
     max_blocking_threads: int = 4
     inline_sign: bool | None = None
     allow_sha1: bool = False
+    query_reply: str = "rfc9987"
     max_frame_bytes: int = 256 * 1024
     max_identities: int = 4096
     sign_timeout_ms: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sshwire.signature import verify_signature
 
 KINDS = ("ed25519", "p256", "p384", "p521", "rsa")
 Connect = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -159,3 +161,27 @@ def test_asyncssh_adds_removes_and_locks(start_agent: Callable[[str], Any]) -> N
             assert await signed_with_every_key(client) == sorted(KINDS)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("form", ["rfc9987", "draft"])
+def test_asyncssh_asks_for_the_extensions_of_an_agent_that_speaks_its_form(
+    run_client: Callable[..., Any], tmp_path: Path, form: str
+) -> None:
+    """2.24.1 knows the form of the drafts alone; the request tells an agent nothing of that."""
+    code = (
+        "import asyncio, asyncssh\n"
+        "async def story():\n"
+        "    async with asyncssh.connect_agent() as agent:\n"
+        "        print(*await agent.query_extensions())\n"
+        "asyncio.run(story())\n"
+    )
+    agent = (sys.executable, "-m", "secretivex.cli.agent", "-O", f"query-reply={form}")
+    done = run_client(
+        *(*agent, sys.executable, "-c", code),
+        env={"PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)},
+        ok=False,
+    )
+    if form == "draft":
+        assert done.stdout == "query session-bind@openssh.com\n"
+    else:
+        assert "ValueError: Unknown SSH agent response: 29" in done.stderr

@@ -135,3 +135,48 @@ def test_an_agent_around_a_command_ends_with_it(
     while Path(address).exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(address).exists()
+
+
+def test_a_person_is_asked_for_what_a_forwarded_agent_is_to_sign(
+    run_client: Run,
+    agent_env: dict[str, str],
+    hosts: Any,
+    key_files: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    """A first login on the way, a second one from there; then the person says no."""
+    asked, no = tmp_path / "asked", tmp_path / "no"
+    person = tmp_path / "person"
+    person.write_text(f'#!/bin/sh\nprintf "%s\\n--\\n" "$1" >> {asked}\n[ ! -e {no} ]\n')
+    person.chmod(0o755)
+    hop = " ".join(("ssh", "-A", *(f"'{word}'" for word in hosts.options)))
+    first, second = hosts.addresses[3], hosts.addresses[4]
+    story = (
+        f"ssh-add -q -c {key_files['ed25519']} && {hop} {first} \"{hop} {second} 'echo far'\";"
+        f" touch {no}; {hop} {first} true || echo refused"
+    )
+    env = {**agent_env, "SSH_ASKPASS": str(person), "SSH_ASKPASS_REQUIRE": "force"}
+    env |= {"TMPDIR": str(tmp_path)}
+    done = run_client(sys.executable, "-m", "secretivex.cli.agent", "sh", "-c", story, env=env)
+    assert done.stdout == "far\nrefused\n", done.stderr
+    texts = asked.read_text().split("\n--\n")[:-1]
+    host = run_client("ssh-keygen", "-lf", hosts.authorized.with_name("host.pub")).stdout.split()[1]
+    where = f"In order to: log in as {hosts.user} at the host with key {host}"
+    assert [text.splitlines()[3] for text in texts] == [where] * 3
+    assert [text.splitlines()[4:] for text in texts] == [
+        [],
+        [f"Forwarded from: the host with key {host}"],
+        [],
+    ]
+
+
+def test_a_host_cannot_empty_the_agent_that_is_forwarded_to_it(
+    day: Run, hosts: Any, key_files: dict[str, Path]
+) -> None:
+    day("ssh-add", "-q", key_files["ed25519"])
+    far = f"ssh-add -D; ssh-add -d {key_files['ed25519']}.pub; ssh-add -l"
+    done = day("ssh", "-A", *hosts.options, hosts.addresses[3], far)
+    assert names(done) == ["ed25519"]
+    assert "Failed to remove all identities" in done.stderr
+    day("ssh-add", "-D")
+    assert day("ssh-add", "-l", ok=False).returncode == 1

@@ -327,3 +327,65 @@ def test_a_module_that_hangs_keeps_no_other_key_waiting(
         for pid in helpers:
             os.kill(pid, signal.SIGCONT)
         assert stuck.result()
+
+
+@pytest.fixture
+def answer_of_a_person(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+    """An askpass of the agent's that notes its question and ends with a status."""
+    asked = tmp_path / "asked"
+
+    def say(status: str) -> dict[str, str]:
+        text = (
+            f'#!/bin/sh\necho "$SSH_ASKPASS_PROMPT $1" >> {asked}\n[ ! -e {tmp_path}/{status} ]\n'
+        )
+        program = executable(tmp_path / "person", text)
+        return {"SSH_ASKPASS": program, "SSH_ASKPASS_REQUIRE": "force"}
+
+    return say
+
+
+def times_asked(folder: Path) -> int:
+    asked = folder / "asked"
+    return asked.read_text().count("confirm May this key be used?") if asked.exists() else 0
+
+
+def test_a_security_key_added_with_c_is_asked_about_before_it_is_touched(
+    start_service: StartService,
+    make_key: Callable[..., Path],
+    fido: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer_of_a_person: Callable[[str], dict[str, str]],
+) -> None:
+    monkeypatch.setenv("SSH_SK_PROVIDER", fido)
+    service = start_service(
+        *("--no-scan-default-dir", "--allowed-providers", fido), env=answer_of_a_person("no")
+    )
+    assert service.ssh_add("-q", "-c", str(make_key("ed25519-sk"))).returncode == 0
+    (line,) = public_lines(service)
+    assert can_sign(service, tmp_path, line)
+    assert times_asked(tmp_path) == 1
+    (tmp_path / "no").touch()
+    assert not can_sign(service, tmp_path, line)
+    assert times_asked(tmp_path) == 2
+    assert service.logged("confirm_denied")
+
+
+def test_the_keys_of_a_module_added_with_c_are_asked_about_at_every_use(
+    start_service: StartService,
+    softhsm: SoftHsm,
+    pin_entry: object,
+    tmp_path: Path,
+    answer_of_a_person: Callable[[str], dict[str, str]],
+) -> None:
+    service = start_service(
+        *("--no-scan-default-dir", "--allowed-providers", softhsm.module),
+        env={"SOFTHSM2_CONF": softhsm.config, **answer_of_a_person("no")},
+    )
+    assert service.ssh_add("-c", "-s", softhsm.module).returncode == 0
+    lines = public_lines(service)
+    assert all(can_sign(service, tmp_path, line) for line in lines)
+    assert times_asked(tmp_path) == len(lines)
+    (tmp_path / "no").touch()
+    assert not any(can_sign(service, tmp_path, line) for line in lines)
+    assert times_asked(tmp_path) == 2 * len(lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
+
+PARENT_CHECK_S = 2.0
+"""How often to see whether COMMAND runs where the system does not tell; ssh-agent takes 10."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,14 @@ def split_off() -> Child | Background:
         raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) or 1)
     os.close(reading)
     os.setsid()
+    _close_all_but(writing)
     return Background(lambda: _let_go(writing))
+
+
+def _close_all_but(kept: int) -> None:
+    """Let go of what the caller had open: somebody may wait for the end of it, a pipe for one."""
+    os.closerange(3, kept)
+    os.closerange(kept + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def _let_go(writing: int) -> None:
@@ -61,18 +72,42 @@ def _let_go(writing: int) -> None:
     os.close(writing)
 
 
-def end_with(parent: int) -> None:
-    """Have this process told to stop when its parent, which runs COMMAND, ends. Linux only."""
-    import ctypes
-
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "the system cannot tell us when the command ends")
+def end_with(parent: int, *, platform: str = sys.platform) -> None:
+    """Have this process told to stop when its parent, which runs COMMAND, ends."""
+    if platform == "linux":
+        _ask_to_be_told()
+    else:
+        _look_now_and_then(parent)
     if os.getppid() != parent:
         raise OSError("the command ended already")
 
 
+def _ask_to_be_told() -> None:
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "the system cannot tell us when the command ends")
+
+
+def _look_now_and_then(parent: int) -> None:
+    """By a timer of this process, which no worker inherits: timer_create(2), fork(2)."""
+
+    def look(*_: object) -> None:
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, PARENT_CHECK_S, PARENT_CHECK_S)
+
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+"""By the interpreter at its start; a command would go on ignoring them."""
+
+
 def run_in_place(command: tuple[str, ...], agent: Child, environ: dict[str, str]) -> None:
     """Become `command`; if that fails the agent is stopped. Raises OSError."""
+    for number in _IGNORED_BY_PYTHON:
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvpe(command[0], command, environ)  # noqa: S606 - no shell is wanted
     except OSError:

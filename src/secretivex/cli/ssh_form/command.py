@@ -18,9 +18,9 @@ from typing import Any
 
 import click
 
-from clikit.logs import configure
+from clikit.logs import configure, configure_syslog
 from secretivex.cli.agent_options import usable_cores
-from secretivex.cli.ssh_form.background import Child, end_with, run_in_place, split_off
+from secretivex.cli.ssh_form.background import Background, Child, end_with, run_in_place, split_off
 from secretivex.cli.ssh_form.shell import (
     Style,
     guess_style,
@@ -47,7 +47,7 @@ class Form:
     debug: bool
     kill: bool
     rules: AddRules
-    tokens: Mapping[str, Any]
+    settings: Mapping[str, Any]
     address: Path | None
     style: Style
     command_line: tuple[str, ...]
@@ -75,26 +75,40 @@ class Life(click.ParamType[int]):
 @click.option(
     "-a", "address", type=click.Path(path_type=Path), help="Listen here instead of a fresh path."
 )
-@click.option("-s", "style", flag_value="sh", help="Print for a Bourne shell.")
-@click.option("-c", "style", flag_value="csh", help="Print for a C shell.")
+@click.option("-s", "is_sh", is_flag=True, help="Print for a Bourne shell.")
+@click.option("-c", "is_csh", is_flag=True, help="Print for a C shell.")
 @click.option("-k", "kill", is_flag=True, help="Stop the agent that SSH_AGENT_PID names.")
 @click.option(
     "-t", "life", type=Life(), help="Forget added keys after this time, unless they say otherwise."
 )
-@click.option("-P", "providers", metavar="PATTERNS", help="Libraries that clients may have loaded.")
+@click.option(
+    "-P",
+    "providers",
+    metavar="PATTERNS",
+    multiple=True,
+    help="Libraries that clients may have loaded.",
+)
 @click.option(
     "-E",
     "hash_name",
-    type=click.Choice(["sha256", "md5"], case_sensitive=False),
+    type=click.Choice(["sha256", "sha512", "md5"], case_sensitive=False),
     default="sha256",
     help="How prompts show fingerprints.",
 )
 @click.option(
     "-O",
     "extra",
-    type=click.Choice(["no-restrict-websafe"]),
+    metavar="OPTION",
     multiple=True,
-    help="Lift the limit of security keys of web sites to logins and SSHSIG.",
+    help="no-restrict-websafe: let security keys of web sites sign more than logins and SSHSIG;"
+    " websafe-allow=PATTERNS: applications that are not web sites', ssh:* unless told otherwise;"
+    " query-reply=draft: answer the extension `query` as drafts of RFC 9987 had it.",
+)
+@click.option(
+    "-T", "in_tmpdir", is_flag=True, help="Make the socket below TMPDIR, as without this flag."
+)
+@click.option(
+    "-U", "no_sweep", is_flag=True, help="Leave other agents' sockets alone, as without this flag."
 )
 @click.argument("command_line", metavar="[COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
 def command(  # noqa: PLR0913 - one argument a flag of ssh-agent(1)
@@ -103,34 +117,61 @@ def command(  # noqa: PLR0913 - one argument a flag of ssh-agent(1)
     debug: bool,
     kill: bool,
     life: int | None,
-    providers: str | None,
+    providers: tuple[str, ...],
     hash_name: str,
     extra: tuple[str, ...],
     address: Path | None,
-    style: Style | None,
+    is_sh: bool,
+    is_csh: bool,
+    in_tmpdir: bool,  # noqa: ARG001 - what it asks for is always so
+    no_sweep: bool,  # noqa: ARG001 - what it asks for is always so
     command_line: tuple[str, ...],
 ) -> None:
     """An SSH agent that starts empty, as ssh-agent does.
 
     With COMMAND it runs that command and ends with it.
     """
+    style: Style | None = "sh" if is_sh else "csh" if is_csh else None
     if command_line and (foreground or debug or kill or style):
         raise click.UsageError("COMMAND cannot be combined with -c, -s, -k, -d or -D")
-    if command_line and sys.platform != "linux":
-        raise click.UsageError("running COMMAND is available on Linux only in this version")
+    if (is_sh and is_csh) or (foreground and debug):
+        raise click.UsageError("-c and -s, and -d and -D, exclude each other")
+    if len(providers) > 1:
+        raise click.UsageError("-P can be given once: it takes a list of patterns")
     chosen: Style = style or guess_style(os.environ.get("SHELL", ""))
-    tokens = {
-        "allowed_providers": DEFAULT_PROVIDERS if providers is None else providers,
-        "restrict_websafe": "no-restrict-websafe" not in extra,
+    settings = {
+        "allowed_providers": providers[0] if providers else DEFAULT_PROVIDERS,
         "fingerprint_hash": hash_name,
+        **parse_extra(extra),
     }
-    rules = AddRules(life)
-    form = Form(foreground or debug, debug, kill, rules, tokens, address, chosen, command_line)
+    rules = AddRules(life or None)
+    form = Form(foreground or debug, debug, kill, rules, settings, address, chosen, command_line)
     if kill:
         _kill(form.style)
     else:
         configure(level="debug" if debug else "info", format="text", stream=sys.stderr)
         _start(form)
+
+
+def parse_extra(words: tuple[str, ...]) -> dict[str, Any]:
+    """The settings that `-O` options stand for; raises `click.UsageError`."""
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if word == "no-restrict-websafe":
+            settings["restrict_websafe"] = False
+        elif name == "websafe-allow" and value:
+            settings["websafe_allow"] = value
+        elif word in ("query-reply=draft", "query-reply=rfc9987"):
+            settings["query_reply"] = value
+        elif word == "allow-remote-pkcs11":
+            raise click.UsageError(
+                "-O allow-remote-pkcs11 is not served: what comes by a forwarded connection never"
+                " makes this agent load code"
+            )
+        else:
+            raise click.UsageError(f"unknown -O option {word!r}")
+    return settings
 
 
 def _kill(style: Style) -> None:
@@ -155,9 +196,9 @@ def _start(form: Form) -> None:
     folder = None if form.address else Path(tempfile.mkdtemp(prefix="ssh-"))
     path = (form.address or (folder or Path()) / f"agent.{started_by}").absolute()
     try:
-        config = _config(path, form.tokens)
+        config = _config(path, form.settings)
         if form.foreground:
-            _serve(config, form.rules, lambda: _print_settings(path, form.style, started_by))
+            _serve(config, form, lambda: _print_settings(path, form.style, started_by))
             return
         side = split_off()
         if isinstance(side, Child):
@@ -165,7 +206,7 @@ def _start(form: Form) -> None:
             return
         if form.command_line:
             end_with(started_by)
-        _serve(config, form.rules, side.ready)
+        _serve(config, form, lambda: _go_silent(side))
     finally:
         if folder is not None:
             # In the caller's process the socket is still in it, so that this has no effect there.
@@ -195,14 +236,27 @@ def _print_settings(path: Path, style: Style, pid: int, *, with_pid: bool = Fals
     sys.stdout.flush()
 
 
-def _serve(config: AgentConfig, rules: AddRules, on_listening: Callable[[], None]) -> None:
-    serve(config, environ=os.environ, hangup="stop", rules=rules, on_listening=on_listening)
+def _serve(config: AgentConfig, form: Form, on_listening: Callable[[], None]) -> None:
+    serve(
+        config,
+        environ=os.environ,
+        hangup="stop",
+        interrupt="stop" if form.foreground else "ignore",
+        rules=form.rules,
+        on_listening=on_listening,
+    )
 
 
-def _config(path: Path, tokens: Mapping[str, Any]) -> AgentConfig:
+def _go_silent(side: Background) -> None:
+    """Let the caller go on; what there is to say goes to the system's log from now on."""
+    side.ready()
+    configure_syslog(level="info", ident="secretive-agent")
+
+
+def _config(path: Path, settings: Mapping[str, Any]) -> AgentConfig:
     """No file and no stores; limits may still come from the environment."""
     given = ConfigInput(
-        flags={"socket_path": str(path), **tokens},
+        flags={"socket_path": str(path), **settings},
         environ=os.environ,
         file=None,
         cores=usable_cores(),

@@ -37,11 +37,14 @@ def render_removal(name: str, style: Style) -> str:
 
 
 def parse_life(text: str) -> int:
-    """Seconds of a time in the format of sshd_config(5), such as `90`, `1h30m`; raises ValueError."""
+    """Seconds of a time in the format of sshd_config(5), such as `90`, `1h30m`; raises ValueError.
+
+    0 is for ever, as in ssh-agent.
+    """
     if not re.fullmatch(r"([0-9]+[smhdwSMHDW]?)+", text, re.ASCII):
         raise ValueError(f"{text!r} is not a time such as 90, 10m or 1h30m")
     parts = re.findall(r"([0-9]+)([a-z]?)", text.lower())
     seconds = sum(int(number) * _TIME_UNITS_S[unit] for number, unit in parts)
-    if not 0 < seconds <= _MAX_LIFE_S:
-        raise ValueError(f"a lifetime must be 1 to {_MAX_LIFE_S} seconds")
+    if seconds > _MAX_LIFE_S:
+        raise ValueError(f"a lifetime must be {_MAX_LIFE_S} seconds at most")
     return seconds

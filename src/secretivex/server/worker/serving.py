@@ -82,7 +82,12 @@ class Worker:
         self._tokens.tools = self._confirming.tools = TokenTools.from_table(state.tools)
         self._entries = load_entries(state, self._entries if is_same else {}, self._tokens)
         table = build_table(state.generation, self._entries.values())
-        self._engine.replace(partial(decide, policy), table, is_locked=bool(state.lock_salt))
+        self._engine.replace(
+            partial(decide, policy),
+            table,
+            is_locked=bool(state.lock_salt),
+            query_reply=state.limits.query_reply,
+        )
         self.changes.lock_salt = state.lock_salt
         self._limits = state.limits
         if unused := self._tokens.take_unused(state.keys):

@@ -26,9 +26,6 @@ from sshwire.privkey import SecurityKeyHandle, parse_private_fields
 from sshwire.token.sk_helper import INTERNAL_PROVIDER
 from sshwire.wire import Reader
 
-SSH_APPLICATION = "ssh:"
-"""How the application of a FIDO key begins that was made for SSH alone: PROTOCOL.u2f."""
-
 MAX_LOADED_BYTES = MAX_WORKER_FRAME_BYTES - 64
 """What the supervisor takes from a worker in one message, less what stands before it."""
 
@@ -64,8 +61,7 @@ class TokenDesk:
             return build(Sha1Key(software) if is_old else software)
         provider = record.restrictions.provider or INTERNAL_PROVIDER
         fido = SecurityKey(software, provider, self.tools)
-        is_for_ssh = fido.application.startswith(SSH_APPLICATION)
-        return build(fido, lane=LANE, is_ssh_only=self.tools.restrict_websafe and not is_for_ssh)
+        return build(fido, lane=LANE, is_ssh_only=self.tools.is_web_key(fido.application))
 
     def _module_of(self, record: KeyRecord) -> HelperModule:
         access = _access_of(record)

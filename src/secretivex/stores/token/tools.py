@@ -57,6 +57,8 @@ class TokenTools:
     pkcs11_helper: str = PKCS11_HELPER
     allowed_providers: str = DEFAULT_PROVIDERS
     restrict_websafe: bool = True
+    websafe_allow: str = "ssh:*"
+    """Applications of security keys that are not a web site's: PROTOCOL.u2f."""
     device_lock: int = -1
     askpass: str = ""
     askpass_environ: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -95,6 +97,10 @@ class TokenTools:
         if not match_pattern_list(resolved, self.allowed_providers):
             raise TokenError("provider_not_allowed", f"{resolved} is not among allowed_providers")
         return resolved
+
+    def is_web_key(self, application: str) -> bool:
+        """Whether a web site may know a security key, so that it signs SSH's own data only."""
+        return self.restrict_websafe and not match_pattern_list(application, self.websafe_allow)
 
     def allow_security_key(self, provider: str) -> str:
         """The same for a security key's middleware, where "internal" needs no file."""

@@ -1,0 +1,45 @@
+"""Logs of a process without a terminal: datagrams for the system's log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clikit.logs import configure_syslog
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """The root logger as it was, afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_a_record_is_one_line_with_its_level_and_process(tmp_path: Path) -> None:
+    address = str(tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(address)
+        log.settimeout(5)
+        configure_syslog(level="info", ident="agent", address=address)
+        logger = logging.getLogger("test")
+        logger.debug("too little")
+        logger.warning("a\nb", extra={"fields": {"key": "x y"}})
+        assert log.recv(4096).decode() == f"<36>agent[{os.getpid()}]: a\\nb key=x y"
+
+
+def test_without_a_log_and_with_a_full_one_nobody_waits(tmp_path: Path) -> None:
+    address = str(tmp_path / "log")
+    configure_syslog(level="info", ident="agent", address=address)
+    logging.getLogger("test").warning("nobody hears")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(address)
+        for _ in range(2000):
+            logging.getLogger("test").warning("nobody reads")
