@@ -218,3 +218,32 @@ def test_flags_of_newer_agents_are_taken(command_line: CommandLine, tmp_path: Pa
     flags = ("-T", "-U", "-O", "query-reply=draft", "-O", "websafe-allow=ssh:*,https://a.example")
     result = command_line("secretive-agent", *flags, "ssh-add", "-l", env=environ)
     assert (result.returncode, result.stdout) == (1, "The agent has no identities.\n")
+
+
+def test_a_relative_address_is_printed_whole_and_removed_at_the_end(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    said = command_line("secretive-agent", "-s", "-a", "a place").stdout
+    path = tmp_path / "a place"
+    assert said.startswith(f"SSH_AUTH_SOCK='{path}'; export SSH_AUTH_SOCK;\n")
+    assert path.is_socket()
+    pid = re.findall(r"\d+", said)[-1]
+    assert command_line("secretive-agent", "-k", env={"SSH_AGENT_PID": pid}).returncode == 0
+    wait_until(lambda: not path.exists())
+
+
+@pytest.mark.parametrize("flags", [["-a", ""], ["-u"], ["-uu"], ["-E", "sha1"], ["-E", "sha384"]])
+def test_what_is_not_served_makes_no_agent(command_line: CommandLine, flags: list[str]) -> None:
+    result = command_line("secretive-agent", *flags, "-s")
+    assert (result.returncode, result.stdout) == (2 if flags[0] != "-a" else 5, "")
+
+
+def test_a_command_with_the_name_of_one_of_ours_runs_after_two_dashes(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    program = tmp_path / "run"
+    program.write_text("#!/bin/sh\necho mine\n")
+    program.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    result = command_line("secretive-agent", "-E", "sha512", "--", "run", env=environ)
+    assert (result.returncode, result.stdout) == (0, "mine\n")
