@@ -24,6 +24,10 @@ CODES = ErrorTable(
         ErrorRow("key_not_found", Exit.NOT_FOUND, "no key matches"),
         ErrorRow("policy_invalid", Exit.INVALID, "a rule of the signing policy is invalid"),
         ErrorRow("protocol_error", Exit.UNAVAILABLE, "what answers does not keep to the protocol"),
+        ErrorRow(
+            "service_exists", Exit.REFUSED, "a service file that we did not write is in the way"
+        ),
+        ErrorRow("service_failed", Exit.UNAVAILABLE, "the system's service manager would not"),
         ErrorRow("sign_refused", Exit.REFUSED, "the agent would not sign"),
         ErrorRow("socket_failed", Exit.UNAVAILABLE, "the agent's socket cannot be made"),
         ErrorRow("socket_in_use", Exit.UNAVAILABLE, "a live agent listens at this address"),

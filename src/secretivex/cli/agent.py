@@ -21,6 +21,9 @@ COMMANDS = {
     "run": ("secretivex.cli.agent_run:command", "Run the configured agent in the foreground."),
     "check-config": ("secretivex.cli.agent_config:check_config", "Check the configuration."),
     "show-config": ("secretivex.cli.agent_config:show_config", "Show what is in force, and why."),
+    "install": ("secretivex.cli.agent_service:install", "Install the agent as a service."),
+    "uninstall": ("secretivex.cli.agent_service:uninstall", "Remove the service."),
+    "status": ("secretivex.cli.agent_service:status", "Tell whether the service runs."),
 }
 """Reserved words and where their commands live."""
 

@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """Run the configured agent in the foreground.
 
-    SIGTERM ends it cleanly; SIGHUP reads the key files again.
+    SIGTERM ends it cleanly; SIGHUP reads the configuration and the keys again.
     """
     setup = options.load(call.environ)
     if check_config:
@@ -58,4 +58,9 @@ def command(
     start_logging(call, log_level, log_format)
     for warning in setup.config.warnings:
         call.note(f"warning: {warning}")
-    serve(setup.config, environ=call.environ, hangup="reload")
+    serve(
+        setup.config,
+        environ=call.environ,
+        hangup="reload",
+        read=lambda: options.load(call.environ).config,
+    )

@@ -85,6 +85,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         "Where keys come from, in the order they are offered; see Stores.",
         group="keys",
         default_text="one file store over ~/.ssh",
+        needs_restart=False,
     ),
     AgentSetting(
         "policy",
@@ -93,6 +94,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         "Which signatures may be made; see Policy.",
         group="keys",
         default_text="no restriction",
+        needs_restart=False,
     ),
     AgentSetting(
         "agent_mode",
@@ -111,6 +113,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         "Make signatures over SHA-1 for servers that know nothing newer: ssh-rsa where a client asks"
         " without flags, and ssh-dss.",
         group="keys",
+        needs_restart=False,
     ),
     AgentSetting(
         "query_reply",
@@ -120,6 +123,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         " asyncssh and other older clients read.",
         choices=("rfc9987", "draft"),
         group="keys",
+        needs_restart=False,
     ),
     AgentSetting(
         "allowed_providers",
@@ -188,6 +192,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         minimum=0,
         maximum=1_000_000,
         group="limits",
+        needs_restart=False,
     ),
     AgentSetting(
         "max_signers",
@@ -197,6 +202,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         minimum=1,
         maximum=65_536,
         group="limits",
+        needs_restart=False,
     ),
     AgentSetting(
         "max_blocking_threads",
@@ -207,6 +213,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         maximum=65_536,
         group="limits",
         default_text="max_signers",
+        needs_restart=False,
     ),
     AgentSetting(
         "inline_sign",
@@ -215,6 +222,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         "Sign on the worker's event loop rather than in its threads.",
         group="limits",
         default_text="true for Ed25519 and ECDSA keys of the file store, else false",
+        needs_restart=False,
     ),
     AgentSetting(
         "max_frame_bytes",
@@ -225,6 +233,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         maximum=MAX_FRAME_BYTES,
         unit="bytes",
         group="limits",
+        needs_restart=False,
     ),
     AgentSetting(
         "max_identities",
@@ -244,6 +253,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         maximum=MAX_MS,
         unit="ms",
         group="limits",
+        needs_restart=False,
     ),
     AgentSetting(
         "idle_timeout_ms",
@@ -254,6 +264,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         maximum=MAX_MS,
         unit="ms",
         group="limits",
+        needs_restart=False,
     ),
     AgentSetting(
         "write_timeout_ms",
@@ -264,6 +275,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         maximum=MAX_MS,
         unit="ms",
         group="limits",
+        needs_restart=False,
     ),
     AgentSetting(
         "drain_timeout_ms",
@@ -274,6 +286,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         maximum=MAX_MS,
         unit="ms",
         group="limits",
+        needs_restart=False,
     ),
     AgentSetting(
         "identity_cache_ms",

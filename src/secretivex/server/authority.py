@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from secretivex.config import AgentConfig, FileStoreConfig
@@ -55,18 +55,10 @@ class Authority:
         rules: AddRules = AddRules(),  # noqa: B008 - frozen
         clock: Callable[[], float] = lifetime_clock,
     ) -> None:
+        self._config = config
         self._limits = limits_of(config)
-        self._policy = config.rule_lists
-        self._open = partial(open_stores, config, environ)
         self._rules = rules
         self._environ = environ
-        self._tool_settings = {
-            name: getattr(config, name)
-            for name in (
-                *("allowed_providers", "restrict_websafe", "websafe_allow", "fingerprint_hash"),
-                *("confirm_command", "confirm_timeout_ms"),
-            )
-        }
         self._clock = clock
         self._generation = 0
         self.lock = Lock()
@@ -76,14 +68,14 @@ class Authority:
     @cached_property
     def _registry(self) -> Registry:
         """Opened at the first refresh: by then the zygote has split off."""
-        return Registry(self._open())
+        return Registry(open_stores(self._config, self._environ))
 
     @cached_property
     def _tools(self) -> TokenTools:
         from secretivex.stores.token.tools import find_tools
 
-        settings = {**self._tool_settings, "device_lock": self._device_lock}
-        return find_tools(self._environ, **settings)
+        settings = {name: getattr(self._config, name) for name in _TOOL_SETTINGS}
+        return find_tools(self._environ, **settings, device_lock=self._device_lock)
 
     @cached_property
     def _clients(self) -> ClientKeys:
@@ -100,6 +92,14 @@ class Authority:
     def generation(self) -> int:
         """Of the state as it is now."""
         return self._generation
+
+    def reconfigure(self, config: AgentConfig) -> None:
+        """Go on with another configuration; call `refresh` next. Client keys and the lock stay."""
+        before, self._config = self._config, config
+        self._limits = limits_of(config)
+        if config.stores != before.stores:
+            self.__dict__.pop("_registry", None)
+        self.__dict__.pop("_tools", None)
 
     def refresh(self) -> None:
         """Let every store look again and log what it found; the next state is a new generation."""
@@ -173,11 +173,17 @@ class Authority:
         return WorkerState(
             self._generation,
             self._limits,
-            self._policy,
+            self._config.rule_lists,
             kept,
             self.lock.salt,
             self._tools.as_table(),
         )
+
+
+_TOOL_SETTINGS = (
+    *("allowed_providers", "restrict_websafe", "websafe_allow", "fingerprint_hash"),
+    *("confirm_command", "confirm_timeout_ms"),
+)
 
 
 def _make_device_lock() -> int:

@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +30,15 @@ MAX_BACKLOG = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening socket, and what shows that the file at its path is still this one."""
+    """A listening socket, and what shows that the file at its path is still this one.
+
+    `inode` and `lock` are None for a socket that a service manager made and keeps.
+    """
 
     socket: socket.socket
     path: Path
-    inode: tuple[int, int]
-    lock: _Lock
+    inode: tuple[int, int] | None = None
+    lock: _Lock | None = None
 
     def close(self) -> None:
         """Stop listening here and remove the file, unless another one stands in its place.
@@ -45,10 +48,16 @@ class Listener:
         if self.socket.fileno() < 0:
             return
         self.socket.close()
-        if _inode(self.path) == self.inode:
+        if self.inode is not None and _inode(self.path) == self.inode:
             with contextlib.suppress(OSError):
                 self.path.unlink()
-        self.lock.release()
+        if self.lock is not None:
+            self.lock.release()
+
+    def drop_lock(self) -> None:
+        """Let go of the lock file in a forked process; the parent's stays."""
+        if self.lock is not None:
+            self.lock.drop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,33 @@ def listen(path: Path, backlog: int = 0) -> Listener:
         lock.release()
         raise
     return Listener(bound, path, inode, lock)
+
+
+def adopt(environ: Mapping[str, str], pid: int) -> Listener | None:
+    """The socket that a service manager listens on for us: sd_listen_fds(3); None if there is none.
+
+    Raises `SecretiveError` where it handed over something else.
+    """
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(pid) or not count:
+        return None
+    try:
+        given = socket.socket(fileno=_FIRST_GIVEN)
+        is_fit = given.family == socket.AF_UNIX and given.type == socket.SOCK_STREAM
+        is_fit = is_fit and bool(given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        name = given.getsockname()
+    except OSError as error:
+        raise SecretiveError("socket_failed", f"LISTEN_FDS: {error.strerror}") from error
+    if count != "1" or not is_fit or not isinstance(name, str):
+        message = "the service manager must hand over one listening unix stream socket"
+        raise SecretiveError("socket_failed", message, hint="correct the socket unit")
+    given.setblocking(False)
+    given.set_inheritable(False)
+    return Listener(given, Path(name))
+
+
+_FIRST_GIVEN = 3
+"""SD_LISTEN_FDS_START."""
 
 
 def check_length(path: Path) -> None:

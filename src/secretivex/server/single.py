@@ -10,10 +10,12 @@ import logging
 
 from secretivex.engine import ChangeRequest
 from secretivex.lock import UnlockQueue
+from secretivex.server.around import Around
 from secretivex.server.audit.process import AuditLog
 from secretivex.server.authority import Authority
 from secretivex.server.listen_unix import Listener
-from secretivex.server.signals import TAKEN, SignalPipe, Wish
+from secretivex.server.notify import Notifier
+from secretivex.server.signals import TAKEN, Wish
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.process import new_loop
 from secretivex.server.worker.serving import Worker
@@ -24,64 +26,60 @@ from sshwire.agent.requests import UnlockRequest
 LOG = logging.getLogger("secretivex.server")
 
 
-def run_single(
-    listener: Listener,
-    authority: Authority,
-    signals: SignalPipe,
-    drain_timeout_ms: int,
-    audit: AuditLog | None = None,
-) -> None:
+def run_single(listener: Listener, authority: Authority, around: Around) -> None:
     """Serve; returns after a clean stop."""
     loop = new_loop()
     try:
-        loop.run_until_complete(_serve(loop, listener, authority, signals, drain_timeout_ms, audit))
+        loop.run_until_complete(_serve(loop, listener, authority, around))
     finally:
         loop.close()
 
 
 async def _serve(
-    loop: asyncio.AbstractEventLoop,
-    listener: Listener,
-    authority: Authority,
-    signals: SignalPipe,
-    drain_timeout_ms: int,
-    audit: AuditLog | None,
+    loop: asyncio.AbstractEventLoop, listener: Listener, authority: Authority, around: Around
 ) -> None:
+    audit = around.audit
     line = audit.line if audit is not None else None
     alone = _Alone(loop, Shared(listener.socket, ConnectionCells(1), line), authority)
     worker = alone.worker
 
-    def say(event: str) -> None:
-        if audit is not None:
-            audit.say(event)
-
     def obey(wish: Wish | None) -> None:
         if wish is Wish.RELOAD:
+            authority.reconfigure(around.reload().config)
             authority.refresh()
             alone.publish()
-            say("reload")
             LOG.info("keys read again", extra={"fields": {"generation": authority.generation}})
         elif wish is Wish.DROP:
             authority.drop_client_keys()
-            say("drop_client_keys")
+            around.say("drop_client_keys")
             alone.publish()
         elif wish is Wish.STOP:
-            say("stop")
-            worker.drain(drain_timeout_ms / 1000)
+            around.say("stop")
+            around.notifier.tell("STOPPING=1")
+            worker.drain(around.drain_timeout_s)
             listener.close()
 
     if audit is not None:
         loop.add_reader(audit.life.fileno(), _give_up_audit, loop, audit)
     for number in TAKEN:
-        loop.add_signal_handler(number, obey, signals.wish_of(number))
+        loop.add_signal_handler(number, obey, around.signals.wish_of(number))
     authority.refresh()
     alone.publish()
-    for wish in signals.read():  # those that came before the handlers
+    around.notifier.tell("READY=1")
+    _keep_alive(loop, around.notifier)
+    for wish in around.signals.read():  # those that came before the handlers
         obey(wish)
     try:
         await worker.drained
     finally:
         worker.close()
+
+
+def _keep_alive(loop: asyncio.AbstractEventLoop, notifier: Notifier) -> None:
+    """Give signs of life as long as the loop turns."""
+    notifier.live()
+    if notifier.period_s is not None:
+        loop.call_later(notifier.until_due_s() or 0.0, _keep_alive, loop, notifier)
 
 
 def _give_up_audit(loop: asyncio.AbstractEventLoop, audit: AuditLog) -> None:

@@ -17,7 +17,9 @@ from clikit.output import write_atomic
 from secretivex.config import AgentConfig
 from secretivex.identity import AddRules
 from secretivex.server.hardening import harden
-from secretivex.server.listen_unix import listen
+from secretivex.server.listen_unix import Listener, adopt, listen
+from secretivex.server.notify import Notifier
+from secretivex.server.reloading import Read, Reloader
 from secretivex.server.signals import Hangup, Interrupt, SignalPipe
 
 if TYPE_CHECKING:
@@ -33,23 +35,28 @@ def serve(
     hangup: Hangup,
     interrupt: Interrupt = "stop",
     rules: AddRules | None = None,
+    read: Read | None = None,
     on_listening: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run the agent in the foreground until it is told to stop; raises `Failure`."""
+    """Run the agent in the foreground until it is told to stop; raises `Failure`.
+
+    `read` reads the configuration again, for a reload.
+    """
     for refused in harden():
         LOG.warning("the system would not let us forbid %s", refused)
     signals = SignalPipe(hangup, interrupt)
     audit = _start_audit(config, signals)
     try:
-        listener = listen(config.socket_path, config.socket_backlog)
+        listener = _listen(config, environ)
     except BaseException:
         _finish_audit(audit)
         raise
     try:
         with _pid_file(config.pid_file):
             on_listening()
-            fields = {"socket": str(config.socket_path), "workers": config.workers}
+            fields = {"socket": str(listener.path), "workers": config.workers}
             LOG.info("listening", extra={"fields": fields})
+            from secretivex.server.around import Around
             from secretivex.server.authority import Authority
 
             authority = Authority(config, environ, rules or AddRules())
@@ -57,12 +64,19 @@ def serve(
                 from secretivex.server.single import run_single as run
             else:
                 from secretivex.server.supervisor import run_supervised as run
-            run(listener, authority, signals, config.drain_timeout_ms, audit)
+            around = Around(signals, Notifier(environ), Reloader(config, read), audit)
+            run(listener, authority, around)
     finally:
         listener.close()
         signals.close()
         _finish_audit(audit)
     LOG.info("stopped")
+
+
+def _listen(config: AgentConfig, environ: Mapping[str, str]) -> Listener:
+    """The socket of a service manager where one handed it over, else our own."""
+    given = adopt(environ, os.getpid()) if "LISTEN_FDS" in environ else None
+    return given or listen(config.socket_path, config.socket_backlog)
 
 
 def _start_audit(config: AgentConfig, signals: SignalPipe) -> AuditLog | None:

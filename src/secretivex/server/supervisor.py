@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from secretivex.errors import SecretiveError
 from secretivex.lock import UnlockQueue
-from secretivex.server.audit.process import AuditLog
+from secretivex.server.around import Around
 from secretivex.server.authority import Authority
 from secretivex.server.control import (
     Kind,
@@ -27,7 +27,7 @@ from secretivex.server.control import (
 )
 from secretivex.server.link import WorkerLink
 from secretivex.server.listen_unix import Listener
-from secretivex.server.signals import SignalPipe, Wish
+from secretivex.server.signals import Wish
 from secretivex.server.state import encode_state
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.shared import Shared
@@ -76,16 +76,15 @@ class Supervisor:
         listener: Listener,
         authority: Authority,
         *,
-        signals: SignalPipe,
-        drain_timeout_ms: int,
-        audit: AuditLog | None = None,
+        around: Around,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._listener = listener
         self._authority = authority
-        self._drain_timeout_ms = drain_timeout_ms
+        self._around = around
+        self._is_ready = False
         self._clock = clock
-        self._audit = audit
+        self._audit = around.audit
         self._cells = ConnectionCells(authority.workers)
         self._selector = selectors.DefaultSelector()
         self._links: dict[int, WorkerLink] = {}
@@ -95,7 +94,7 @@ class Supervisor:
         self._is_stale = False
         self._waiters: list[_Waiter] = []
         self._unlocks: UnlockQueue[_Ticket] = UnlockQueue(authority.lock)
-        self._signals = signals
+        self._signals = around.signals
         self._zygote = self._fork_zygote()
         self._selector.register(self._signals.socket, selectors.EVENT_READ, self._on_signal)
         self._watch_zygote()
@@ -121,6 +120,7 @@ class Supervisor:
                 key.data()
         self._act_on_deadlines()
         self._advance()
+        self._around.notifier.live()
 
     def _patience(self) -> float | None:
         """Seconds to the next deadline; None if there is none."""
@@ -130,6 +130,9 @@ class Supervisor:
         until_expiry_s = self._authority.until_expiry_s()
         if until_expiry_s is not None:
             moments.append(self._clock() + until_expiry_s)
+        until_sign_s = self._around.notifier.until_due_s()
+        if until_sign_s is not None:
+            moments.append(self._clock() + until_sign_s)
         return max(0.0, min(moments) - self._clock()) if moments else None
 
     # Workers.
@@ -195,7 +198,7 @@ class Supervisor:
             return
         fields = {"worker": link.number, "pid": link.pid, "reason": reason}
         LOG.error("worker lost", extra={"fields": fields})
-        self._say("worker_lost", pid=link.pid, detail=reason)
+        self._around.say("worker_lost", pid=link.pid, detail=reason)
         if link.was_ready:
             self._spawn(link.number)
         else:
@@ -267,6 +270,9 @@ class Supervisor:
         self._waiters = [waiter for waiter in self._waiters if waiter.generation > known]
         for waiter in ready:
             self._answer(waiter.ticket, "ok")
+        if known and not self._is_ready:
+            self._is_ready = True
+            self._around.notifier.tell("READY=1")
 
     # Zygote.
 
@@ -280,7 +286,7 @@ class Supervisor:
     def _closers(self) -> list[Callable[[], None]]:
         """What closes, in a forked process, what is the supervisor's alone."""
         closers = [link.channel.close for link in self._links.values()]
-        return [*closers, self._listener.lock.drop, self._selector.close, self._signals.close]
+        return [*closers, self._listener.drop_lock, self._selector.close, self._signals.close]
 
     def _watch_zygote(self) -> None:
         self._selector.register(self._zygote.channel, selectors.EVENT_READ, self._on_zygote)
@@ -321,11 +327,6 @@ class Supervisor:
         audit.say("writer_replaced")
         self._watch_audit()
 
-    def _say(self, event: str, **fields: str | int) -> None:
-        """Have an event of the agent itself recorded."""
-        if self._audit is not None:
-            self._audit.say(event, **fields)
-
     # Signals.
 
     def _on_signal(self) -> None:
@@ -334,18 +335,18 @@ class Supervisor:
                 self._reload()
             elif wish is Wish.DROP:
                 self._authority.drop_client_keys()
-                self._say("drop_client_keys")
+                self._around.say("drop_client_keys")
                 self._is_stale = True
             elif wish is Wish.STOP:
                 self._stop()
 
     def _reload(self) -> None:
-        """Read the keys again and hand them to every worker."""
+        """Read the configuration and the keys again and hand them to every worker."""
         if self._is_stopping:
             return
+        self._authority.reconfigure(self._around.reload().config)
         self._authority.refresh()
         self._is_stale = True
-        self._say("reload")
         LOG.info("keys read again", extra={"fields": {"generation": self._authority.generation}})
 
     def _stop(self) -> None:
@@ -354,11 +355,13 @@ class Supervisor:
             self._kill_at = self._clock()
             return
         self._is_stopping = True
-        self._say("stop")
+        self._around.say("stop")
+        self._around.notifier.tell("STOPPING=1")
         self._retries.clear()
         self._listener.close()
-        self._kill_at = self._clock() + self._drain_timeout_ms / 1000 + KILL_GRACE_S
-        order = encode_message(Kind.DRAIN, encode_number(self._drain_timeout_ms))
+        drain_s = self._around.drain_timeout_s
+        self._kill_at = self._clock() + drain_s + KILL_GRACE_S
+        order = encode_message(Kind.DRAIN, encode_number(round(drain_s * 1000)))
         for link in tuple(self._links.values()):
             link.deadline = None
             self._send(link, order)
@@ -370,15 +373,6 @@ class Supervisor:
         self._selector.close()
 
 
-def run_supervised(
-    listener: Listener,
-    authority: Authority,
-    signals: SignalPipe,
-    drain_timeout_ms: int,
-    audit: AuditLog | None = None,
-) -> None:
+def run_supervised(listener: Listener, authority: Authority, around: Around) -> None:
     """Serve with workers; returns after a clean stop."""
-    supervisor = Supervisor(
-        listener, authority, signals=signals, drain_timeout_ms=drain_timeout_ms, audit=audit
-    )
-    supervisor.run()
+    Supervisor(listener, authority, around=around).run()

@@ -138,9 +138,9 @@ class AuditLog:
         finally:
             os._exit(status)
 
-    def say(self, event: str, **fields: Any) -> None:
+    def say(self, event: str, outcome: str = "ok", **fields: Any) -> None:
         """Record an event of the agent itself; where the pipe is full it is dropped and counted."""
-        record = AuditRecord(utc_now(), event, "ok", **fields)
+        record = AuditRecord(utc_now(), event, outcome, **{k: v for k, v in fields.items() if v})
         try:
             os.write(self.line.pipe, encode_record(record))
         except BlockingIOError:

@@ -1,0 +1,80 @@
+"""`secretive-agent install`, `uninstall` and `status`: the agent as a service of this system."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from clikit.command import Call, standard_options
+from secretivex.errors import SecretiveError
+from secretivex.service.manage import ServiceManager, find_manager
+
+_user_option = click.option(
+    "--system-user",
+    "user",
+    metavar="NAME",
+    help="Use the system's manager, for user NAME; takes root. Linux only.",
+)
+
+
+def _manager(call: Call, user: str | None) -> ServiceManager:
+    return find_manager(call.environ, user=user)
+
+
+@click.command("install")
+@standard_options(formats=("text", "json"))
+@_user_option
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The configuration file that the service uses.",
+)
+@click.option("--start/--no-start", default=True, show_default=True, help="Start it now too.")
+def install(call: Call, *, user: str | None, config: Path | None, start: bool) -> None:
+    """Install the agent as a service: systemd on Linux, launchd on macOS.
+
+    Doing it again renews the files. A file of the same name that this command did not write is left
+    alone, with exit 6.
+    """
+    command = [str(program_path()), "run"]
+    if config is not None:
+        command += ["--config", str(config.resolve())]
+    files = _manager(call, user).install(command, start=start)
+    call.emit({"files": files}, lambda: [f"wrote {name}\n" for name in files])
+
+
+@click.command("uninstall")
+@standard_options(formats=("text", "json"))
+@_user_option
+def uninstall(call: Call, *, user: str | None) -> None:
+    """Stop the service and remove what `install` wrote."""
+    files = _manager(call, user).uninstall()
+    lines = [f"removed {name}\n" for name in files] or ["nothing was installed\n"]
+    call.emit({"files": files}, lambda: lines)
+
+
+@click.command("status")
+@standard_options(formats=("text", "json"))
+@_user_option
+def status(call: Call, *, user: str | None) -> None:
+    """Tell whether the service is installed and runs; exit 1 if it does not."""
+    state = _manager(call, user).status()
+    found = None if state.is_running else SecretiveError("unhealthy", f"not running: {state.said}")
+    installed = "installed" if state.files else "not installed"
+    text = f"{state.manager}: {installed}; {state.said}\n"
+    call.emit(asdict(state), lambda: [text], found=found)
+
+
+def program_path() -> Path:
+    """The `secretive-agent` program beside the interpreter that runs us."""
+    path = Path(sys.executable).with_name("secretive-agent")
+    if not path.exists():
+        raise SecretiveError(
+            "service_failed",
+            f"{path} does not exist",
+            hint="install the package, so that the service has a program to start",
+        )
+    return path

@@ -1,0 +1,38 @@
+"""What a server has around it, whichever way its workers run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secretivex.server.audit.process import AuditLog
+from secretivex.server.notify import Notifier, reloading
+from secretivex.server.reloading import Reload, Reloader
+from secretivex.server.signals import SignalPipe
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """Signals, the service manager, the configuration, and the audit log if there is one."""
+
+    signals: SignalPipe
+    notifier: Notifier
+    reloader: Reloader
+    audit: AuditLog | None = None
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """How long requests in hand may take at the end."""
+        return self.reloader.last.config.drain_timeout_ms / 1000
+
+    def say(self, event: str, outcome: str = "ok", **fields: str | int) -> None:
+        """Have an event of the agent itself recorded."""
+        if self.audit is not None:
+            self.audit.say(event, outcome, **fields)
+
+    def reload(self) -> Reload:
+        """Read the configuration again, and let everybody know what came of it."""
+        self.notifier.tell(*reloading())
+        result = self.reloader.reload()
+        self.say("reload", "rejected" if result.rejected else "ok", detail=result.rejected)
+        self.notifier.tell("READY=1")
+        return result

@@ -1,0 +1,59 @@
+"""Reading the configuration again while the agent runs: all of the new one, or none of it.
+
+Rule for editors: what cannot change without a restart keeps its old value and is named; a file that
+has any problem changes nothing, and why is kept until a reload succeeds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from secretivex.config import AgentConfig
+from secretivex.config.settings import SETTINGS
+from secretivex.errors import SecretiveError
+
+LOG = logging.getLogger("secretivex.server")
+
+Read = Callable[[], AgentConfig]
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What came of reading it; `config` is what is now in force."""
+
+    config: AgentConfig
+    rejected: str = ""
+    needs_restart: tuple[str, ...] = ()
+
+
+class Reloader:
+    """Keeps the configuration in force. Without `read` there is nothing but keys to read again."""
+
+    def __init__(self, config: AgentConfig, read: Read | None) -> None:
+        self.last = Reload(config)
+        self._read = read
+
+    def reload(self) -> Reload:
+        """Read it; raises nothing."""
+        before = self.last.config
+        if self._read is None:
+            return self.last
+        try:
+            self.last = merge(before, self._read())
+        except SecretiveError as error:
+            LOG.error("configuration rejected", extra={"fields": {"reason": error.message}})  # noqa: TRY400 - the reason is all
+            self.last = Reload(before, error.message)
+        if self.last.needs_restart:
+            fields = {"settings": ", ".join(self.last.needs_restart)}
+            LOG.warning("settings that take effect at the next start", extra={"fields": fields})
+        return self.last
+
+
+def merge(before: AgentConfig, read: AgentConfig) -> Reload:
+    """The configuration to go on with: what was read, less what needs a restart."""
+    fixed = [row.key for row in SETTINGS if row.needs_restart and row.key != "profile"]
+    kept = {key: getattr(before, key) for key in fixed}
+    changed = tuple(key for key in fixed if getattr(read, key) != kept[key])
+    return Reload(replace(read, **kept), needs_restart=changed)

@@ -1,0 +1,55 @@
+"""What the Windows service and its named pipe are made of: names, and the pipe's access rules.
+
+Specification: Security Descriptor Definition Language, CreateNamedPipe. Rule for editors: nothing
+here calls Windows; what does lies behind `server.listen_pipe`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from secretivex.errors import SecretiveError
+
+SERVICE_NAME = "SecretiveXAgent"
+DISPLAY_NAME = "SecretiveX SSH agent"
+
+PIPE_NAME = r"\\.\pipe\openssh-ssh-agent"
+"""Where Microsoft's port of OpenSSH looks for an agent when SSH_AUTH_SOCK is not set."""
+
+PIPE_ACCESS_DUPLEX = 0x00000003
+FILE_FLAG_FIRST_PIPE_INSTANCE = 0x00080000
+FILE_FLAG_OVERLAPPED = 0x40000000
+PIPE_REJECT_REMOTE_CLIENTS = 0x00000008
+"""Flags of CreateNamedPipe: winbase.h."""
+
+SYSTEM_SID = "S-1-5-18"
+
+_SID = re.compile(r"S-1-\d{1,14}(-\d{1,10}){1,15}")
+"""MS-DTYP 2.4.2.1, with a decimal identifier authority."""
+
+
+def check_sid(sid: str) -> str:
+    """The SID, if it is one and names one account rather than everybody."""
+    if not _SID.fullmatch(sid):
+        raise SecretiveError("config_invalid", f"{sid!r} is not a security identifier")
+    if sid in {"S-1-1-0", "S-1-5-7", "S-1-5-11", "S-1-5-32-545", "S-1-5-32-546", "S-1-5-2"}:
+        hint = "name the account whose keys the agent holds"
+        raise SecretiveError(
+            "config_invalid", f"{sid} is a group that anybody may be in", hint=hint
+        )
+    return sid
+
+
+def pipe_sddl(owner_sid: str) -> str:
+    """Access to the pipe: all of it for the owner and SYSTEM, none for others; not inherited.
+
+    A protected list that names two accounts denies everybody else, the network included.
+    """
+    owner = check_sid(owner_sid)
+    return f"O:{owner}G:{owner}D:P(A;;GA;;;{SYSTEM_SID})(A;;GA;;;{owner})"
+
+
+def pipe_open_mode(*, is_first: bool) -> int:
+    """`dwOpenMode`: only the first instance may claim the name, so that a squatter is noticed."""
+    mode = PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED
+    return mode | FILE_FLAG_FIRST_PIPE_INSTANCE if is_first else mode

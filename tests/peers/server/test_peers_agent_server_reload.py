@@ -1,0 +1,79 @@
+"""Reloading the configuration of a running agent: all of it or nothing, on every worker."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Start = Callable[..., Any]
+Wait = Callable[[Callable[[], bool], str], None]
+WORKERS = pytest.mark.parametrize("workers", [1, 2])
+
+
+def write_config(path: Path, key: Path, *, policy: str = "", more: str = "") -> None:
+    store = f'[[stores]]\ntype = "file"\npaths = ["{key}"]\nscan_default_dir = false\n'
+    path.write_text(f"{more}\n{store}\n[policy]\n{policy}\n")
+
+
+def can_sign(service: Any, key: Path) -> bool:
+    public = str(key.with_name(key.name + ".pub"))
+    return bool(service.tool("ssh-add", "-T", public).returncode == 0)
+
+
+@WORKERS
+def test_a_new_policy_and_new_stores_hold_on_every_worker(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait, workers: int
+) -> None:
+    config, key = tmp_path / "agent.toml", key_files["ed25519"]
+    write_config(config, key)
+    service = start_service("--config", config, workers=workers)
+    assert can_sign(service, key)
+    write_config(config, key, policy='deny_comments = ["ed25519"]')
+    service.process.send_signal(signal.SIGHUP)
+    wait(lambda: service.logged("keys read again"), "no reload")
+    wait(lambda: not can_sign(service, key), "the new policy does not hold")
+    assert not any(can_sign(service, key) for _ in range(8))
+    write_config(config, key_files["p256"])
+    service.process.send_signal(signal.SIGHUP)
+    wait(lambda: can_sign(service, key_files["p256"]), "the new store's key does not sign")
+    assert "ED25519" not in service.ssh_add("-l").stdout
+
+
+@WORKERS
+def test_an_invalid_configuration_changes_nothing(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait, workers: int
+) -> None:
+    config, key = tmp_path / "agent.toml", key_files["ed25519"]
+    write_config(config, key, policy='deny_comments = ["nobody"]')
+    service = start_service("--config", config, workers=workers)
+    write_config(config, key_files["p256"], more="max_signers = 0\nno_such_key = 1")
+    service.process.send_signal(signal.SIGHUP)
+    wait(lambda: service.logged("configuration rejected"), "nothing was rejected")
+    wait(lambda: service.logged("keys read again"), "keys were not read again")
+    said = service.log.read_text()
+    assert "max_signers: must be" in said
+    assert "no_such_key: unknown key" in said
+    assert can_sign(service, key)
+    assert "ECDSA" not in service.ssh_add("-l").stdout
+
+
+def test_what_needs_a_restart_is_named_and_keeps_its_value(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    config, key = tmp_path / "agent.toml", key_files["ed25519"]
+    write_config(config, key)
+    service = start_service("--config", config)
+    before = set(service.workers)
+    write_config(config, key, more="socket_backlog = 5\nidle_timeout_ms = 300")
+    service.process.send_signal(signal.SIGHUP)
+    wait(lambda: service.logged("settings that take effect at the next start"), "not named")
+    assert "settings=socket_backlog" in service.log.read_text()
+    assert set(service.workers) == before
+    with service.connect() as idle:
+        idle.settimeout(10)
+        assert idle.recv(1) == b""
+    assert can_sign(service, key)

@@ -1,0 +1,191 @@
+"""The agent under a real systemd: a user's manager in a mount and cgroup namespace of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from secretivex.service import launchd, systemd
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGING = ROOT / "packaging"
+
+Require = Callable[[str], object]
+
+BOOT = """
+set -eu
+mkdir -p /run/systemd
+mount -t tmpfs tmpfs /run/systemd
+mkdir /run/systemd/system
+umount -R /sys/fs/cgroup
+mount -t cgroup2 none /sys/fs/cgroup
+group=/sys/fs/cgroup/agent-test-$$
+mkdir "$group"
+echo $$ > "$group/cgroup.procs"
+/lib/systemd/systemd --user --log-target=null &
+manager=$!
+trap 'kill $manager; wait $manager || true; echo 0 > /sys/fs/cgroup/cgroup.procs' EXIT
+for _ in $(seq 200); do
+    systemctl --user is-system-running >/dev/null 2>&1 && break
+    sleep 0.05
+done
+"""
+"""Starts a user's manager; what follows is run beside it."""
+
+
+@pytest.fixture
+def in_systemd(
+    require_program: Require, tmp_path: Path
+) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Run a script where `systemctl --user` reaches a real manager."""
+    require_program("systemctl")
+    require_program("unshare")
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a cgroup tree for the manager")
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    home = tmp_path / "home"
+    home.mkdir()
+    program = tmp_path / "bin" / "secretive-agent"
+    program.parent.mkdir()
+    # As an installed program: beside the interpreter that runs it, on nobody's search path.
+    (program.parent / "python").symlink_to(sys.executable)
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        "from secretivex.cli.agent import main\nsys.exit(main())\n"
+    )
+    program.chmod(0o755)
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "XDG_RUNTIME_DIR": str(runtime),
+            "AGENT": str(program),
+            "TMP": str(tmp_path),
+        }
+        return subprocess.run(
+            ("unshare", "--mount", "--cgroup", "/bin/bash", "-c", BOOT + script),
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def test_install_starts_it_by_its_socket_and_uninstall_leaves_nothing(
+    in_systemd: Callable[[str], subprocess.CompletedProcess[str]],
+    key_files: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "agent.toml"
+    key = key_files["ed25519"]
+    config.write_text(
+        f'workers = 2\n[[stores]]\ntype = "file"\npaths = ["{key}"]\nscan_default_dir = false\n'
+    )
+    units = tmp_path / "home" / ".config" / "systemd" / "user"
+    said = in_systemd(
+        f"""
+        export SSH_AUTH_SOCK=$XDG_RUNTIME_DIR/secretive/agent.sock
+        agent() {{ {sys.executable} -c "
+import sys
+sys.path.insert(0, '{ROOT}/src')
+sys.executable = '$TMP/bin/python'
+from secretivex.cli.agent import main
+sys.exit(main(sys.argv[1:]))" "$@"; }}
+        agent status --format json && exit 90
+        agent install --config {config} --format json
+        agent install --config {config} --quiet
+        [ "$(systemctl --user is-active secretive-agent.service || true)" = inactive ]
+        ssh-add -l
+        systemctl --user is-active secretive-agent.service
+        systemctl --user show -p Type -p WatchdogUSec secretive-agent.service
+        agent status
+        main=$(systemctl --user show -p MainPID --value secretive-agent.service)
+        ssh-keygen -q -t ecdsa -N '' -f $TMP/more
+        sed -i "s#paths = .*#paths = [\\"$TMP/more\\"]#" {config}
+        systemctl --user reload secretive-agent.service
+        for _ in $(seq 100); do ssh-add -l | grep -q ECDSA && break; sleep 0.05; done
+        ssh-add -l
+        [ "$main" = "$(systemctl --user show -p MainPID --value secretive-agent.service)" ]
+        kill -9 $main
+        for _ in $(seq 100); do
+            now=$(systemctl --user show -p MainPID --value secretive-agent.service)
+            [ "$now" != "$main" ] && [ "$now" != 0 ] && break; sleep 0.05
+        done
+        ssh-add -l
+        agent uninstall
+        [ "$(systemctl --user is-active secretive-agent.socket || true)" != active ]
+        agent uninstall
+        """
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "ED25519" in said.stdout
+    assert said.stdout.count("(ECDSA)") == 2
+    assert "Type=notify" in said.stdout
+    assert "WatchdogUSec=30s" in said.stdout
+    assert "systemd: installed; socket active, service active" in said.stdout
+    assert "nothing was installed" in said.stdout
+    assert list(units.glob("secretive-agent*")) == []
+
+
+def test_a_unit_of_somebody_else_is_left_alone(
+    in_systemd: Callable[[str], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    units = tmp_path / "home" / ".config" / "systemd" / "user"
+    units.mkdir(parents=True)
+    theirs = units / systemd.SERVICE
+    theirs.write_text("[Service]\nExecStart=/bin/true\n")
+    said = in_systemd(
+        f"""
+        {sys.executable} -c "
+import sys
+sys.path.insert(0, '{ROOT}/src')
+sys.executable = '$TMP/bin/python'
+from secretivex.cli.agent import main
+sys.exit(main(['install', '--format', 'json']))" || echo "status $?"
+        """
+    )
+    document, _, status = said.stdout.rpartition("status")
+    assert status.strip() == "6"
+    assert json.loads(document)["error"]["code"] == "service_exists"
+    assert theirs.read_text() == "[Service]\nExecStart=/bin/true\n"
+
+
+def test_the_units_that_ship_are_the_ones_that_are_installed() -> None:
+    command = ("/usr/bin/secretive-agent", "run")
+    wanted = {
+        f"systemd/user/{systemd.SERVICE}": systemd.render_user_service(command),
+        f"systemd/user/{systemd.SOCKET}": systemd.render_user_socket(),
+        f"systemd/system/{systemd.SYSTEM_SERVICE}": systemd.render_system_service(command),
+        f"systemd/system/{systemd.SYSTEM_SOCKET}": systemd.render_system_socket(),
+        "launchd/org.secretivex.agent.plist": launchd.render_plist(
+            ("/usr/local/bin/secretive-agent", "run"), log="/usr/local/var/log/secretive-agent.log"
+        ).decode(),
+    }
+    assert {name: (PACKAGING / name).read_text() for name in wanted} == wanted
+
+
+def test_the_system_unit_is_hardened(require_program: Require, tmp_path: Path) -> None:
+    require_program("systemd-analyze")
+    unit = tmp_path / "secretive-agent@someone.service"
+    unit.write_text(systemd.render_system_service(("/bin/true", "run")))
+    said = subprocess.run(
+        ("systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == 0, said.stdout[-300:]
+    assert "Overall exposure level" in said.stdout

@@ -1,0 +1,136 @@
+"""The agent as a service: unit files, the Mac's property list, the pipe's access rules, notices."""
+
+from __future__ import annotations
+
+import plistlib
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from secretivex.errors import SecretiveError
+from secretivex.server.notify import Notifier, reloading, watchdog_period_s
+from secretivex.service import launchd, systemd, windows
+
+SID = "S-1-5-21-1004336348-1177238915-682003330-512"
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("/usr/bin/secretive-agent", "/usr/bin/secretive-agent"),
+        ("", '""'),
+        ("a b", '"a b"'),
+        ("100%", '"100%%"'),
+        ("$HOME", '"$$HOME"'),
+        ('say "x"', '"say \\"x\\""'),
+        ("back\\slash", '"back\\\\slash"'),
+        ("line\nend", '"line\\nend"'),
+    ],
+)
+def test_a_word_of_exec_start_means_itself(word: str, wanted: str) -> None:
+    assert systemd.quote_argument(word) == wanted
+
+
+def test_the_property_list_runs_the_command_and_is_known_again() -> None:
+    content = launchd.render_plist(("/opt/agent", "run"), log="/tmp/agent.log")
+    value = plistlib.loads(content)
+    assert value["ProgramArguments"] == ["/opt/agent", "run"]
+    assert value["KeepAlive"] == {"SuccessfulExit": False}
+    assert launchd.is_ours(content)
+    assert not launchd.is_ours(plistlib.dumps({"Label": launchd.LABEL}))
+    assert not launchd.is_ours(b"<plist><dict>")
+
+
+def test_the_pipe_is_its_owners_and_the_systems_alone() -> None:
+    assert windows.pipe_sddl(SID) == f"O:{SID}G:{SID}D:P(A;;GA;;;S-1-5-18)(A;;GA;;;{SID})"
+
+
+@pytest.mark.parametrize(
+    "sid",
+    ["", "WD", "S-1-1-0", "S-1-5-11", "S-1-5-32-545", f"{SID})(A;;GA;;;WD", "S-2-1-1", f"{SID}\n"],
+)
+def test_no_group_and_no_injected_rule_is_taken_for_an_owner(sid: str) -> None:
+    with pytest.raises(SecretiveError):
+        windows.pipe_sddl(sid)
+
+
+def test_only_the_first_instance_claims_the_name() -> None:
+    first = windows.pipe_open_mode(is_first=True)
+    assert first & windows.FILE_FLAG_FIRST_PIPE_INSTANCE
+    assert not windows.pipe_open_mode(is_first=False) & windows.FILE_FLAG_FIRST_PIPE_INSTANCE
+
+
+@pytest.mark.parametrize("name", ["/notify", "@notify"])
+def test_the_manager_is_told(tmp_path: Path, name: str) -> None:
+    if name.startswith("@"):
+        address, bound = f"@{tmp_path}", f"\0{tmp_path}"
+    else:
+        address = bound = f"{tmp_path}{name}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(bound)
+        now = [100.0]
+        environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": "7"}
+        notifier = Notifier(environ, pid=7, clock=lambda: now[0])
+        notifier.tell("READY=1", "STATUS=fine")
+        assert manager.recv(100) == b"READY=1\nSTATUS=fine"
+        assert notifier.period_s == 1.0
+        notifier.live()
+        assert manager.recv(100) == b"WATCHDOG=1"
+        notifier.live()
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            manager.recv(100)
+        assert notifier.until_due_s() == 1.0
+        now[0] = 101.5
+        notifier.live()
+        assert manager.recv(100) == b"WATCHDOG=1"
+
+
+def test_a_manager_that_is_not_there_is_no_fault() -> None:
+    Notifier({"NOTIFY_SOCKET": "/nonexistent/notify"}).tell("READY=1")
+    Notifier({}).tell("READY=1")
+    assert Notifier({}).until_due_s() is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({"WATCHDOG_USEC": "3000000"}, 1.5),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "7"}, 1.5),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "8"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "-5"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_signs_of_life_are_due_at_half_of_the_time(
+    environ: dict[str, str], wanted: float | None
+) -> None:
+    assert watchdog_period_s(environ, 7) == wanted
+
+
+def test_a_reload_is_told_with_its_moment() -> None:
+    assert reloading(lambda: 5_000_000) == ("RELOADING=1", "MONOTONIC_USEC=5000")
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(
+    require_program: object, tmp_path: Path
+) -> None:
+    require_program("systemd-analyze")  # type: ignore[operator]
+    for name, text in (
+        (systemd.SERVICE, systemd.render_user_service(("/bin/true", "run"))),
+        (systemd.SOCKET, systemd.render_user_socket()),
+    ):
+        (tmp_path / name).write_text(text.replace("man:secretive-agent(1)", "https://example.org"))
+    said = subprocess.run(
+        ("systemd-analyze", "verify", "--user", "--man=no", str(tmp_path / systemd.SERVICE)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    )
+    assert (said.returncode, said.stderr) == (0, "")
