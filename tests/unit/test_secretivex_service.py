@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from secretivex.errors import SecretiveError
-from secretivex.server.notify import Notifier, reloading, watchdog_period_s
+from secretivex.server.surroundings.notify import Notifier, reloading, watchdog_period_s
 from secretivex.service import launchd, systemd, windows
 
 SID = "S-1-5-21-1004336348-1177238915-682003330-512"

@@ -10,12 +10,12 @@ import logging
 
 from secretivex.engine import ChangeRequest
 from secretivex.lock import UnlockQueue
-from secretivex.server.around import Around
 from secretivex.server.audit.process import AuditLog
 from secretivex.server.authority import Authority
 from secretivex.server.listen_unix import Listener
-from secretivex.server.notify import Notifier
 from secretivex.server.signals import TAKEN, Wish
+from secretivex.server.surroundings.around import Around
+from secretivex.server.surroundings.notify import Notifier
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.process import new_loop
 from secretivex.server.worker.serving import Worker

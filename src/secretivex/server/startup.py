@@ -18,9 +18,9 @@ from secretivex.config import AgentConfig
 from secretivex.identity import AddRules
 from secretivex.server.hardening import harden
 from secretivex.server.listen_unix import Listener, adopt, listen
-from secretivex.server.notify import Notifier
-from secretivex.server.reloading import Read, Reloader
 from secretivex.server.signals import Hangup, Interrupt, SignalPipe
+from secretivex.server.surroundings.notify import Notifier
+from secretivex.server.surroundings.reloading import Read, Reloader
 
 if TYPE_CHECKING:
     from secretivex.server.audit.process import AuditLog
@@ -56,8 +56,8 @@ def serve(
             on_listening()
             fields = {"socket": str(listener.path), "workers": config.workers}
             LOG.info("listening", extra={"fields": fields})
-            from secretivex.server.around import Around
             from secretivex.server.authority import Authority
+            from secretivex.server.surroundings.around import Around
 
             authority = Authority(config, environ, rules or AddRules())
             if config.workers == 1:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from secretivex.errors import SecretiveError
 from secretivex.lock import UnlockQueue
-from secretivex.server.around import Around
 from secretivex.server.authority import Authority
 from secretivex.server.control import (
     Kind,
@@ -29,6 +28,7 @@ from secretivex.server.link import WorkerLink
 from secretivex.server.listen_unix import Listener
 from secretivex.server.signals import Wish
 from secretivex.server.state import encode_state
+from secretivex.server.surroundings.around import Around
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.shared import Shared
 from secretivex.server.zygote import Zygote, start_zygote

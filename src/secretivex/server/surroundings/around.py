@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secretivex.server.audit.process import AuditLog
-from secretivex.server.notify import Notifier, reloading
-from secretivex.server.reloading import Reload, Reloader
 from secretivex.server.signals import SignalPipe
+from secretivex.server.surroundings.notify import Notifier, reloading
+from secretivex.server.surroundings.reloading import Reload, Reloader
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""What a server has around it: the service manager, the configuration, signals, the audit log."""
