@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -44,6 +44,8 @@ class Leaf:
     on_missing: OnMissing | None = None
     scheme: str | None = None
     """How versions are compared by `version_*`: dpkg, rpm, semver, pep440, macos."""
+    severity: Severity | None = None
+    """How much it matters that this check fails; None is as much as its policy."""
 
 
 class Combine(StrEnum):
@@ -102,6 +104,14 @@ class PolicyTest:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What only a person can answer, and for how long an answer stands."""
+
+    text: str
+    period: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class CompliancePolicy:
     """One policy. `check` is the `all` of its `checks`; `sha256` is over its exact source bytes."""
 
@@ -121,4 +131,8 @@ class CompliancePolicy:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     on_missing: OnMissing = OnMissing.UNKNOWN
     tests: tuple[PolicyTest, ...] = ()
+    attestation: Question | None = None
+    """Set instead of checks: no fact answers it, so that its raw state is notchecked."""
+    grace: timedelta = timedelta(0)
+    """How long a device may fail before that counts."""
     position: Position = Position(1, 1)

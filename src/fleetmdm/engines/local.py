@@ -15,12 +15,14 @@ from typing import Final
 from fleetmdm.device import Device
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate import Evaluator, compile_policies, evaluate
+from fleetmdm.evaluate.program import Program
 from fleetmdm.evaluate.verdicts import STATES, VerdictBatch
+from fleetmdm.governance.assign import Assignment, Selections, select
 from fleetmdm.ledger.entries import encode_run_leaf
 from fleetmdm.ledger.merkle import TreeHasher
 from fleetmdm.ledger.roots import ResultLeaves, policy_set_hash
-from fleetmdm.policy import CompliancePolicy
-from fleetmdm.policy_yaml import parse_policy
+from fleetmdm.policy import CompliancePolicy, Node
+from fleetmdm.policy_yaml import parse_policy, parse_selector
 from fleetmdm.results import Run
 from fleetmdm.store.port import FleetStore, NewRun, RunHashes, RunWriter
 
@@ -42,6 +44,20 @@ def load_policies(sources: Iterable[tuple[str, bytes]]) -> tuple[CompliancePolic
     return tuple(parse_policy(source, name=f"policy {name}") for name, source in sources)
 
 
+def load_selections(assignments: Iterable[Assignment], *, only_assigned: bool) -> Selections | None:
+    """Where each policy applies; None where nothing is assigned, so that all apply."""
+    return select(assignments, _parse_condition, only_assigned=only_assigned)
+
+
+def run_selections(store: FleetStore, run: Run) -> Selections | None:
+    """Where each policy applied in a run."""
+    return load_selections(store.run_assignments(run.run_id), only_assigned=run.only_assigned)
+
+
+def _parse_condition(text: str) -> Node:
+    return parse_selector(text, name="an assignment's selector")[0]
+
+
 def record_run(
     store: FleetStore,
     new: NewRun,
@@ -59,7 +75,9 @@ def record_run(
         policies = _some_policies(load_policies(sources))
         if not writer.device_count():
             raise no_devices()
-        inventory, results = _judge(writer, policies, new.as_of, advance, batch_devices)
+        selections = load_selections(writer.assignments(), only_assigned=new.only_assigned)
+        programs = compile_policies(policies, selections)
+        inventory, results = _judge(writer, programs, new.as_of, advance, batch_devices)
         hashes = RunHashes(
             policy_set_hash=policy_set_hash(sources),
             inventory_root=inventory.root().hex(),
@@ -71,12 +89,11 @@ def record_run(
 
 def _judge(
     writer: RunWriter,
-    policies: tuple[CompliancePolicy, ...],
+    programs: tuple[Program, ...],
     as_of: datetime,
     advance: Callable[[int], None],
     batch_devices: int,
 ) -> tuple[TreeHasher, TreeHasher]:
-    programs = compile_policies(policies)
     evaluator = Evaluator(programs, as_of)
     leaves = ResultLeaves([program.policy.id for program in programs], STATES)
     inventory, results = TreeHasher(), TreeHasher()
@@ -89,7 +106,9 @@ def _judge(
     return inventory, results
 
 
-def judge_device(store: FleetStore, device_id: str, *, as_of: datetime) -> Judgement:
+def judge_device(
+    store: FleetStore, device_id: str, *, as_of: datetime, only_assigned: bool = False
+) -> Judgement:
     """What the current policies say of one device, without recording a run."""
     policies = _some_policies(load_policies(store.policy_sources()))
     devices = list(store.devices(device_id=device_id))
@@ -97,7 +116,8 @@ def judge_device(store: FleetStore, device_id: str, *, as_of: datetime) -> Judge
         raise FleetError(
             "device_not_found", f"there is no device {device_id}", hint="see fleetmdm device list"
         )
-    return Judgement(evaluate(devices, policies, as_of), policies)
+    selections = load_selections(store.assignments(), only_assigned=only_assigned)
+    return Judgement(evaluate(devices, policies, as_of, selections), policies)
 
 
 @dataclass(frozen=True, slots=True)

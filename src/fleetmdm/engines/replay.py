@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from fleetmdm.device import Device
-from fleetmdm.engines.local import BATCH_DEVICES, batched, load_policies
+from fleetmdm.engines.local import BATCH_DEVICES, batched, load_policies, run_selections
 from fleetmdm.evaluate import compile_policies, run_programs
 from fleetmdm.results import SILENT, Run, Status
 from fleetmdm.store.port import FleetStore
@@ -30,7 +30,7 @@ def silent_states(store: FleetStore, run: Run, pairs: Collection[Pair]) -> dict[
     )
     if not policies:
         return {}
-    programs = compile_policies(policies)
+    programs = compile_policies(policies, run_selections(store, run))
     wanted = frozenset(pairs)
     return {
         (verdict.device_id, verdict.policy_id): verdict.status

@@ -13,6 +13,7 @@ from fleetmdm.evaluate.fact_path import FactPath, parse_path
 from fleetmdm.evaluate.operators import OPERATORS
 from fleetmdm.evaluate.operators.row import Comparison, Operator
 from fleetmdm.evaluate.outcome import Outcome, missing_outcome
+from fleetmdm.governance.assign import Selection, Selections
 from fleetmdm.policy import Combine, CompliancePolicy, Leaf, Node, OnMissing
 
 NEGATING = frozenset({Combine.NOT, Combine.NONE})
@@ -49,6 +50,15 @@ Compiled = CompiledLeaf | Branch
 
 
 @dataclass(frozen=True, slots=True)
+class Selected:
+    """Where assignments let a policy apply."""
+
+    devices: frozenset[str]
+    tags: frozenset[str]
+    conditions: tuple[Compiled, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A compiled policy; `scope` is what its targets demand beyond os and tags."""
 
@@ -57,9 +67,11 @@ class Program:
     tags: frozenset[str]
     scope: Branch | None
     check: Compiled
+    selected: Selected | None = None
+    """None where nothing is assigned, so that it applies to all that it targets."""
 
 
-def compile_policy(policy: CompliancePolicy) -> Program:
+def compile_policy(policy: CompliancePolicy, selections: Selections | None = None) -> Program:
     """Prepare one policy; its operands were checked when it was read."""
     targets = policy.targets
     conditions = [node for node in (targets.os_version, targets.where) if node is not None]
@@ -72,6 +84,18 @@ def compile_policy(policy: CompliancePolicy) -> Program:
         tags=frozenset(map(fold, targets.tags)),
         scope=scope if conditions else None,
         check=_compile(policy.check, policy.on_missing, negated=False),
+        selected=None if selections is None else _compile_selection(policy, selections),
+    )
+
+
+def _compile_selection(policy: CompliancePolicy, selections: Selections) -> Selected:
+    chosen = selections.get(policy.id, Selection())
+    return Selected(
+        devices=chosen.devices,
+        tags=frozenset(map(fold, chosen.tags)),
+        conditions=tuple(
+            _compile(node, OnMissing.UNKNOWN, negated=False) for node in chosen.conditions
+        ),
     )
 
 
@@ -114,7 +138,10 @@ def leaves_of(node: Compiled) -> Iterator[CompiledLeaf]:
 
 
 def program_leaves(program: Program) -> Iterator[CompiledLeaf]:
-    """Every leaf of the policy, those of its targets first."""
+    """Every leaf of the policy, those of its assignments and targets first."""
+    if program.selected is not None:
+        for condition in program.selected.conditions:
+            yield from leaves_of(condition)
     if program.scope is not None:
         yield from leaves_of(program.scope)
     yield from leaves_of(program.check)

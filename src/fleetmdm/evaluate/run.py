@@ -22,30 +22,41 @@ from fleetmdm.evaluate.findings import find
 from fleetmdm.evaluate.leaves import Decided, Decider
 from fleetmdm.evaluate.operators.times import NEVER, Moments
 from fleetmdm.evaluate.outcome import Codes, Outcome, combine
-from fleetmdm.evaluate.program import Program, compile_policy, fold, program_leaves
+from fleetmdm.evaluate.program import Program, Selected, compile_policy, fold, program_leaves
 from fleetmdm.evaluate.projection import FactColumns, Projection
 from fleetmdm.evaluate.verdicts import (
+    NOT_CHECKED,
     NOT_SELECTED,
     NOTHING_FOUND,
     Found,
     PolicyColumn,
     VerdictBatch,
 )
+from fleetmdm.governance.assign import Selections
 from fleetmdm.policy import Combine, CompliancePolicy
 
 Mask = npt.NDArray[np.bool_]
 
 
-def compile_policies(policies: Iterable[CompliancePolicy]) -> tuple[Program, ...]:
-    """Prepare policies once for many batches, in the order of their ids."""
-    return tuple(compile_policy(policy) for policy in sorted(policies, key=lambda each: each.id))
+def compile_policies(
+    policies: Iterable[CompliancePolicy], selections: Selections | None = None
+) -> tuple[Program, ...]:
+    """Prepare policies once for many batches, in the order of their ids.
+
+    `selections` say where each is assigned; None where nothing is, so that all apply.
+    """
+    ordered = sorted(policies, key=lambda each: each.id)
+    return tuple(compile_policy(policy, selections) for policy in ordered)
 
 
 def evaluate(
-    batch: Sequence[Device], policies: Iterable[CompliancePolicy], now: datetime
+    batch: Sequence[Device],
+    policies: Iterable[CompliancePolicy],
+    now: datetime,
+    selections: Selections | None = None,
 ) -> VerdictBatch:
     """Every policy's verdict on every device, by device, then policy id; `now` is the `as_of`."""
-    return run_programs(batch, compile_policies(policies), now)
+    return run_programs(batch, compile_policies(policies, selections), now)
 
 
 def run_programs(
@@ -84,7 +95,7 @@ def _judge_all(
 ) -> VerdictBatch:
     scene = _Scene(
         now=now,
-        size=len(device_ids),
+        device_ids=device_ids,
         decider=Decider(columns.by_path, now),
         os=replace(columns.os, values=[fold(value) for value in columns.os.values]),
         tags=replace(
@@ -99,30 +110,68 @@ class _Scene:
     """What all policies of one batch share."""
 
     now: datetime
-    size: int
+    device_ids: Sequence[str]
     decider: Decider
     os: Column
     tags: Column
+
+    @property
+    def size(self) -> int:
+        """How many devices there are."""
+        return len(self.device_ids)
 
 
 def _judge(program: Program, scene: _Scene) -> PolicyColumn:
     policy_id = program.policy.id
     if not program.policy.enabled:
         return PolicyColumn(policy_id, np.full(scene.size, NOT_SELECTED, dtype=np.int8))
-    check = scene.decider.decide(program.check)
-    tree, outcomes = check, check.outcomes
+    tree = _decide_check(program, scene)
     if program.scope is not None:
-        scope = scene.decider.decide(program.scope)
-        outcomes = combine(Combine.WHEN, [scope.outcomes, check.outcomes])
-        tree = Decided(outcomes, combine=Combine.WHEN, members=(scope, check))
+        tree = _guard(scene.decider.decide(program.scope), tree)
     aimed = _aimed_at(program, scene)
-    outcomes = np.where(aimed, outcomes, np.int8(Outcome.NOT_APPLICABLE)).astype(np.int8)
-    return PolicyColumn(
-        policy_id,
-        outcomes,
-        _ends(tree, aimed),
-        _find_all(tree, outcomes, scene.now),
-    )
+    ends = _ends(tree, aimed)
+    chosen = None if program.selected is None else _decide_selection(program.selected, scene)
+    marks: list[Codes] = []
+    if chosen is not None:
+        tree, marks = _guard(chosen, tree), [chosen.outcomes]
+        ends = _earliest(ends, _ends(chosen, np.ones(scene.size, dtype=np.bool_)))
+    outcomes = np.where(aimed, tree.outcomes, np.int8(Outcome.NOT_APPLICABLE)).astype(np.int8)
+    found = _find_all(tree, outcomes, scene.now, marks)
+    if program.policy.attestation is not None:
+        outcomes[outcomes == Outcome.TRUE] = NOT_CHECKED
+    if chosen is not None:
+        outside = np.isin(chosen.outcomes, (Outcome.FALSE, Outcome.NOT_APPLICABLE))
+        # Where the policy is not assigned, its targets are not asked.
+        outcomes[outside] = NOT_SELECTED
+    return PolicyColumn(policy_id, outcomes, ends, found)
+
+
+def _decide_check(program: Program, scene: _Scene) -> Decided:
+    """The policy's own check; what only a person can answer holds for now."""
+    if program.policy.attestation is None:
+        return scene.decider.decide(program.check)
+    return Decided(np.full(scene.size, Outcome.TRUE, dtype=np.int8))
+
+
+def _guard(condition: Decided, tree: Decided) -> Decided:
+    """The tree where the condition holds."""
+    outcomes = combine(Combine.WHEN, [condition.outcomes, tree.outcomes])
+    return Decided(outcomes, combine=Combine.WHEN, members=(condition, tree))
+
+
+def _decide_selection(selected: Selected, scene: _Scene) -> Decided:
+    """Whether assignments let the policy apply: by name, by tag, or by a condition."""
+    named = np.zeros(scene.size, dtype=np.bool_)
+    if selected.devices:
+        named |= np.array([one in selected.devices for one in scene.device_ids], dtype=np.bool_)
+    if selected.tags:
+        named |= _spread(scene.tags, [bool(value & selected.tags) for value in scene.tags.values])
+    members = [
+        Decided(np.where(named, Outcome.TRUE, Outcome.FALSE).astype(np.int8)),
+        *map(scene.decider.decide, selected.conditions),
+    ]
+    outcomes = combine(Combine.ANY, [member.outcomes for member in members])
+    return Decided(outcomes, combine=Combine.ANY, members=tuple(members))
 
 
 def _aimed_at(program: Program, scene: _Scene) -> Mask:
@@ -148,12 +197,23 @@ def _ends(tree: Decided, aimed: Mask) -> Moments | None:
     return np.where(aimed, np.minimum.reduce(ends), NEVER)
 
 
-def _find_all(tree: Decided, outcomes: Codes, now: datetime) -> Found:
-    """Findings of every device that did not pass; devices that look alike share theirs."""
+def _earliest(one: Moments | None, other: Moments | None) -> Moments | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return np.minimum(one, other)
+
+
+def _find_all(tree: Decided, outcomes: Codes, now: datetime, marks: Sequence[Codes] = ()) -> Found:
+    """Findings of every device that did not pass; devices that look alike share theirs.
+
+    `marks` are what they must also have in common, beside the leaves.
+    """
     places = np.flatnonzero(outcomes < Outcome.TRUE)
-    if not len(places):
+    leaves = list(tree.leaves())
+    if not len(places) or not leaves:
         return NOTHING_FOUND
-    looks = list(zip(*(_look(leaf, places) for leaf in tree.leaves()), strict=True))
+    told = [*(mark[places].tolist() for mark in marks), *(_look(one, places) for one in leaves)]
+    looks = list(zip(*told, strict=True))
     groups = dict(zip(dict.fromkeys(looks), count(), strict=False))
     firsts = dict(zip(reversed(looks), reversed(places.tolist()), strict=True))
     return Found(

@@ -14,9 +14,11 @@ from fleetmdm.evaluate.outcome import STATUS, Codes
 from fleetmdm.results import Finding, Status, Verdict
 
 NOT_SELECTED: Final = len(STATUS)
-"""The code of a policy that is not enabled."""
+"""The code of a policy that is not enabled, or not assigned to the device."""
+NOT_CHECKED: Final = NOT_SELECTED + 1
+"""The code of a policy that only a person can answer."""
 
-STATES: Final = (*STATUS, Status.NOT_SELECTED)
+STATES: Final = (*STATUS, Status.NOT_SELECTED, Status.NOT_CHECKED)
 """By code."""
 
 

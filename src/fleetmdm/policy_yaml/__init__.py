@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from clikit.canonical import encode_canonical
 from fleetmdm.errors import FleetError
 from fleetmdm.policy import CompliancePolicy, Position
+from fleetmdm.policy import Node as Check
+from fleetmdm.policy_yaml.checks import CheckReader
 from fleetmdm.policy_yaml.document import ReadPolicy, read_policy
+from fleetmdm.policy_yaml.parameters import Substitution
 from fleetmdm.policy_yaml.problems import Problem, Problems
 from fleetmdm.policy_yaml.strict import Strict
 from fleetmdm.policy_yaml.yaml_tree import MAX_FILE_BYTES, read_documents
@@ -21,6 +25,7 @@ __all__ = [
     "Problem",
     "parse_policies",
     "parse_policy",
+    "parse_selector",
     "policy_invalid",
     "read_policies",
 ]
@@ -71,6 +76,25 @@ def parse_policy(source: bytes, *, name: str) -> CompliancePolicy:
         message = f"{len(policies)} policies where one is stored"
         raise policy_invalid((Problem(name, 1, 1, "yaml_syntax", message),))
     return policies[0]
+
+
+def parse_selector(text: str, *, name: str) -> tuple[Check, str]:
+    """A check or composition as in `targets.where`, and its canonical JSON; raises `policy_invalid`.
+
+    JSON is YAML, so that what is kept can be read again.
+    """
+    problems = Problems(name)
+    documents = read_documents(_decode(text.encode(), problems), problems)
+    if len(documents) != 1 and not problems.found:
+        problems.add(
+            Position(1, 1), "wrong_type", "a selector is one check, such as key, op, value"
+        )
+    strict = Strict(problems)
+    reader = CheckReader(strict, Substitution(strict, {}))
+    node = reader.condition(documents[0].root, "where") if documents else None
+    if problems.found or node is None:
+        raise policy_invalid(tuple(sorted(problems.found)))
+    return node, encode_canonical(documents[0].root.plain()).decode()
 
 
 def policy_invalid(problems: tuple[Problem, ...]) -> FleetError:

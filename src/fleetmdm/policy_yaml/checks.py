@@ -1,6 +1,6 @@
 """Checks and compositions from YAML: the grammar of `checks`, `when`, `where` and `os_version`.
 
-check       = key op [value] [message] [on_missing] [scheme] [when]
+check       = key op [value] [message] [on_missing] [scheme] [severity] [when]
 composition = (all: [node...] / any: [node...] / none: [node...] / not: node) [when]
 """
 
@@ -17,6 +17,7 @@ from fleetmdm.policy_yaml.parameters import Substitution
 from fleetmdm.policy_yaml.problems import suggest
 from fleetmdm.policy_yaml.strict import Strict
 from fleetmdm.policy_yaml.yaml_tree import Node
+from fleetmdm.results import Severity
 
 MAX_CHECK_DEPTH: Final = 16
 """Levels of compositions; deeper trees are not read by people."""
@@ -28,7 +29,9 @@ COMBINES: Final = {
     "none": Combine.NONE,
 }
 _COMPOSITION: Final = frozenset({*COMBINES, "when"})
-LEAF_KEYS: Final = frozenset({"key", "op", "value", "message", "on_missing", "scheme", "when"})
+LEAF_KEYS: Final = frozenset(
+    {"key", "op", "value", "message", "on_missing", "scheme", "severity", "when"}
+)
 OS_VERSION_KEYS: Final = frozenset({"op", "value", "scheme", "on_missing"})
 
 
@@ -120,6 +123,8 @@ class CheckReader:
         message = self._strict.text(entries.get("message"), "message")
         wish = entries.get("on_missing")
         on_missing = wish and self._strict.word(wish, "on_missing", OnMissing, OnMissing.UNKNOWN)
+        grade = entries.get("severity")
+        severity = grade and self._strict.word(grade, "severity", Severity, Severity.MEDIUM)
         if key is None or row is None:
             return None
         scheme = self._scheme(entries.get("scheme"), row)
@@ -133,6 +138,7 @@ class CheckReader:
             message=self._substitution.text(message, position),
             on_missing=on_missing or None,
             scheme=scheme or None,
+            severity=severity or None,
         )
 
     def _key(self, node: Node | None) -> str | None:

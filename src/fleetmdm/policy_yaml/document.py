@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
+from fleetmdm.evaluate.operators.times import parse_duration
 from fleetmdm.policy import (
     CompliancePolicy,
     OnMissing,
     PolicyTest,
+    Question,
     Reference,
     Targets,
 )
@@ -39,11 +42,17 @@ POLICY_KEYS: Final = frozenset(
         "targets",
         "parameters",
         "checks",
+        "attestation",
+        "grace",
         "tests",
     }
 )
 TARGET_KEYS: Final = frozenset({"os", "tags", "os_version", "where"})
-POLICY_REQUIRED: Final = ("id", "name", "checks")
+POLICY_REQUIRED: Final = ("id", "name")
+POLICY_ONE_OF: Final = ("checks", "attestation")
+"""Every policy has exactly one of these."""
+ATTESTATION_KEYS: Final = frozenset({"question", "period"})
+ATTESTATION_REQUIRED: Final = ("question", "period")
 REFERENCE_REQUIRED: Final = ("framework", "control")
 TEST_REQUIRED: Final = ("name", "device", "expect")
 REFERENCE_KEYS: Final = frozenset({"framework", "control", "url"})
@@ -66,6 +75,7 @@ TEST_STATES: Final = frozenset(
         Status.UNKNOWN,
         Status.NOT_APPLICABLE,
         Status.NOT_SELECTED,
+        Status.NOT_CHECKED,
     }
 )
 
@@ -83,6 +93,9 @@ def read_policy(strict: Strict, root: Node, source: bytes) -> ReadPolicy | None:
     entries = strict.mapping(root, "a policy", known=POLICY_KEYS, required=POLICY_REQUIRED)
     if not entries:
         return None
+    if sum(key in entries for key in POLICY_ONE_OF) != 1:
+        words = " or ".join(map(repr, POLICY_ONE_OF))
+        strict.wrong(root.position, "missing_key", f"a policy has either {words}")
     parameters = read_parameters(strict, entries.get("parameters"))
     substitution = Substitution(strict, parameters)
     checks = CheckReader(strict, substitution)
@@ -105,6 +118,8 @@ def read_policy(strict: Strict, root: Node, source: bytes) -> ReadPolicy | None:
             entries.get("on_missing"), "on_missing", OnMissing, OnMissing.UNKNOWN
         ),
         tests=_read_tests(strict, entries.get("tests")),
+        attestation=_read_question(strict, entries.get("attestation")),
+        grace=_read_duration(strict, entries.get("grace"), "grace"),
         position=root.position,
     )
     unused = tuple(name for name in parameters if name not in substitution.used)
@@ -120,6 +135,30 @@ def _read_id(strict: Strict, node: Node | None) -> str:
             f"id has letters, digits and . _ -, at most {MAX_ID_CHARACTERS}, not {text[:80]!r}",
         )
     return text
+
+
+def _read_question(strict: Strict, node: Node | None) -> Question | None:
+    if node is None:
+        return None
+    entries = strict.mapping(
+        node, "attestation", known=ATTESTATION_KEYS, required=ATTESTATION_REQUIRED
+    )
+    text = strict.text(entries.get("question"), "attestation.question", empty=False)
+    return Question(text, _read_duration(strict, entries.get("period"), "attestation.period"))
+
+
+def _read_duration(strict: Strict, node: Node | None, what: str) -> timedelta:
+    text = strict.text(node, what, empty=False)
+    if node is None or not text.strip():
+        return timedelta(0)
+    try:
+        duration = parse_duration(text)
+    except ValueError as error:
+        strict.wrong(node.position, "invalid_value", f"{what}: {error}")
+        return timedelta(0)
+    if not duration:
+        strict.wrong(node.position, "invalid_value", f"{what} is longer than nothing")
+    return duration
 
 
 def _read_references(strict: Strict, node: Node | None) -> tuple[Reference, ...]:

@@ -17,9 +17,12 @@ from fleetmdm.evaluate.operators.row import Operator
 from fleetmdm.policy import Combine, OnMissing
 from fleetmdm.policy_yaml.checks import COMBINES, LEAF_KEYS, OS_VERSION_KEYS
 from fleetmdm.policy_yaml.document import (
+    ATTESTATION_KEYS,
+    ATTESTATION_REQUIRED,
     DEVICE_KINDS,
     ID_PATTERN,
     POLICY_KEYS,
+    POLICY_ONE_OF,
     POLICY_REQUIRED,
     REFERENCE_KEYS,
     REFERENCE_REQUIRED,
@@ -49,7 +52,7 @@ BEYOND_SCHEMA: Final = frozenset(
     }
 )
 """Codes under which the reader may refuse a document that the schema takes; and a time that has
-the right form but does not exist is an `invalid_value`."""
+the right form but does not exist, or a duration over a hundred years, is an `invalid_value`."""
 
 Schema = dict[str, Any]
 
@@ -74,6 +77,7 @@ def policy_schema() -> Schema:
         "$id": "urn:fleetmdm:schema:policy:1",
         "title": "FleetMDM policy",
         **_mapping(POLICY_KEYS, _POLICY, POLICY_REQUIRED),
+        "oneOf": [{"required": [key]} for key in POLICY_ONE_OF],
         "$defs": {
             "check": {
                 "type": "object",
@@ -174,6 +178,7 @@ _LEAF: Final[Mapping[str, Schema]] = {
     "message": _told(_TEXT, "what to say where the check does not hold"),
     "on_missing": _told(_words(OnMissing), "what a missing fact means for the policy"),
     "scheme": _told({"type": "string"}, "how versions are compared"),
+    "severity": _told(_words(Severity), "that of the policy where absent"),
     "when": _told(_CHECK, "the check applies where this holds"),
 }
 
@@ -206,6 +211,14 @@ _PARAMETERS: Final[Schema] = {
         "anyOf": [_SCALAR, {"type": "array", "minItems": 1, "items": _SCALAR}]
     },
 }
+_DURATION: Final[Schema] = {
+    "type": "string",
+    "pattern": rf"^(?!0+[smhdw]{_END})[0-9]{{1,9}}[smhdw]{_END}",
+}
+_ATTESTATION: Final[Mapping[str, Schema]] = {
+    "question": _told(_WORDED, "what to answer"),
+    "period": _told(_DURATION, "how long an answer stands"),
+}
 _POLICY: Final[Mapping[str, Schema]] = {
     "id": _told({"type": "string", "pattern": f"^(?:{ID_PATTERN.pattern}){_END}"}, "never changes"),
     "name": _told(_WORDED, "what people call it"),
@@ -222,5 +235,10 @@ _POLICY: Final[Mapping[str, Schema]] = {
     "targets": _told(_mapping(TARGET_KEYS, _TARGETS, ()), "which devices it is for"),
     "parameters": _told(_PARAMETERS, "values that stand in for ${name}"),
     "checks": _told(_list(_CHECK, least=1), "every one must hold"),
+    "attestation": _told(
+        _mapping(ATTESTATION_KEYS, _ATTESTATION, ATTESTATION_REQUIRED),
+        "instead of checks: what only a person can answer",
+    ),
+    "grace": _told(_DURATION, "how long a device may fail before that counts"),
     "tests": _told(_list(_mapping(TEST_KEYS, _TEST, TEST_REQUIRED)), "examples and their states"),
 }

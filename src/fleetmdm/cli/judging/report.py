@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from clikit.errors import Failure
 from fleetmdm.cli.judging.check import fail_states, policy_failures
 from fleetmdm.cli.session import FleetCall, fleet_options
-from fleetmdm.engines.local import load_policies
+from fleetmdm.engines.local import load_policies, run_selections
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate import evaluate
 from fleetmdm.policy import CompliancePolicy
@@ -168,7 +168,7 @@ def _device_counts(
     devices = list(store.run_devices(run.run_id, device_id=device_id))
     if not devices:
         raise FleetError("device_not_found", f"run {run.run_id} knew no device {device_id}")
-    verdicts = evaluate(devices, policies, run.as_of)
+    verdicts = evaluate(devices, policies, run.as_of, run_selections(store, run))
     return {verdict.policy_id: {verdict.status: 1} for verdict in verdicts}
 
 

@@ -176,13 +176,16 @@ def _rows(column: PolicyColumn, handles: npt.NDArray[np.int64], policy: int) -> 
     """The stored verdicts of one policy on a batch."""
     places = np.flatnonzero(_STORED[column.outcomes])
     encoded = [encode_findings(findings) for findings in column.found.findings]
-    # A policy has findings wherever it has rows, or, not being selected, nowhere.
-    findings = [encoded[group] for group in column.found.groups.tolist()]
+    # Rows that only say that the policy is not selected or not checked have no findings.
+    findings = [_NO_FINDINGS] * len(places)
+    found = np.searchsorted(places, column.found.places).tolist()
+    for row, group in zip(found, column.found.groups.tolist(), strict=True):
+        findings[row] = encoded[group]
     return zip(
         handles[places].tolist(),
         repeat(policy),
         [_STATUS_TEXT[code] for code in column.outcomes[places].tolist()],
-        findings or repeat(_NO_FINDINGS),
+        findings,
         repeat(None) if column.until is None else map(_stamp, column.until[places].tolist()),
         strict=False,
     )
