@@ -30,6 +30,12 @@ SETTINGS = (
         (),
         "states that make `check` exit with 1",
     ),
+    Setting(
+        "check.stale_after",
+        "text",
+        "30d",
+        "how old inventory may be before its verdicts are stale; 0d is any age",
+    ),
     *(
         Setting(
             f"ingest.{name}", "int", getattr(DEFAULT_LIMITS, name), text, minimum=1, maximum=top

@@ -16,6 +16,7 @@ CODES = ErrorTable(
         ErrorRow(
             "agent_unavailable", Exit.UNAVAILABLE, "no SSH agent answers at the given address"
         ),
+        ErrorRow("attestation_refused", Exit.REFUSED, "this policy cannot be attested like that"),
         ErrorRow("database_invalid", Exit.INVALID, "the database is not ours, or is damaged"),
         ErrorRow(
             "database_locked", Exit.UNAVAILABLE, "another process holds the database too long"
@@ -65,6 +66,8 @@ CODES = ErrorTable(
             "a document of the device bears the tag, not a person",
         ),
         ErrorRow("trust_invalid", Exit.INVALID, "the allowed signers file is invalid"),
+        ErrorRow("waiver_findings", Exit.FOUND, "waivers are unused, expired or overlap"),
+        ErrorRow("waiver_invalid", Exit.INVALID, "a waiver is incomplete, over, or covers nothing"),
     )
 )
 

@@ -5,13 +5,13 @@ Pure. `policy_yaml` makes these from YAML; `evaluate` decides them; `lint` reaso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from fleetmdm.results import Severity, Status
+from fleetmdm.results import Finding, Severity, Status
 
 
 class OnMissing(StrEnum):
@@ -101,6 +101,28 @@ class PolicyTest:
     position: Position
     as_of: datetime | None = None
     """The moment of the check; None where the author did not care."""
+
+
+def check_severities(node: Node) -> dict[str, Severity]:
+    """The severity of each check below that has one of its own, by its place."""
+    if isinstance(node, Leaf):
+        return {} if node.severity is None else {node.path: node.severity}
+    return {
+        path: each for member in node.members for path, each in check_severities(member).items()
+    }
+
+
+def worst_severity(
+    own: Severity, by_check: Mapping[str, Severity], findings: Iterable[Finding]
+) -> Severity:
+    """How much a verdict matters: the most that any of its findings does.
+
+    A finding matters as much as its check says, or else as its policy (`own`) does; a verdict
+    without findings as its policy.
+    """
+    order = list(Severity)
+    graded = [by_check.get(finding.check, own) for finding in findings]
+    return max(graded, key=order.index, default=own)
 
 
 @dataclass(frozen=True, slots=True)

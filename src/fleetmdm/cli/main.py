@@ -30,6 +30,8 @@ COMMANDS = {
         "Show since when verdicts have stood.",
     ),
     "drift": ("fleetmdm.cli.history.drift:command", "Show what changed between two runs."),
+    "waiver": ("fleetmdm.cli.governance.waiver:command", "Accept risks for a time."),
+    "attest": ("fleetmdm.cli.governance.attest:command", "Answer what no fact can answer."),
     "evidence": ("fleetmdm.cli.evidence:command", "Export and verify evidence packs."),
     "ledger": ("fleetmdm.cli.ledger:command", "Show and verify the append-only log."),
     "export-collector": (

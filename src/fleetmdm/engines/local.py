@@ -17,14 +17,14 @@ from fleetmdm.errors import FleetError
 from fleetmdm.evaluate import Evaluator, compile_policies, evaluate
 from fleetmdm.evaluate.program import Program
 from fleetmdm.evaluate.verdicts import STATES, VerdictBatch
-from fleetmdm.governance.assign import Assignment, Selections, select
 from fleetmdm.ledger.entries import encode_run_leaf
 from fleetmdm.ledger.merkle import TreeHasher
 from fleetmdm.ledger.roots import ResultLeaves, policy_set_hash
-from fleetmdm.policy import CompliancePolicy, Node
-from fleetmdm.policy_yaml import parse_policy, parse_selector
+from fleetmdm.policy import CompliancePolicy
+from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run
 from fleetmdm.store.port import FleetStore, NewRun, RunHashes, RunWriter
+from fleetmdm.store.selections import load_selections
 
 BATCH_DEVICES: Final = 1_000
 """Devices evaluated at once: enough for columns to pay, and what is decoded stays in the processor's
@@ -42,20 +42,6 @@ class Recorded:
 def load_policies(sources: Iterable[tuple[str, bytes]]) -> tuple[CompliancePolicy, ...]:
     """Parse stored policies; raises `policy_invalid` where the language has moved on."""
     return tuple(parse_policy(source, name=f"policy {name}") for name, source in sources)
-
-
-def load_selections(assignments: Iterable[Assignment], *, only_assigned: bool) -> Selections | None:
-    """Where each policy applies; None where nothing is assigned, so that all apply."""
-    return select(assignments, _parse_condition, only_assigned=only_assigned)
-
-
-def run_selections(store: FleetStore, run: Run) -> Selections | None:
-    """Where each policy applied in a run."""
-    return load_selections(store.run_assignments(run.run_id), only_assigned=run.only_assigned)
-
-
-def _parse_condition(text: str) -> Node:
-    return parse_selector(text, name="an assignment's selector")[0]
 
 
 def record_run(

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from fleetmdm.device import Device
-from fleetmdm.engines.local import BATCH_DEVICES, batched, load_policies, run_selections
+from fleetmdm.engines.local import BATCH_DEVICES, batched, load_policies
 from fleetmdm.evaluate import compile_policies, run_programs
 from fleetmdm.results import SILENT, Run, Status
 from fleetmdm.store.port import FleetStore
+from fleetmdm.store.selections import run_selections
 
 Pair = tuple[str, str]
 """Device id, policy id."""

@@ -6,11 +6,18 @@ Pure. Rule for editors: renderers read this and nothing else; `rows` streams and
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fleetmdm.policy import CompliancePolicy
+from fleetmdm.governance.effective import (
+    EXCUSED,
+    Differences,
+    Effective,
+    EffectiveStatus,
+    JudgedRow,
+)
+from fleetmdm.policy import CompliancePolicy, check_severities, worst_severity
 from fleetmdm.results import Finding, ResultRow, Run, Severity, Status
 
 PROBLEM_STATES = (Status.FAIL, Status.ERROR, Status.UNKNOWN)
@@ -36,15 +43,25 @@ class PolicyLine:
 
     policy: CompliancePolicy
     counts: Mapping[Status, int]
+    differences: Differences = field(default_factory=dict)
 
     def count(self, status: Status) -> int:
-        """Devices in this state."""
+        """Devices in this raw state."""
         return self.counts.get(status, 0)
+
+    def count_open(self, status: Status) -> int:
+        """Devices in this raw state for which nobody answers."""
+        excused = sum(
+            count
+            for (raw, state), count in self.differences.items()
+            if raw is status and state in EXCUSED
+        )
+        return self.count(status) - excused
 
     @property
     def is_met(self) -> bool:
-        """No device fails, errs or is unknown."""
-        return not any(self.count(state) for state in PROBLEM_STATES)
+        """No device fails, errs or is unknown but those that somebody answers for."""
+        return not any(self.count_open(state) for state in PROBLEM_STATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +70,15 @@ class ReportRow:
 
     row: ResultRow
     policy: CompliancePolicy
+    effective: Effective
+    severity: Severity
+    """That of the verdict: a check may have one of its own."""
+
+    @property
+    def state(self) -> str:
+        """The effective state for people, with the raw one where that is another."""
+        raw, state = self.row.status.value, self.effective.status.value
+        return raw if raw == state else f"{state} ({raw})"
 
     def findings(self) -> Sequence[Finding]:
         """What was found; empty for a policy that is not selected."""
@@ -118,10 +144,20 @@ def sort_lines(lines: Iterable[PolicyLine], by: SortBy) -> list[PolicyLine]:
     return sorted(lines, key=rank)
 
 
-def row_stream(rows: Iterable[ResultRow], lines: Sequence[PolicyLine]) -> Iterator[ReportRow]:
-    """The rows of the policies that are shown."""
-    shown = {line.policy.id: line.policy for line in lines}
-    for row in rows:
-        policy = shown.get(row.policy_id)
-        if policy is not None:
-            yield ReportRow(row, policy)
+def row_stream(
+    rows: Iterable[ResultRow | JudgedRow], lines: Sequence[PolicyLine]
+) -> Iterator[ReportRow]:
+    """The rows of the policies that are shown; a row that nobody judged stands as it is."""
+    shown = {line.policy.id: (line.policy, check_severities(line.policy.check)) for line in lines}
+    for each in rows:
+        row = each.row if isinstance(each, JudgedRow) else each
+        if row.policy_id not in shown:
+            continue
+        policy, severities = shown[row.policy_id]
+        state = (
+            each.effective
+            if isinstance(each, JudgedRow)
+            else Effective(EffectiveStatus(row.status.value))
+        )
+        severity = worst_severity(policy.severity, severities, row.findings)
+        yield ReportRow(row, policy, state, severity)

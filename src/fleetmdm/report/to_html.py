@@ -83,7 +83,7 @@ def _section(line: PolicyLine, rows: Sequence[ReportRow]) -> Iterator[str]:
     for each in rows:
         what = "; ".join(describe(finding) for finding in each.findings())
         yield (
-            f"<li>{_text(each.row.device_id)}: <strong>{each.row.status}</strong>: "
+            f"<li>{_text(each.row.device_id)}: <strong>{_text(each.state)}</strong>: "
             f"{_text(what)}</li>\n"
         )
     more = sum(line.count(state) for state in PROBLEM_STATES) - len(rows)

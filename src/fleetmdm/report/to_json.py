@@ -11,6 +11,7 @@ from typing import Any
 
 from clikit.envelope import SCHEMA, encode_failure
 from clikit.errors import Failure
+from fleetmdm.governance.effective import Differences, Effective
 from fleetmdm.report.model import PolicyLine, Report, ReportRow, score
 from fleetmdm.results import Finding, Run, Status
 from fleetmdm.rfc3339 import encode_time
@@ -88,7 +89,26 @@ def encode_line(line: PolicyLine) -> dict[str, Any]:
             for each in policy.references
         ],
         "counts": encode_counts(line.counts),
+        "effective": encode_differences(line.differences),
         "score": score(line.counts),
+    }
+
+
+def encode_differences(differences: Differences) -> dict[str, dict[str, int]]:
+    """Devices by effective, then raw state, wherever the two differ."""
+    told: dict[str, dict[str, int]] = {}
+    for (raw, state), count in sorted(differences.items()):
+        told.setdefault(state.value, {})[raw.value] = count
+    return told
+
+
+def encode_effective(state: Effective) -> dict[str, Any]:
+    """An effective state, why, and until when it stands by itself."""
+    until = state.valid_until
+    return {
+        "status": state.status.value,
+        "reason": state.reason,
+        "valid_until": None if until is None else encode_time(until),
     }
 
 
@@ -98,8 +118,9 @@ def encode_row(each: ReportRow) -> dict[str, Any]:
     return {
         "device_id": row.device_id,
         "policy_id": row.policy_id,
-        "severity": each.policy.severity.value,
+        "severity": each.severity.value,
         "status": row.status.value,
+        "effective": encode_effective(each.effective),
         "since_run": row.since_run,
         "findings": [encode_finding(finding) for finding in each.findings()],
     }

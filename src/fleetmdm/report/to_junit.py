@@ -11,7 +11,7 @@ from datetime import datetime
 from xml.sax.saxutils import escape, quoteattr
 
 from clikit.table import show_text
-from fleetmdm.report.model import SCORED_STATES, PolicyLine, Report, ReportRow
+from fleetmdm.report.model import PROBLEM_STATES, SCORED_STATES, PolicyLine, Report, ReportRow
 from fleetmdm.report.samples import sample_rows
 from fleetmdm.report.to_table import describe
 from fleetmdm.results import Status
@@ -42,11 +42,15 @@ def render(report: Report) -> Iterator[str]:
 
 
 def _kind(line: PolicyLine) -> str:
-    if line.count(Status.FAIL):
+    if line.count_open(Status.FAIL):
         return "failure"
-    if line.count(Status.ERROR) or line.count(Status.UNKNOWN):
+    if line.count_open(Status.ERROR) or line.count_open(Status.UNKNOWN):
         return "error"
     return "" if line.count(Status.PASS) else "skipped"
+
+
+def _has_problems(line: PolicyLine) -> bool:
+    return any(line.count(state) for state in PROBLEM_STATES)
 
 
 def _case(line: PolicyLine, kind: str, rows: Sequence[ReportRow]) -> str:
@@ -59,7 +63,8 @@ def _case(line: PolicyLine, kind: str, rows: Sequence[ReportRow]) -> str:
         return f"{head}</testcase>\n"
     counts = ", ".join(f"{line.count(state)} {state}" for state in SCORED_STATES)
     if kind == "skipped":
-        return f'{head}<skipped message="decided for no device"></skipped></testcase>\n'
+        why = "waived or in grace" if _has_problems(line) else "decided for no device"
+        return f'{head}<skipped message="{why}"></skipped></testcase>\n'
     body = "\n".join(_sentences(policy.name, rows))
     return (
         f'{head}<{kind} type="{policy.severity}" message={_attribute(counts)}>'
@@ -71,7 +76,7 @@ def _sentences(name: str, rows: Sequence[ReportRow]) -> Iterator[str]:
     yield show_text(name)
     for each in rows:
         what = "; ".join(describe(finding) for finding in each.findings())
-        yield show_text(f"{each.row.device_id}: {each.row.status}: {what}")
+        yield show_text(f"{each.row.device_id}: {each.state}: {what}")
 
 
 def _attribute(value: str) -> str:

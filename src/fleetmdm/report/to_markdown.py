@@ -51,7 +51,7 @@ def _section(line: PolicyLine, rows: Sequence[ReportRow]) -> Iterator[str]:
         yield f"{_text(policy.remediation)}\n\n"
     for each in rows:
         what = "; ".join(describe(finding) for finding in each.findings())
-        yield f"- {_text(each.row.device_id)}: **{each.row.status}**: {_text(what)}\n"
+        yield f"- {_text(each.row.device_id)}: **{_text(each.state)}**: {_text(what)}\n"
     more = sum(line.count(state) for state in PROBLEM_STATES) - len(rows)
     if more > 0:
         yield f"- and {more} more\n"

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
+from fleetmdm.governance.effective import EXCUSED, Effective
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.report.model import PROBLEM_STATES, PolicyLine, Report, ReportRow
-from fleetmdm.report.to_json import encode_counts, encode_finding
+from fleetmdm.report.to_json import encode_counts, encode_effective, encode_finding
 from fleetmdm.report.to_table import describe
 from fleetmdm.results import Severity, Status
 from fleetmdm.rfc3339 import encode_time
@@ -109,6 +110,15 @@ def _invocation(report: Report) -> dict[str, Any]:
     }
 
 
+def _suppressed(state: Effective) -> dict[str, Any]:
+    """SARIF 2.1.0 section 3.35: people look at it and accept it, for now."""
+    if state.status not in EXCUSED:
+        return {}
+    return {
+        "suppressions": [{"kind": "external", "status": "accepted", "justification": state.reason}]
+    }
+
+
 def _result(each: ReportRow, rule_index: int) -> dict[str, Any]:
     row = each.row
     failed = row.status is Status.FAIL
@@ -116,10 +126,11 @@ def _result(each: ReportRow, rule_index: int) -> dict[str, Any]:
     uri = f"fleetmdm://device/{quote(row.device_id, safe='')}"
     identity = hashlib.sha256(f"{row.device_id}\0{row.policy_id}".encode()).hexdigest()
     return {
+        **_suppressed(each.effective),
         "ruleId": row.policy_id,
         "ruleIndex": rule_index,
         "kind": "fail" if failed else "open",
-        "level": _LEVELS[each.policy.severity] if failed else "none",
+        "level": _LEVELS[each.severity] if failed else "none",
         "message": {"text": f"{row.device_id}: {what}"},
         "locations": [
             {
@@ -130,6 +141,7 @@ def _result(each: ReportRow, rule_index: int) -> dict[str, Any]:
         "partialFingerprints": {"devicePolicy/v1": identity},
         "properties": {
             "status": row.status.value,
+            "effective": encode_effective(each.effective),
             "since_run": row.since_run,
             "findings": [encode_finding(finding) for finding in each.findings()],
         },

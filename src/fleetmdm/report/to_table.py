@@ -31,6 +31,7 @@ def render(report: Report, *, width: int | None, max_rows: int = MAX_ROWS) -> It
     yield from _severities(report, width)
     yield "\n"
     yield from _policies(report, width)
+    yield from _effective(report, width)
     yield from _rows(report, width, max_rows)
 
 
@@ -57,6 +58,17 @@ def _policies(report: Report, width: int | None) -> Iterator[str]:
     yield render_table(("severity", *_COLUMNS, "policy", "name"), rows, width=width)
 
 
+def _effective(report: Report, width: int | None) -> Iterator[str]:
+    rows = [
+        (state.value, raw.value, count, line.policy.id)
+        for line in report.lines
+        for (raw, state), count in sorted(line.differences.items())
+    ]
+    if rows:
+        yield "\nstands otherwise than it was judged:\n"
+        yield render_table(("effective", "raw", "devices", "policy"), rows, width=width)
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value} %"
 
@@ -81,7 +93,7 @@ def _cells(each: ReportRow) -> Iterator[tuple[str, str, str, str]]:
     row = each.row
     for finding in each.findings() or (None,):
         what = "" if finding is None else describe(finding)
-        yield row.device_id, row.policy_id, row.status.value, what
+        yield row.device_id, row.policy_id, each.state, what
 
 
 def describe(finding: Finding) -> str:

@@ -243,6 +243,21 @@ class FleetStore(GovernanceStore, Protocol):
         """Every interval that holds at a run from `first_run` to `last_run`, newest first."""
         ...
 
+    def failing_since(self, run_id: int) -> dict[tuple[str, str], int]:
+        """(device id, policy id) -> the run at which an unbroken line of problems began.
+
+        Only where that is earlier than the `since_run` of the row that holds at the run.
+        """
+        ...
+
+    def run_last_seen(self, run_id: int) -> Iterator[tuple[str, datetime]]:
+        """(device id, when its newest source saw it) as a run knew it, by device id."""
+        ...
+
+    def run_saw_before(self, run_id: int, moment: datetime) -> bool:
+        """Whether any source last saw a device before a moment, as a run knew it; quick."""
+        ...
+
     def run_devices(self, run_id: int, *, device_id: str | None = None) -> Iterator[Device]:
         """The documents that a run judged, as they were then, in the order of their ids."""
         ...

@@ -11,9 +11,9 @@ import click
 from click.core import ParameterSource
 
 from clikit.errors import Failure
-from fleetmdm.cli.judging.check import fail_states, policy_failures
+from fleetmdm.cli.judging.gate import FAIL_ON_HELP, fail_states, policy_failures
 from fleetmdm.cli.session import FleetCall, fleet_options
-from fleetmdm.engines.local import load_policies, run_selections
+from fleetmdm.engines.local import load_policies
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate import evaluate
 from fleetmdm.policy import CompliancePolicy
@@ -29,6 +29,8 @@ from fleetmdm.report import (
 from fleetmdm.report.model import PolicyLine, Report, SortBy, row_stream, sort_lines
 from fleetmdm.results import ResultRow, Run, Status
 from fleetmdm.store.port import FleetStore
+from fleetmdm.store.selections import run_selections
+from fleetmdm.store.standing import RunStanding
 
 FORMATS: Final = ("table", "json", "csv", "junit", "sarif", "markdown", "html")
 
@@ -39,6 +41,7 @@ class Filters:
 
     only_failing: bool
     only_skipped: bool
+    only_assigned: bool
     policy_ids: Sequence[str]
     device_id: str | None
     sort_by: SortBy
@@ -49,6 +52,7 @@ class Filters:
 @click.option("--run", "run_id", type=click.IntRange(min=1), help="Number of the run [the latest].")
 @click.option("--only-failing", is_flag=True, help="Only policies that some device fails.")
 @click.option("--only-skipped", is_flag=True, help="Only policies that no device passes or fails.")
+@click.option("--only-assigned", is_flag=True, help="Only policies that are assigned.")
 @click.option("--policy", "policy_ids", multiple=True, metavar="ID", help="Only this policy.")
 @click.option("--device", "device_id", metavar="ID", help="Only this device.")
 @click.option(
@@ -59,7 +63,7 @@ class Filters:
     help="Order of the policies.",
 )
 @click.option("--top", type=click.IntRange(min=0), help="Only the first N policies; 0 is all.")
-@click.option("--fail-on", multiple=True, metavar="STATE", help="As for check.")
+@click.option("--fail-on", multiple=True, metavar="STATE", help=FAIL_ON_HELP)
 @click.option(
     "--sarif-max-failures-per-policy",
     type=click.IntRange(min=0),
@@ -74,6 +78,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     run_id: int | None,
     only_failing: bool,
     only_skipped: bool,
+    only_assigned: bool,
     policy_ids: Sequence[str],
     device_id: str | None,
     sort_by: str,
@@ -85,6 +90,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     filters = Filters(
         only_failing=only_failing,
         only_skipped=only_skipped,
+        only_assigned=only_assigned,
         policy_ids=policy_ids,
         device_id=device_id,
         sort_by=SortBy(sort_by),
@@ -97,7 +103,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     with call.open_store() as store:
         run = _find_run(store, run_id)
         report = build_report(store, run, filters)
-        found = policy_failures(report.totals(), states)
+        found = policy_failures(report.lines, states)
         call.emit_chunks(_render(call, report, found, sarif_max_failures_per_policy), found=found)
 
 
@@ -129,20 +135,23 @@ def build_report(store: FleetStore, run: Run, filters: Filters) -> Report:
     """The report of a run; its rows are read from the store while it is rendered."""
     policies = load_policies(store.run_policies(run.run_id))
     _refuse_unknown(policies, filters.policy_ids)
+    standing = RunStanding(store, run, policies)
     counts: Mapping[str, Mapping[Status, int]] = run.policy_counts
-    if filters.device_id is not None:
+    if filters.device_id is None:
+        differences = standing.differences()
+    else:
         counts = _device_counts(store, run, policies, filters.device_id)
-    lines = sort_lines(
-        (
-            line
-            for line in (PolicyLine(policy, counts.get(policy.id, {})) for policy in policies)
-            if _is_shown(line, filters)
-        ),
-        filters.sort_by,
-    )
+        differences = standing.device_differences(filters.device_id, counts)
+    assigned = {one.policy_id for one in store.run_assignments(run.run_id)}
+    shown = [
+        PolicyLine(policy, counts.get(policy.id, {}), differences.get(policy.id, {}))
+        for policy in policies
+        if policy.id in assigned or not filters.only_assigned
+    ]
+    lines = sort_lines((line for line in shown if _is_shown(line, filters)), filters.sort_by)
     if filters.top:
         lines = lines[: filters.top]
-    rows = row_stream(_read_rows(store, run, filters), lines)
+    rows = row_stream(standing.judge(_read_rows(store, run, filters)), lines)
     return Report(run, lines, rows, filters.device_id)
 
 

@@ -11,8 +11,14 @@ _COMMANDS: Final = {
     "list": ("fleetmdm.cli.policy.stored:list_policies", "List the policies in force."),
     "show": ("fleetmdm.cli.policy.stored:show", "Show one policy."),
     "remove": ("fleetmdm.cli.policy.stored:remove", "Remove a policy; past runs keep it."),
+    "assign": ("fleetmdm.cli.governance.assign:assign", "Let a policy apply to some devices."),
+    "unassign": ("fleetmdm.cli.governance.assign:unassign", "End an assignment."),
+    "assignments": (
+        "fleetmdm.cli.governance.assign:assignments",
+        "List where policies are assigned.",
+    ),
     "lint": ("fleetmdm.cli.policy.quality:lint", "Look for mistakes in policy files."),
     "test": ("fleetmdm.cli.policy.quality:test", "Run the tests that policies carry."),
 }
 
-command = LazyGroup("policy", table=_COMMANDS, help="Add, list, lint and test policies.")
+command = LazyGroup("policy", table=_COMMANDS, help="Add, list, assign, lint and test policies.")

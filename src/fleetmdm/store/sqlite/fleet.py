@@ -186,6 +186,23 @@ class SqliteStore(SqliteGovernance):
                 statuses=statuses,
             )
 
+    def failing_since(self, run_id: int) -> dict[tuple[str, str], int]:
+        """At which run an unbroken line of problems began, where the row does not tell."""
+        with translated(self._path):
+            return results.read_failing_since(self._connection, run_id)
+
+    def run_last_seen(self, run_id: int) -> Iterator[tuple[str, datetime]]:
+        """When each device was seen, as a run knew it."""
+        with translated(self._path):
+            revision = runs.revision_of(self._connection, run_id)
+            yield from inventory.read_last_seen(self._connection, revision)
+
+    def run_saw_before(self, run_id: int, moment: datetime) -> bool:
+        """Whether any source last saw a device before a moment."""
+        with translated(self._path):
+            revision = runs.revision_of(self._connection, run_id)
+            return inventory.any_seen_before(self._connection, revision, moment)
+
     def run_devices(self, run_id: int, *, device_id: str | None = None) -> Iterator[Device]:
         """The documents that a run judged."""
         with translated(self._path):

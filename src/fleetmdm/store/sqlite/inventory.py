@@ -302,6 +302,27 @@ def _source_ranks(connection: sqlite3.Connection) -> dict[int, int]:
     return {number: rank_of(name) for number, name in rows}
 
 
+_LAST_SEEN = f"""
+SELECT names.name, max(seen.last_seen)
+FROM device_names AS names CROSS JOIN sightings AS seen ON seen.device = names.device
+WHERE {IN_FORCE.format("seen")}
+GROUP BY names.name ORDER BY names.name
+"""  # noqa: S608 - constants of this package, no value from outside
+
+
+def read_last_seen(connection: sqlite3.Connection, revision: int) -> Iterator[tuple[str, datetime]]:
+    """When each device was last seen, as known at a revision, by id."""
+    for name, stamp in connection.execute(_LAST_SEEN, {"revision": revision}):
+        yield name, parse_stamp(stamp)
+
+
+def any_seen_before(connection: sqlite3.Connection, revision: int, moment: datetime) -> bool:
+    """Whether any source last saw a device before a moment, as known at a revision."""
+    sql = f"SELECT 1 FROM sightings AS seen WHERE last_seen <= :stamp AND {IN_FORCE.format('seen')}"  # noqa: S608 - constants of this package
+    wanted = {"revision": revision, "stamp": encode_stamp(moment)}
+    return connection.execute(f"{sql} LIMIT 1", wanted).fetchone() is not None
+
+
 def count_devices(connection: sqlite3.Connection, revision: int) -> int:
     """How many devices there were at a revision."""
     sql = f"SELECT count(DISTINCT device) FROM documents AS kept WHERE {IN_FORCE.format('kept')}"  # noqa: S608 - constants of this package

@@ -69,6 +69,35 @@ def _parse_rows(rows: sqlite3.Cursor, statuses: frozenset[Status]) -> Iterator[R
             yield ResultRow(device, policy, Status(status), decoded, since, until)
 
 
+_FAILING_SINCE = """
+WITH RECURSIVE line (device, policy, since_run) AS (
+    SELECT this.device, this.policy, older.since_run
+    FROM results AS this JOIN results AS older
+    ON older.device = this.device AND older.policy = this.policy
+    AND older.until_run = this.since_run
+    WHERE this.since_run <= :run AND (this.until_run IS NULL OR this.until_run > :run)
+    AND this.status IN ('fail', 'error', 'unknown')
+    AND older.status IN ('fail', 'error', 'unknown')
+    UNION ALL
+    SELECT line.device, line.policy, older.since_run
+    FROM line JOIN results AS older
+    ON older.device = line.device AND older.policy = line.policy
+    AND older.until_run = line.since_run
+    WHERE older.status IN ('fail', 'error', 'unknown')
+)
+SELECT device_names.name, policy_names.name, min(since_run)
+FROM line JOIN device_names USING (device) JOIN policy_names USING (policy)
+GROUP BY device, policy
+"""
+
+
+def read_failing_since(connection: sqlite3.Connection, run_id: int) -> dict[tuple[str, str], int]:
+    """The first run of each unbroken line of problems that is longer than the row of a run."""
+    revision_of(connection, run_id)
+    rows = connection.execute(_FAILING_SINCE, {"run": run_id})
+    return {(device, policy): run for device, policy, run in rows}
+
+
 # A row that holds at both runs is the same verdict, so only rows that hold at one of them matter.
 _AT = "({0}.since_run <= :{1} AND ({0}.until_run IS NULL OR {0}.until_run > :{1}))"
 _BEFORE = f"{_AT.format('old', 'before')} AND NOT {_AT.format('old', 'after')}"

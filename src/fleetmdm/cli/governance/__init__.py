@@ -1,0 +1,1 @@
+"""What people decide: assignments, waivers and attestations."""

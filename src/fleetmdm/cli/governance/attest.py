@@ -1,0 +1,142 @@
+"""`fleetmdm attest add|list|revoke`: answers that no fact can give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from clikit.table import render_table, show_text
+from fleetmdm.cli.governance.scopes import parse_scope, scope_options
+from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.engines.statements import AttestationRequest, attest
+from fleetmdm.errors import FleetError
+from fleetmdm.evaluate.operators.times import parse_duration
+from fleetmdm.governance.statements import Answer, Attestation, Revocation
+from fleetmdm.ledger.entries import encode_statement_leaf, statement_sha256
+from fleetmdm.rfc3339 import encode_time
+
+
+@click.group()
+def command() -> None:
+    """Answer policies that only a person can answer."""
+
+
+@command.command()
+@click.argument("policy_id", metavar="POLICY")
+@scope_options
+@click.option(
+    "--answer",
+    type=click.Choice([each.value for each in Answer]),
+    required=True,
+    help="The answer.",
+)
+@click.option("--statement", required=True, metavar="TEXT", help="What was looked at, and how.")
+@click.option("--by", "attested_by", required=True, metavar="NAME", help="Who vouches for it.")
+@click.option("--valid-for", metavar="DURATION", help="Such as 30d [the policy's period].")
+@click.option("--id", "attestation_id", default="", metavar="ID", help="Its id [A1, A2, ...].")
+@fleet_options()
+def add(call: FleetCall, policy_id: str, **options: Any) -> None:
+    """Answer a policy for some devices, which are frozen now; it goes stale after its period."""
+    for name in ("statement", "attested_by"):
+        if not options[name].strip():
+            raise FleetError("usage", "--statement and --by take a text that is not empty")
+    request = AttestationRequest(
+        policy_id=policy_id,
+        scope=parse_scope(options["device_id"], options["tag"], options["where"]),
+        answer=Answer(options["answer"]),
+        statement=options["statement"],
+        attested_by=options["attested_by"],
+        valid_for=_duration(options["valid_for"]),
+        id=options["attestation_id"],
+    )
+    with call.open_store() as store:
+        made = attest(store, request, now=call.now())
+    said = (
+        f"{made.id}: {made.answer} for {made.policy_id} on {len(made.device_ids)} devices "
+        f"until {encode_time(made.stale_at)}"
+    )
+    call.emit(_document(made, call.now()), lambda: [show_text(said) + "\n"])
+
+
+def _duration(text: str | None) -> timedelta | None:
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise FleetError("usage", f"--valid-for: {error}") from None
+
+
+@command.command("list")
+@click.option("--policy", "policy_id", metavar="ID", help="Only those of this policy.")
+@click.option("--device", "device_id", metavar="ID", help="Only those that cover this device.")
+@click.option("--all", "everything", is_flag=True, help="Those that were revoked too.")
+@fleet_options()
+def list_attestations(
+    call: FleetCall, *, policy_id: str | None, device_id: str | None, everything: bool
+) -> None:
+    """List attestations, stale ones included, by id."""
+    with call.open_store() as store:
+        found = [
+            one
+            for one in store.attestations(revoked=everything)
+            if policy_id in {None, one.policy_id}
+            and (device_id is None or device_id in one.device_ids)
+        ]
+    now = call.now()
+    call.emit(
+        {"attestations": [_document(one, now) for one in found]},
+        lambda: [_table(call, found, now) if found else "no attestation\n"],
+    )
+
+
+def state_of(one: Attestation, now: datetime) -> str:
+    """In force, stale or revoked."""
+    if one.revocation is not None:
+        return "revoked"
+    return "in force" if one.ends_at > now else "stale"
+
+
+def _document(one: Attestation, now: datetime) -> dict[str, Any]:
+    revocation = one.revocation
+    return {
+        **one.as_json(),
+        "sha256": statement_sha256(one),
+        "state": state_of(one, now),
+        "revocation": None if revocation is None else revocation.as_json(),
+    }
+
+
+def _table(call: FleetCall, found: Sequence[Attestation], now: datetime) -> str:
+    headers = ("id", "policy", "scope", "devices", "answer", "by", "until", "state", "statement")
+    cells = [
+        (
+            one.id,
+            one.policy_id,
+            str(one.scope),
+            len(one.device_ids),
+            one.answer.value,
+            one.attested_by,
+            encode_time(one.stale_at),
+            state_of(one, now),
+            one.statement,
+        )
+        for one in found
+    ]
+    return render_table(headers, cells, width=call.width)
+
+
+@command.command()
+@click.argument("attestation_id", metavar="ID")
+@click.option("--by", "revoked_by", required=True, metavar="NAME", help="Who takes it back.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why.")
+@fleet_options()
+def revoke(call: FleetCall, attestation_id: str, *, revoked_by: str, reason: str) -> None:
+    """Take an attestation back; past runs keep it."""
+    said = Revocation(call.now(), revoked_by, reason)
+    with call.open_store() as store:
+        gone = store.revoke_statement(Attestation, attestation_id, said, leaf=encode_statement_leaf)
+    call.emit(_document(gone, call.now()), lambda: [f"{show_text(gone.id)} is revoked\n"])
