@@ -76,8 +76,14 @@ def _count(number: int, word: str) -> str:
 @click.command("show-config")
 @standard_options(formats=("text", "json"))
 @setup_options
-def show_config(call: Call, options: SetupOptions) -> None:
+@click.option("--schema", is_flag=True, help="Show the JSON Schema of the file instead.")
+def show_config(call: Call, options: SetupOptions, *, schema: bool) -> None:
     """Show every setting in force with its origin: flag, env, file, profile or default."""
+    if schema:
+        from secretivex.config.schema import config_schema
+
+        call.emit_chunks([json.dumps(config_schema(), indent=2) + "\n"])
+        return
     config = options.load(call.environ).config
     for warning in config.warnings:
         call.note(f"warning: {warning}")
