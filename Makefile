@@ -1,12 +1,13 @@
 # Every verb works from a fresh clone: what it needs is set up first.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long lint typecheck contracts unit property peers scripts \
-	packaging conform fuzz bench build security smoke clean
+	packaging conform fuzz bench stress soak build security smoke clean
 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -q -m "not long"
 # Two processes: the tests are sized for a machine of two cores.
 JOBS ?= 2
+SOAK_DURATION ?= 5m
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -57,6 +58,12 @@ fuzz: setup ## the parsers' fuzz tests with more examples, a million inputs of t
 
 bench: setup ## every benchmark; prints the ratios and tells at the end which targets were missed
 	$(BIN)/python benchmarks/run_all.py
+
+stress: setup ## our agent under 512, 1024, 1536 and 4096 clients, five minutes each
+	$(BIN)/python benchmarks/long_load.py stress
+
+soak: setup ## our agent under load for SOAK_DURATION (5m); fails on leaks and drift
+	$(BIN)/python benchmarks/long_load.py soak --duration $(SOAK_DURATION)
 
 build: setup ## wheel and source distribution with their checksums
 	rm -rf dist

@@ -79,6 +79,7 @@ _MODULES = {
     "fleetmdm": "fleetmdm",
     "secretive-agent": "secretivex.cli.agent",
     "secretive-client": "secretivex.cli.client",
+    "secretive-bench": "secretivex.cli.bench",
 }
 
 

@@ -22,6 +22,15 @@ CODES = ErrorTable(
         ErrorRow("input_unreadable", Exit.INVALID, "a file to read cannot be read"),
         ErrorRow("key_ambiguous", Exit.NOT_FOUND, "more than one key matches; name one of them"),
         ErrorRow("key_not_found", Exit.NOT_FOUND, "no key matches"),
+        ErrorRow(
+            "load_ceiling",
+            Exit.UNAVAILABLE,
+            "the load tool was too busy itself for its figures to be the agent's",
+        ),
+        ErrorRow("load_failed", Exit.FOUND, "requests of a load failed, or there were none"),
+        ErrorRow(
+            "metrics_unavailable", Exit.UNAVAILABLE, "the agent tells no figures about itself"
+        ),
         ErrorRow("policy_invalid", Exit.INVALID, "a rule of the signing policy is invalid"),
         ErrorRow("protocol_error", Exit.UNAVAILABLE, "what answers does not keep to the protocol"),
         ErrorRow(
@@ -29,6 +38,7 @@ CODES = ErrorTable(
         ),
         ErrorRow("service_failed", Exit.UNAVAILABLE, "the system's service manager would not"),
         ErrorRow("sign_refused", Exit.REFUSED, "the agent would not sign"),
+        ErrorRow("slo_missed", Exit.FOUND, "a target of a service level was missed"),
         ErrorRow("socket_failed", Exit.UNAVAILABLE, "the agent's socket cannot be made"),
         ErrorRow("socket_in_use", Exit.UNAVAILABLE, "a live agent listens at this address"),
         ErrorRow("socket_path_taken", Exit.UNAVAILABLE, "something not a socket is in the way"),

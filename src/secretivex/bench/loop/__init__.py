@@ -1,0 +1,1 @@
+"""One process of the load: its clients, its event loop, and the check of what came back."""

@@ -1,0 +1,1 @@
+"""What a run gave, as text, JSON, CSV and a picture."""
