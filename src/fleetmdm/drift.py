@@ -18,11 +18,11 @@ class Change(StrEnum):
     """What a transition means to whoever runs the fleet."""
 
     REGRESSED = "regressed"
-    """Passed or did not apply; now it does not pass."""
+    """Passed, did not apply or was not asked; now it does not pass."""
     RESOLVED = "resolved"
-    """Did not pass; now it passes or no longer applies."""
+    """Did not pass; now it passes, no longer applies or is no longer asked."""
     ALTERED = "altered"
-    """Did not pass before and does not now, in another state."""
+    """In another state than before, and neither better nor worse for it."""
     NEW = "new"
     """The earlier run did not know the device or the policy."""
     VANISHED = "vanished"
@@ -87,10 +87,12 @@ def _change(transition: Transition, new: Strangers, vanished: Strangers) -> Chan
         return Change.VANISHED
     if new.has(transition):
         return Change.NEW
-    if _silent(transition.before):
-        return Change.REGRESSED
-    return Change.RESOLVED if _silent(transition.after) else Change.ALTERED
+    was, now = _quiet(transition.before), _quiet(transition.after)
+    if was == now:
+        return Change.ALTERED
+    return Change.REGRESSED if was else Change.RESOLVED
 
 
-def _silent(status: Status | None) -> bool:
-    return status is None or status in SILENT
+def _quiet(status: Status | None) -> bool:
+    """A policy that is not asked of a device says nothing against it."""
+    return status is None or status in SILENT or status is Status.NOT_SELECTED

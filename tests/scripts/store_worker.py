@@ -1,17 +1,17 @@
 """A process that writes to a store and says what is done; the crash tests kill it while it works.
 
-usage: store_worker.py DATABASE ingest|check|migrate|restore FIRST LAST
+usage: store_worker.py DATABASE ingest|check|migrate|prune|restore FIRST LAST
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fleetmdm.device import Device
-from fleetmdm.ledger.entries import encode_run_leaf
+from fleetmdm.ledger.entries import encode_prune_leaf, encode_run_leaf
 from fleetmdm.results import Finding, Status, Verdict
 from fleetmdm.store.port import NewRun, RunHashes
 from fleetmdm.store.sqlite import SqliteStore, open_store
@@ -46,6 +46,15 @@ def check(store: SqliteStore, run_id: int) -> None:
         run.finish(finished_at=NOW, hashes=RunHashes("a", "b", "c"), leaf=encode_run_leaf)
 
 
+def prune(store: SqliteStore, run_id: int) -> None:
+    """Let go of one run."""
+
+    def leaf(removed: Mapping[str, int]) -> bytes:
+        return encode_prune_leaf(run_ids=[run_id], pruned_at=NOW, removed=removed, tool_version="0")
+
+    store.prune_runs([run_id], now=NOW, leaf=leaf)
+
+
 def restored(path: Path, number: int) -> Path:
     """Where the database is put when it is restored from `path`."""
     return path.with_name(f"{path.name}.restored-{number}")
@@ -60,6 +69,8 @@ def main() -> None:
             store.put_devices(batch(number), now=NOW)
         elif action == "check":
             check(store, number)
+        elif action == "prune":
+            prune(store, number)
         elif action == "restore":
             store.back_up(restored(Path(path), number))
         sys.stdout.write(f"{number}\n")

@@ -6,6 +6,7 @@ strace counts the system calls and sends the signal, so that each point is the s
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import runpy
 import shutil
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetmdm.device import encode_facts
+from fleetmdm.device import Device, encode_facts
 from fleetmdm.policy import Combine, CompliancePolicy, Group, Position
 from fleetmdm.results import Status
 from fleetmdm.store.codec import encode_stamp
@@ -33,6 +34,7 @@ WORKER = Path(__file__).with_name("store_worker.py")
 _WORK = runpy.run_path(str(WORKER))
 BATCH, NOW = _WORK["BATCH"], _WORK["NOW"]
 batch, verdicts, restored = _WORK["batch"], _WORK["verdicts"], _WORK["restored"]
+record = _WORK["check"]
 
 CALLS = "pwrite64,fdatasync,fsync,ftruncate,unlink,rename"
 POINTS = 20
@@ -73,6 +75,26 @@ def old_fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def long_fleet(fleet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same fleet after some runs, each with documents and a policy of its own."""
+    path = tmp_path_factory.mktemp("long") / "fleet.db"
+    shutil.copy(fleet, path)
+    with closing(open_store(path, now=NOW)) as store:
+        for run_id in range(1, LAST + 3):
+            store.put_devices((aged(device, run_id) for device in batch(0)), now=NOW)
+            source = b"p%d" % run_id
+            check = Group("checks", Combine.ALL, (), Position(1, 1))
+            digest = hashlib.sha256(source).hexdigest()
+            store.put_policies([CompliancePolicy("p", "p", check, source, digest)], now=NOW)
+            record(store, run_id)
+    return path
+
+
+def aged(device: Device, run_id: int) -> Device:
+    return replace(device, facts={**device.facts, "run": run_id})
+
+
 def work(path: Path, action: str, *tracer: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*tracer, sys.executable, WORKER, path, action, "1", str(LAST)],
@@ -108,17 +130,18 @@ def moments(strace: str, path: Path, action: str, points: int) -> list[tuple[str
         pytest.param(10 * POINTS, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
     ],
 )
-@pytest.mark.parametrize("action", ["ingest", "check", "migrate", "restore"])
+@pytest.mark.parametrize("action", ["ingest", "check", "migrate", "prune", "restore"])
 def test_a_killed_writer_leaves_a_sound_store(
     action: str,
     points: int,
     fleet: Path,
     old_fleet: Path,
+    long_fleet: Path,
     tmp_path: Path,
     require_program: Callable[[str], str],
 ) -> None:
     strace = require_program("strace")
-    fleet = old_fleet if action == "migrate" else fleet
+    fleet = {"migrate": old_fleet, "prune": long_fleet}.get(action, fleet)
     counted = tmp_path / "counted.db"
     shutil.copy(fleet, counted)
     for call, number in moments(strace, counted, action, points):
@@ -165,6 +188,25 @@ def check_migrated(store: SqliteStore, _acknowledged: list[int], path: Path) -> 
     check_whole(backup)
 
 
+def check_pruned(store: SqliteStore, acknowledged: list[int], _path: Path) -> None:
+    kept = sorted(run.run_id for run in store.runs())
+    gone = LAST + 2 - len(kept)
+    assert kept == list(range(gone + 1, LAST + 3))
+    assert len(acknowledged) <= gone <= len(acknowledged) + 1
+    assert Counter(json.loads(leaf)["type"] for leaf in store.leaves()) == Counter(
+        run=LAST + 2, prune=gone
+    )
+    for run_id in kept:
+        expected = [one.device_id for one in verdicts(run_id) if one.status is Status.FAIL]
+        assert [row.device_id for row in store.results(run_id)] == expected
+        judged = list(store.run_devices(run_id))
+        assert (len(judged), {one.facts["run"] for one in judged}) == (BATCH, {run_id})
+        assert dict(store.run_policies(run_id)) == {"p": b"p%d" % run_id}
+    # What no run that stays needs is gone: also what was there before the first.
+    documents = store._connection.execute("SELECT count(*) FROM documents").fetchone()
+    assert documents == (BATCH * (len(kept) + (not gone)),)
+
+
 def check_restored(store: SqliteStore, acknowledged: list[int], path: Path) -> None:
     assert store.device_count() == BATCH
     for number in range(1, LAST + 1):
@@ -186,6 +228,7 @@ CHECKS = {
     "ingest": check_ingested,
     "check": check_recorded,
     "migrate": check_migrated,
+    "prune": check_pruned,
     "restore": check_restored,
 }
 

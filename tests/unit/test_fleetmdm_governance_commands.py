@@ -446,3 +446,46 @@ def test_machine_forms_say_what_stands_otherwise(
     assert [len(one.get("suppressions", ())) for one in results] == [1, 1, 0]
     for form in ("table", "markdown", "html"):
         assert "waived (fail)" in told(form).replace("\\", "")
+
+
+# Looking back.
+
+
+def test_old_runs_are_let_go_of_and_the_ledger_says_so(answer: Answer) -> None:
+    for day in ("03", "04", "05"):
+        answer("check", "--as-of", f"2026-01-{day}T00:00:00Z")
+    pruned = answer("history", "prune", "--before", "2026-01-05T00:00:00Z")["data"]
+    assert (pruned["runs"], pruned["left"], pruned["leaf"]) == ([1, 2], 1, 3)
+    assert pruned["removed"]["runs"] == 2
+    assert [run["run_id"] for run in answer("runs")["data"]] == [3]
+    # Since when it fails is still known, and no earlier run is needed for it.
+    history = answer("history", "--policy", "graceful")["data"]
+    assert [(row["since_run"], row["since"]) for row in history] == [(1, "2026-01-03T00:00:00Z")]
+    verified = answer("ledger", "verify")["data"]
+    assert (verified["entries"], verified["problems"]) == ({"run": 3, "prune": 1}, [])
+    assert answer("history", "prune", "--keep", "1")["data"]["runs"] == []
+    assert answer("report", "--run", "1", status=4)["error"]["code"] == "run_not_found"
+    for words in ((), ("--keep", "1", "--before", "2026-01-01T00:00:00Z"), ("--keep", "0")):
+        assert answer("history", "prune", *words, status=2)["error"]["code"] == "usage"
+
+
+def test_triage_ranks_what_to_fix(answer: Answer) -> None:
+    assert answer("triage", status=4)["error"]["code"] == "run_not_found"
+    answer("check", "--as-of", "2026-01-20T00:00:00Z")
+    told = answer("triage")["data"]
+    assert [(one["policy_id"], one["devices"], one["severity"]) for one in told["policies"]] == [
+        ("disk", 3, "critical"),
+        ("graceful", 0, "medium"),
+    ]
+    assert told["policies"][0]["score"] == 81.0
+    assert told["flapping"] == []
+
+
+def test_drift_does_not_call_it_a_regression_when_a_policy_is_no_longer_asked(
+    answer: Answer,
+) -> None:
+    answer("check", *EARLY)
+    answer("policy", "assign", "disk", "--device", "a")
+    answer("check", *EARLY)
+    counts = answer("drift")["data"]["counts"]
+    assert (counts["regressed"], counts["resolved"]) == (0, 5)

@@ -24,9 +24,10 @@ COMMANDS = {
     "policy": ("fleetmdm.cli.policy:command", "Add, list, lint and test policies."),
     "check": ("fleetmdm.cli.judging.check:command", "Evaluate the fleet and record a run."),
     "report": ("fleetmdm.cli.judging.report:command", "Show the result of a run."),
+    "triage": ("fleetmdm.cli.history.triage:command", "Rank what to fix first."),
     "runs": ("fleetmdm.cli.history.runs:command", "List recorded runs."),
     "history": (
-        "fleetmdm.cli.history.intervals:command",
+        "fleetmdm.cli.history.group:command",
         "Show since when verdicts have stood.",
     ),
     "drift": ("fleetmdm.cli.history.drift:command", "Show what changed between two runs."),

@@ -32,8 +32,8 @@ def command(call: FleetCall, **options: Any) -> None:
     since = parse_moment("--since", options["since"])
     until = parse_moment("--until", options["until"])
     with call.open_store() as store:
-        runs = {run.run_id: run for run in store.runs()}
-        chosen = _within(list(runs.values()), since, until)
+        chosen = _within(list(store.runs()), since, until)
+        moments = store.run_moments()
         rows = store.intervals(
             first_run=min(chosen, default=0),
             last_run=max(chosen, default=0),
@@ -44,9 +44,9 @@ def command(call: FleetCall, **options: Any) -> None:
         shown = list(islice(rows, rows_to_show(call, options["limit"])))
     headers = ("device", "policy", "status", "since run", "since", "until run", "why")
     call.emit(
-        [_document(row, runs) for row in shown],
+        [_document(row, moments) for row in shown],
         lambda: [
-            render_table(headers, [_cells(row, runs) for row in shown], width=call.width)
+            render_table(headers, [_cells(row, moments) for row in shown], width=call.width)
             if shown
             else "no verdict that did not pass\n"
         ],
@@ -61,31 +61,30 @@ def _within(runs: Sequence[Run], since: datetime | None, until: datetime | None)
     ]
 
 
-def _moment(runs: Mapping[int, Run], run_id: int | None) -> str | None:
-    run = None if run_id is None else runs.get(run_id)
-    return None if run is None else encode_time(run.as_of)
+def _moment(moments: Mapping[int, datetime], run_id: int | None) -> str | None:
+    return None if run_id is None else encode_time(moments[run_id])
 
 
-def _document(row: ResultRow, runs: Mapping[int, Run]) -> dict[str, Any]:
+def _document(row: ResultRow, moments: Mapping[int, datetime]) -> dict[str, Any]:
     return {
         "device_id": row.device_id,
         "policy_id": row.policy_id,
         "status": row.status.value,
         "since_run": row.since_run,
-        "since": _moment(runs, row.since_run),
+        "since": _moment(moments, row.since_run),
         "until_run": row.until_run,
-        "until": _moment(runs, row.until_run),
+        "until": _moment(moments, row.until_run),
         "findings": findings_document(row.findings),
     }
 
 
-def _cells(row: ResultRow, runs: Mapping[int, Run]) -> tuple[object, ...]:
+def _cells(row: ResultRow, moments: Mapping[int, datetime]) -> tuple[object, ...]:
     return (
         row.device_id,
         row.policy_id,
         row.status,
         row.since_run,
-        _moment(runs, row.since_run) or "",
+        _moment(moments, row.since_run) or "",
         row.until_run or "",
         "; ".join(one.message for one in row.findings),
     )

@@ -1,0 +1,129 @@
+"""`fleetmdm triage`: what to fix first, and what flaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from clikit.table import render_table, show_text
+from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.engines.local import load_policies
+from fleetmdm.errors import FleetError
+from fleetmdm.governance.effective import PROBLEMS
+from fleetmdm.results import Run
+from fleetmdm.rfc3339 import encode_time
+from fleetmdm.store.port import FleetStore
+from fleetmdm.store.standing import RunStanding
+from fleetmdm.triage import Flap, TriageLine, find_flaps, rank
+
+RECENT_RUNS = 20
+
+
+@click.command()
+@click.option("--run", "run_id", type=click.IntRange(min=1), help="Number of the run [the latest].")
+@click.option(
+    "--flapping-runs",
+    type=click.IntRange(min=2),
+    default=RECENT_RUNS,
+    show_default=True,
+    metavar="N",
+    help="Look for flapping verdicts in the last N runs.",
+)
+@limit_option
+@fleet_options()
+def command(call: FleetCall, *, run_id: int | None, flapping_runs: int, limit: int | None) -> None:
+    """Rank policies by severity, devices and age, and show verdicts that go to and fro."""
+    with call.open_store() as store:
+        run = _find_run(store, run_id)
+        policies = load_policies(store.run_policies(run.run_id))
+        standing = RunStanding(store, run, policies)
+        rows = standing.judge(store.results(run.run_id, statuses=PROBLEMS))
+        lines = rank(rows, policies, as_of=run.as_of)
+        flaps = _flaps(store, run, flapping_runs)
+    bound = rows_to_show(call, limit)
+    data = {
+        "run_id": run.run_id,
+        "as_of": encode_time(run.as_of),
+        "policies": [_document(line) for line in lines[:bound]],
+        "flapping": [_flap(one) for one in flaps[:bound]],
+        "total": len(lines),
+        "total_flapping": len(flaps),
+    }
+    call.emit(data, lambda: _text(call, lines[:bound], flaps[:bound], data))
+
+
+def _find_run(store: FleetStore, run_id: int | None) -> Run:
+    if run_id is not None:
+        return store.run(run_id)
+    newest = next(iter(store.runs(limit=1)), None)
+    if newest is None:
+        raise FleetError("run_not_found", "there is no run yet", hint="fleetmdm check makes one")
+    return newest
+
+
+def _flaps(store: FleetStore, run: Run, many: int) -> list[Flap]:
+    seen = [one.run_id for one in store.runs() if one.run_id <= run.run_id][:many]
+    first, last = min(seen), max(seen)
+    return find_flaps(
+        store.intervals(first_run=first, last_run=last), first_run=first, last_run=last
+    )
+
+
+def _document(line: TriageLine) -> dict[str, Any]:
+    policy = line.policy
+    return {
+        "policy_id": policy.id,
+        "name": policy.name,
+        "score": round(line.score, 1),
+        "severity": line.severity.value,
+        "devices": line.devices,
+        "excused": line.excused,
+        "oldest": None if line.oldest is None else encode_time(line.oldest),
+        "states": {state.value: count for state, count in sorted(line.states.items())},
+        "examples": line.examples,
+        "remediation": policy.remediation,
+        "references": [
+            {"framework": each.framework, "control": each.control, "url": each.url}
+            for each in policy.references
+        ],
+    }
+
+
+def _flap(one: Flap) -> dict[str, Any]:
+    return {
+        "device_id": one.device_id,
+        "policy_id": one.policy_id,
+        "changes": one.changes,
+        "status": one.status,
+    }
+
+
+def _text(
+    call: FleetCall, lines: Sequence[TriageLine], flaps: Sequence[Flap], data: dict[str, Any]
+) -> Iterator[str]:
+    if not lines:
+        yield f"run {data['run_id']}: nothing to fix\n"
+    else:
+        headers = ("score", "severity", "devices", "excused", "since", "policy", "what to do")
+        yield render_table(headers, [_cells(line) for line in lines], width=call.width)
+    if len(lines) < data["total"]:
+        yield f"... {data['total'] - len(lines)} more; --limit 0 shows all\n"
+    if flaps:
+        yield "\nflapping:\n"
+        cells = [(one.changes, one.device_id, one.policy_id, one.status or "-") for one in flaps]
+        yield render_table(("changes", "device", "policy", "now"), cells, width=call.width)
+
+
+def _cells(line: TriageLine) -> tuple[object, ...]:
+    return (
+        round(line.score, 1),
+        line.severity,
+        line.devices,
+        line.excused,
+        "" if line.oldest is None else encode_time(line.oldest),
+        line.policy.id,
+        show_text(line.policy.remediation or line.policy.name),
+    )
