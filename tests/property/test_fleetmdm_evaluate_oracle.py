@@ -15,13 +15,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packaging.version import InvalidVersion
 from packaging.version import Version as Pep440
 
-from fleetmdm.device import Device, encode_batch
+from fleetmdm.device import Device, DocumentBatch, encode_batch
 from fleetmdm.evaluate import OPERATORS, Evaluator, compile_policies, evaluate
+from fleetmdm.evaluate.table import FactBatch, FactTable, build_table
 from fleetmdm.policy import (
     Combine,
     CompliancePolicy,
@@ -554,16 +556,24 @@ def shown(verdict: Verdict) -> Any:
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(devices, policies())
 def test_columns_and_the_naive_loop_agree(
-    batch: list[Device], rules: list[CompliancePolicy]
+    drawn: list[Device], rules: list[CompliancePolicy]
 ) -> None:
     named = [
         Device(f"d{i}", d.hostname, d.os, d.os_version, d.serial, d.last_seen, d.facts, d.tags)
-        for i, d in enumerate(batch)
+        for i, d in enumerate(drawn)
     ]
     expected = [shown(oracle(device, policy)) for device in named for policy in rules]
     assert [shown(verdict) for verdict in evaluate(named, rules, NOW)] == expected
-    stored = Evaluator(compile_policies(rules), NOW).judge(encode_batch(named))
-    assert [shown(verdict) for verdict in stored] == expected
+    evaluator, batch = Evaluator(compile_policies(rules), NOW), encode_batch(named)
+    assert [shown(verdict) for verdict in evaluator.judge(batch)] == expected
+    assert [shown(verdict) for verdict in evaluator.judge(in_columns(batch))] == expected
+
+
+def in_columns(batch: DocumentBatch) -> FactBatch:
+    """The same devices with their facts kept by column."""
+    written = build_table(list(map(msgspec.json.decode, batch.facts)))
+    table = FactTable(len(batch), written)
+    return FactBatch(batch.device_ids, batch.last_seen, (), (), table)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

@@ -42,6 +42,16 @@ class Column:
     codes: npt.NDArray[np.int32]
 
 
+@dataclass(frozen=True, slots=True)
+class FactColumns:
+    """Every column of one batch."""
+
+    by_path: dict[str, Column]
+    os: Column
+    tags: Column
+    """Of sequences of text."""
+
+
 def extract_columns(batch: Sequence[Device], paths: Iterable[FactPath]) -> dict[str, Column]:
     """A column for each path, by the path's text; shared beginnings are followed once."""
     reader = _Reader(batch)
@@ -100,6 +110,9 @@ def encode_column(values: Sequence[Any]) -> Column:
     distinct = [originals.get(key, key) for key in codes] if odd else list(codes)
     if type(None) in types:
         distinct = [NULL if value is None else value for value in distinct]
+    if float in types:
+        # No operator tells 0.0 from -0.0, so a finding must not either: it would change by batch.
+        distinct = [value + 0.0 if type(value) is float else value for value in distinct]
     return Column(distinct, array)
 
 
@@ -137,7 +150,7 @@ def _key(value: Any) -> Any:
         return (Elements, tuple((where, _key(found)) for where, found in value.items))
     if isinstance(value, Mapping | list | tuple):
         return (kind, repr(value))
-    return (kind, value)
+    return (kind, repr(value) if kind is float else value)
 
 
 def _key_of_list(value: list[Any]) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from fleetmdm.device import DocumentBatch
-from fleetmdm.evaluate.columns import Column, encode_column
+from fleetmdm.evaluate.columns import FactColumns, encode_column
 from fleetmdm.evaluate.fact_path import MISSING, FactPath, Step, expand, follow_step
 
 _OWN_FIELDS: Final = frozenset({"hostname", "os", "os_version", "serial"})
@@ -34,16 +34,6 @@ class _Place:
     """Somebody wants the value itself, or steps into a list."""
     kind: type | None = None
     """The struct that holds `below`; None where the value is decoded whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class FactColumns:
-    """Every column of one batch."""
-
-    by_path: dict[str, Column]
-    os: Column
-    tags: Column
-    """Of tuples of text."""
 
 
 class Projection:

@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetmdm.device import Device, DocumentBatch
-from fleetmdm.evaluate.columns import Column, encode_column, extract_columns
+from fleetmdm.evaluate.columns import Column, FactColumns, encode_column, extract_columns
 from fleetmdm.evaluate.fact_path import FactPath
 from fleetmdm.evaluate.findings import find
 from fleetmdm.evaluate.leaves import Decided, Decider
 from fleetmdm.evaluate.operators.times import NEVER, Moments
 from fleetmdm.evaluate.outcome import Codes, Outcome, combine
 from fleetmdm.evaluate.program import Program, Selected, compile_policy, fold, program_leaves
-from fleetmdm.evaluate.projection import FactColumns, Projection
+from fleetmdm.evaluate.projection import Projection
+from fleetmdm.evaluate.table import FactBatch
 from fleetmdm.evaluate.verdicts import (
     NOT_CHECKED,
     NOT_SELECTED,
@@ -77,11 +78,15 @@ class Evaluator:
     def __init__(self, programs: Sequence[Program], now: datetime) -> None:
         self._programs = programs
         self._now = now
-        self._projection = Projection(_paths(programs))
+        self._paths = _paths(programs)
+        self._projection = Projection(self._paths)
 
-    def judge(self, batch: DocumentBatch) -> VerdictBatch:
+    def judge(self, batch: DocumentBatch | FactBatch) -> VerdictBatch:
         """What `run_programs` would say of the same devices."""
-        columns = self._projection.read(batch)
+        if isinstance(batch, FactBatch):
+            columns = batch.table.read(self._paths, batch.device_ids, batch.last_seen)
+        else:
+            columns = self._projection.read(batch)
         return _judge_all(batch.device_ids, columns, self._programs, self._now)
 
 

@@ -1,0 +1,61 @@
+"""How one column is written: distinct values and a code for each device, or a value for each. Pure.
+
+MessagePack of [width, codes, values, absent]: `width` is the bytes of a code, 0 where the place of
+a device is its code; `absent` names the places in `values` at which no value stands.
+Rule for editors: a written column is read back with the exact type of every value.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from fleetmdm.evaluate.columns import Column
+from fleetmdm.evaluate.fact_path import MISSHAPEN, MISSING, NULL, Absent
+
+OBJECT: Final = Absent("object")
+"""Stands where an object was taken apart: its members have columns of their own."""
+
+_ABSENT: Final[tuple[Absent, ...]] = (MISSING, OBJECT, MISSHAPEN)
+"""By number. Null is a value that MessagePack has."""
+_NUMBERS: Final = {absent: number for number, absent in enumerate(_ABSENT)}
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(tuple[int, bytes, list[Any], dict[int, int]]).decode
+
+
+def encode_cells(column: Column) -> bytes:
+    """The bytes of a column."""
+    values: list[Any] = list(column.values)
+    absent = {}
+    for place, value in enumerate(values):
+        if type(value) is Absent:
+            values[place] = None
+            if value is not NULL:
+                absent[place] = _NUMBERS[value]
+        elif type(value) is float:
+            values[place] = value + 0.0
+    if len(values) == len(column.codes):
+        # Each device has a value of its own, and codes count as values come.
+        return _encode((0, b"", values, absent))
+    kind = np.uint8 if len(values) <= 1 << 8 else np.uint16 if len(values) <= 1 << 16 else np.int32
+    codes = column.codes.astype(kind)
+    return _encode((codes.itemsize, codes.tobytes(), values, absent))
+
+
+_KINDS: Final = {1: np.uint8, 2: np.uint16, 4: np.int32}
+
+
+def decode_cells(data: bytes) -> Column:
+    """What `encode_cells` wrote."""
+    width, written, values, absent = _decode(data)
+    if None in values:
+        values = [NULL if value is None else value for value in values]
+    for place, number in absent.items():
+        values[place] = _ABSENT[number]
+    if width == 0:
+        return Column(values, np.arange(len(values), dtype=np.int32))
+    codes = np.frombuffer(written, _KINDS[width])
+    return Column(values, codes.astype(np.int32))
