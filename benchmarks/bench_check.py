@@ -42,7 +42,7 @@ def fill(path: Path, devices: int) -> list[bytes]:
 def check(store: SqliteStore) -> Run:
     """One run."""
     new = NewRun(started_at=NOW, as_of=NOW, tool_version="benchmark")
-    return record_run(store, new, clock=lambda: NOW + timedelta(seconds=1)).run
+    return record_run(store, new, clock=lambda: NOW + timedelta(seconds=1), full=True).run
 
 
 def check_fresh(path: Path) -> None:

@@ -22,6 +22,10 @@ class Progress:
         self._drawn_at = 0.0
         self._drawn = 0
 
+    def expect(self, total: int) -> None:
+        """Learn how many pieces of work there are."""
+        self._total = total
+
     def advance(self, count: int = 1) -> None:
         """Count `count` more pieces of work as done."""
         self._done += count

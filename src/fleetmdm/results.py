@@ -92,6 +92,8 @@ class Run:
     """Told that a policy which is assigned nowhere applies nowhere."""
     stale_after_s: int = 0
     """Told that inventory older than so many seconds is stale; 0 is never."""
+    roots: int = 2
+    """How its roots were made: 2 over salted sets of leaves, 1 over unsalted lists."""
 
 
 @dataclass(frozen=True, slots=True)

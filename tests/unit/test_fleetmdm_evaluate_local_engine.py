@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,7 +14,8 @@ import pytest
 from fleetmdm.device import Device, encode_device
 from fleetmdm.engines.local import judge_device, record_run
 from fleetmdm.errors import FleetError
-from fleetmdm.ledger.merkle import tree_root
+from fleetmdm.ledger.merkle import leaf_hash
+from fleetmdm.ledger.roots import RunInventory, root_of_set
 from fleetmdm.policy_yaml import parse_policies
 from fleetmdm.results import Status
 from fleetmdm.store.port import NewRun
@@ -44,11 +46,10 @@ def fill(store: SqliteStore) -> None:
     store.put_policies(POLICIES, now=NOW)
 
 
-def test_the_size_of_a_batch_does_not_show(store: SqliteStore) -> None:
+def test_what_a_run_builds_on_does_not_show(store: SqliteStore) -> None:
     fill(store)
-    runs = [
-        record_run(store, NEW, clock=lambda: NOW, batch_devices=size).run for size in (1, 4, 100)
-    ]
+    runs = [record_run(store, NEW, clock=lambda: NOW, full=full).run for full in (False, True)]
+    runs.append(record_run(store, NEW, clock=lambda: NOW).run)
     told = {
         (run.policy_set_hash, run.inventory_root, run.result_root, str(run.policy_counts))
         for run in runs
@@ -66,7 +67,27 @@ def test_the_roots_can_be_computed_by_anyone(store: SqliteStore) -> None:
     fill(store)
     run = record_run(store, NEW, clock=lambda: NOW).run
     devices = sorted(DEVICES, key=lambda each: each.device_id)
-    assert run.inventory_root == tree_root(encode_device(each) for each in devices).hex()
+    salt = hmac.digest(store.fleet_key(), b"fleetmdm root salt v1", "sha256")[:16]
+    inventory = RunInventory(run.roots, store.fleet_key())
+    for each in devices:
+        inventory.add(each)
+    assert run.inventory_root == inventory.root().hex()
+    documents = [json.loads(encode_device(each)) for each in devices]
+    hashes = [
+        leaf_hash(
+            salt
+            + hashlib.sha256(
+                json.dumps(
+                    {name: value for name, value in each.items() if name != "last_seen"},
+                    ensure_ascii=False,
+                    separators=(",", ":"),
+                ).encode()
+            ).digest()
+            + each["last_seen"].encode()
+        )
+        for each in documents
+    ]
+    assert run.inventory_root == root_of_set(b"".join(hashes)).hex()
     found = {(row.device_id, row.policy_id): row.status.value for row in store.results(run.run_id)}
     leaves = [
         json.dumps(
@@ -82,7 +103,7 @@ def test_the_roots_can_be_computed_by_anyone(store: SqliteStore) -> None:
         ).encode()
         for each in devices
     ]
-    assert run.result_root == tree_root(leaves).hex()
+    assert run.result_root == root_of_set(b"".join(leaf_hash(salt + each) for each in leaves)).hex()
     lines = "".join(
         f"{hashlib.sha256(source).hexdigest()}  {name}\n"
         for name, source in store.run_policies(run.run_id)
@@ -93,8 +114,9 @@ def test_the_roots_can_be_computed_by_anyone(store: SqliteStore) -> None:
 def test_progress_adds_up_to_the_fleet(store: SqliteStore) -> None:
     fill(store)
     seen: list[int] = []
-    record_run(store, NEW, clock=lambda: NOW, advance=seen.append, batch_devices=4)
-    assert seen == [4, 4, 1]
+    expected: list[int] = []
+    record_run(store, NEW, clock=lambda: NOW, advance=seen.append, expect=expected.append)
+    assert (seen, expected) == ([9], [9])
 
 
 def test_counts_by_policy_are_kept_with_the_run(store: SqliteStore) -> None:
@@ -114,7 +136,7 @@ def test_a_run_that_is_broken_off_leaves_nothing(store: SqliteStore) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        record_run(store, NEW, clock=lambda: NOW, advance=fail, batch_devices=4)
+        record_run(store, NEW, clock=lambda: NOW, advance=fail)
     assert list(store.runs()) == []
 
 

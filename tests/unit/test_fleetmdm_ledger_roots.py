@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from clikit.canonical import encode_canonical
 from fleetmdm.device import Device, encode_batch, encode_device
-from fleetmdm.ledger.merkle import TreeHasher, tree_root
-from fleetmdm.ledger.roots import ResultLeaves
+from fleetmdm.ledger.merkle import TreeHasher, leaf_hash, tree_root
+from fleetmdm.ledger.roots import ResultLeaves, root_of_set
 from fleetmdm.results import Status
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -49,9 +50,47 @@ def test_a_batch_writes_whole_documents_as_the_encoder_does(fleet: list[Device])
 @given(texts, st.dictionaries(texts, st.integers(0, len(Status) - 1), min_size=1, max_size=5))
 def test_a_result_leaf_is_canonical_json(device_id: str, codes: dict[str, int]) -> None:
     states = tuple(Status)
-    leaf = ResultLeaves(list(codes), states).leaf(device_id, bytes(codes.values()))
+    salt = b"0123456789abcdef"
+    leaves, written = ResultLeaves(list(codes), states, salt), bytes(codes.values())
+    leaf = leaves.leaf(device_id, written)
     named = {name: states[code].value for name, code in codes.items()}
     assert leaf == encode_canonical({"device_id": device_id, "states": named})
+    assert leaves.hashes([(device_id, written)]) == [leaf_hash(salt + leaf)]
+
+
+def naive_root(hashes: list[bytes]) -> bytes:
+    """docs/evidence-format.md, word by word."""
+    if not hashes:
+        return hashlib.sha256(b"").digest()
+    bits = 0
+    while len(hashes) > 256 << bits:
+        bits += 1
+    buckets: list[list[bytes]] = [[] for _ in range(1 << bits)]
+    for each in sorted(hashes):
+        buckets[int.from_bytes(each, "big") >> (256 - bits)].append(each)
+    level = [hashlib.sha256(b"\x02" + b"".join(each)).digest() for each in buckets]
+    while len(level) > 1:
+        level = [
+            hashlib.sha256(b"\x01" + level[at] + level[at + 1]).digest()
+            for at in range(0, len(level), 2)
+        ]
+    return level[0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 255, 256, 257, 512, 513, 3000])
+def test_the_root_of_a_set_does_not_know_the_order(count: int) -> None:
+    hashes = [hashlib.sha256(b"%d" % number).digest() for number in range(count)]
+    root = root_of_set(b"".join(hashes))
+    assert root == naive_root(hashes) == root_of_set(b"".join(reversed(hashes)))
+    for place in {0, count // 2, count - 1} & set(range(count)):
+        other = hashes.copy()
+        other[place] = hashlib.sha256(other[place]).digest()
+        assert root_of_set(b"".join(other)) != root
+
+
+def test_leaves_that_begin_alike_are_put_in_order_all_the_same() -> None:
+    hashes = [b"\x00" * 31 + bytes([number]) for number in range(20)]
+    assert root_of_set(b"".join(reversed(hashes))) == naive_root(hashes)
 
 
 @pytest.mark.parametrize("sizes", [(0,), (1,), (7, 1), (3, 8, 16, 5), (64, 64), (33, 31, 1, 100)])

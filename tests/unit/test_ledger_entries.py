@@ -60,7 +60,7 @@ def test_a_run_leaf_is_these_bytes() -> None:
         '{"as_of":"2026-11-22T12:00:00Z","counts":{"fail":1,"pass":1},"devices":2,'
         '"finished_at":"2026-11-22T12:00:01.500000Z","inventory_root":"' + "b" * 64 + '",'
         '"policies":1,"policy_set_hash":"' + "a" * 64 + '","result_root":"' + "c" * 64 + '",'
-        '"run_id":7,"schema":1,"started_at":"2026-11-22T12:00:00Z","tool_version":"0.1.0",'
+        '"run_id":7,"schema":2,"started_at":"2026-11-22T12:00:00Z","tool_version":"0.1.0",'
         '"type":"run"}'
     )
 

@@ -30,6 +30,8 @@ class DocumentBatch:
     """RFC 3339 in UTC, as `encode_time` writes it."""
     handles: Sequence[int] = ()
     """How the store that gave the batch knows its devices; means nothing to others."""
+    hashes: Sequence[bytes] = ()
+    """SHA-256 of `facts` of each, where the store that gave the batch has them."""
 
     def __len__(self) -> int:
         return len(self.device_ids)

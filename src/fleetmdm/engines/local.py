@@ -6,7 +6,8 @@ the same hashes; this one is the reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -14,16 +15,27 @@ from typing import Final
 
 from fleetmdm.device import Device
 from fleetmdm.errors import FleetError
-from fleetmdm.evaluate import Evaluator, compile_policies, evaluate
-from fleetmdm.evaluate.program import Program
-from fleetmdm.evaluate.verdicts import STATES, VerdictBatch
+from fleetmdm.evaluate import (
+    EVALUATOR_VERSION,
+    Evaluator,
+    VerdictBatch,
+    compile_policies,
+    evaluate,
+)
+from fleetmdm.evaluate.program import Program, program_leaves
 from fleetmdm.ledger.entries import encode_run_leaf
-from fleetmdm.ledger.merkle import TreeHasher
-from fleetmdm.ledger.roots import ResultLeaves, policy_set_hash
+from fleetmdm.ledger.roots import policy_set_hash
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run
-from fleetmdm.store.port import FleetStore, NewRun, RunHashes, RunWriter
+from fleetmdm.store.port import (
+    FleetStore,
+    NewRun,
+    Question,
+    RunHashes,
+    RunOvertaken,
+    RunWriter,
+)
 from fleetmdm.store.selections import load_selections
 
 BATCH_DEVICES: Final = 1_000
@@ -50,46 +62,69 @@ def record_run(
     *,
     clock: Callable[[], datetime],
     advance: Callable[[int], None] = lambda _devices: None,
-    batch_devices: int = BATCH_DEVICES,
+    expect: Callable[[int], None] = lambda _devices: None,
+    full: bool = False,
 ) -> Recorded:
-    """Judge every device under every policy and record the run.
+    """Judge what may have changed since the newest run, or with `full` everything; record the run.
 
+    `expect` is told how many devices there are to judge, `advance` how many were.
     Raises `no_policies`, `no_devices`, `policy_invalid`; then nothing is recorded.
     """
+    try:
+        return _record(store, new, clock, (expect, advance), full=full)
+    except RunOvertaken:
+        # What it built on is no longer the newest; a full run builds on nothing.
+        return _record(store, new, clock, (expect, advance), full=True)
+
+
+def _record(
+    store: FleetStore,
+    new: NewRun,
+    clock: Callable[[], datetime],
+    progress: tuple[Callable[[int], None], Callable[[int], None]],
+    *,
+    full: bool,
+) -> Recorded:
+    expect, advance = progress
     with store.begin_run(new) as writer:
         sources = list(writer.policy_sources())
         policies = _some_policies(load_policies(sources))
-        if not writer.device_count():
+        if writer.is_empty():
             raise no_devices()
         selections = load_selections(writer.assignments(), only_assigned=new.only_assigned)
         programs = compile_policies(policies, selections)
-        inventory, results = _judge(writer, programs, new.as_of, advance, batch_devices)
-        hashes = RunHashes(
-            policy_set_hash=policy_set_hash(sources),
-            inventory_root=inventory.root().hex(),
-            result_root=results.root().hex(),
-        )
+        question = ask(programs, sources, writer, new)
+        evaluator = Evaluator(programs, new.as_of)
+        expect(writer.plan(question, full=full))
+        for batch in writer.due():
+            writer.add_batch(batch, evaluator.judge(batch))
+            advance(len(batch))
+        inventory, results = writer.roots()
+        hashes = RunHashes(policy_set_hash(sources), inventory.hex(), results.hex())
         run = writer.finish(finished_at=clock(), hashes=hashes, leaf=encode_run_leaf)
     return Recorded(run, policies)
 
 
-def _judge(
+def ask(
+    programs: Sequence[Program],
+    sources: Iterable[tuple[str, bytes]],
     writer: RunWriter,
-    programs: tuple[Program, ...],
-    as_of: datetime,
-    advance: Callable[[int], None],
-    batch_devices: int,
-) -> tuple[TreeHasher, TreeHasher]:
-    evaluator = Evaluator(programs, as_of)
-    leaves = ResultLeaves([program.policy.id for program in programs], STATES)
-    inventory, results = TreeHasher(), TreeHasher()
-    for batch in writer.documents(batch_devices):
-        verdicts = evaluator.judge(batch)
-        writer.add_batch(batch, verdicts)
-        inventory.add_all(batch.whole())
-        results.add_all(leaves.leaf(device, codes) for device, codes in verdicts.state_codes())
-        advance(len(batch))
-    return inventory, results
+    new: NewRun,
+) -> Question:
+    """All that verdicts depend on beside devices and time."""
+    told = {
+        "evaluator": EVALUATOR_VERSION,
+        "tool": new.tool_version,
+        "policies": policy_set_hash(sources),
+        "assignments": [repr(one) for one in writer.assignments()],
+        "only_assigned": new.only_assigned,
+    }
+    leaves = [leaf for program in programs for leaf in program_leaves(program)]
+    return Question(
+        json.dumps(told, sort_keys=True),
+        timely=any(leaf.row.timely for leaf in leaves),
+        reads_last_seen=any(leaf.path.steps[0] == "last_seen" for leaf in leaves),
+    )
 
 
 def judge_device(

@@ -7,7 +7,12 @@ from fleetmdm.evaluate.operators import OPERATORS
 from fleetmdm.evaluate.run import Evaluator, compile_policies, evaluate, run_programs
 from fleetmdm.evaluate.verdicts import VerdictBatch
 
+EVALUATOR_VERSION = 1
+"""Raised with every change that lets any verdict or finding come out otherwise: then runs judge
+everything again instead of building on what the version before found."""
+
 __all__ = [
+    "EVALUATOR_VERSION",
     "OPERATORS",
     "Evaluator",
     "VerdictBatch",

@@ -18,7 +18,7 @@ from fleetmdm.results import Run
 from fleetmdm.rfc3339 import encode_time
 
 SCHEMA = 1
-"""Version of the leaf types below."""
+"""Version of the leaf types below; of a run it is 2 where its roots are over salted sets."""
 
 MAX_LEAF_BYTES = 64 * 1024
 """Longest leaf that is read back; ours have some hundred bytes."""
@@ -33,7 +33,7 @@ def encode_run_leaf(run: Run) -> bytes:
     return encode_canonical(
         {
             "type": "run",
-            "schema": SCHEMA,
+            "schema": run.roots,
             "run_id": run.run_id,
             "started_at": encode_time(run.started_at),
             "finished_at": encode_time(run.finished_at),

@@ -1,22 +1,35 @@
 """What a run commits to: the hashes of its policies, of its inventory, and of every verdict.
 
-An evidence pack holds the same leaves, so that anyone can compute the roots again from it.
+The roots of inventory and verdicts are over sets of leaf hashes, so that a run which finds little
+changed has little to hash; docs/evidence-format.md says how anyone computes them again.
 Rule for editors: these bytes are hashed for ever; never change how an existing one is written.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import hmac
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
+import numpy as np
 
-from fleetmdm.device import Device, encode_device
+from fleetmdm.device import Device, encode_device, facts_hash
+from fleetmdm.ledger.merkle import EMPTY_ROOT, HASH_BYTES, TreeHasher, node_hash
 from fleetmdm.results import Status
+from fleetmdm.rfc3339 import encode_time
 
 MAX_KNOWN_STATES: Final = 65_536
 """Combinations of states that are remembered at a time."""
+
+BUCKET_LEAVES: Final = 256
+"""As many leaves as a bucket of the tree has at most on average."""
+
+SALT_BYTES: Final = 16
+_SALT_LABEL: Final = b"fleetmdm root salt v1"
+_LEAF, _BUCKET = b"\x00", b"\x02"
 
 _encode: Final = msgspec.json.Encoder().encode
 """Of a text: RFC 8785 escapes the same characters in the same way."""
@@ -28,19 +41,63 @@ def policy_set_hash(sources: Iterable[tuple[str, bytes]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def inventory_leaf(device: Device) -> bytes:
-    """A device's leaf of the inventory tree: its whole document, keys sorted."""
-    return encode_device(device)
+def root_salt(fleet_key: bytes) -> bytes:
+    """What goes into every leaf below, so that who only sees a root cannot confirm a guess."""
+    return hmac.digest(fleet_key, _SALT_LABEL, "sha256")[:SALT_BYTES]
+
+
+class InventoryLeaves:
+    """Makes the leaf hashes of the inventory tree.
+
+    SHA-256 of 0x00, the salt, the SHA-256 of the document without `last_seen`, and `last_seen`.
+    """
+
+    def __init__(self, salt: bytes) -> None:
+        self._begin = _LEAF + salt
+
+    def of(self, hashes: Sequence[bytes], last_seen: Sequence[str]) -> list[bytes]:
+        """One for each device; `hashes` are of `encode_facts`, times as `encode_time` writes them."""
+        begin, sha256 = self._begin, hashlib.sha256
+        return [
+            sha256(begin + digest + seen.encode()).digest()
+            for digest, seen in zip(hashes, last_seen, strict=True)
+        ]
+
+    def of_device(self, device: Device) -> bytes:
+        """The same for a decoded device."""
+        return self.of([bytes.fromhex(facts_hash(device))], [encode_time(device.last_seen)])[0]
+
+
+class RunInventory:
+    """Computes the inventory root of a run again, device by device in the order of their ids."""
+
+    def __init__(self, roots: int, fleet_key: bytes) -> None:
+        """`roots` is that of the run."""
+        self._leaves = InventoryLeaves(root_salt(fleet_key)) if roots > 1 else None
+        self._hashes = bytearray()
+        self._list = TreeHasher()
+
+    def add(self, device: Device) -> None:
+        """Take the next device."""
+        if self._leaves is None:
+            self._list.add(encode_device(device))
+        else:
+            self._hashes += self._leaves.of_device(device)
+
+    def root(self) -> bytes:
+        """The root over the devices so far."""
+        return self._list.root() if self._leaves is None else root_of_set(bytes(self._hashes))
 
 
 class ResultLeaves:
     """Makes the leaves of the result tree, passes included: one for each device.
 
     RFC 8785 form of {"device_id": ..., "states": {policy id: state}}. Few devices have states that
-    no other has, so each combination is written once.
+    no other has, so each combination is written once. A leaf's hash is SHA-256 of 0x00, the salt
+    and the leaf.
     """
 
-    def __init__(self, policy_ids: Sequence[str], states: Sequence[Status]) -> None:
+    def __init__(self, policy_ids: Sequence[str], states: Sequence[Status], salt: bytes) -> None:
         # RFC 8785 section 3.2.3: keys are sorted by their UTF-16 code units.
         order = sorted(range(len(policy_ids)), key=lambda at: policy_ids[at].encode("utf-16-be"))
         self._members = [
@@ -49,13 +106,62 @@ class ResultLeaves:
         ]
         """For each policy, in the order of the keys: its place, and its member by code."""
         self._known: dict[bytes, bytes] = {}
+        self._begin = _LEAF + salt
 
     def leaf(self, device_id: str, codes: bytes) -> bytes:
         """The leaf of one device; `codes` has for each policy the place of its state."""
-        tail = self._known.get(codes)
-        if tail is None:
-            if len(self._known) >= MAX_KNOWN_STATES:
-                self._known.clear()
-            members = b",".join([texts[codes[place]] for place, texts in self._members])
-            tail = self._known[codes] = b',"states":{' + members + b"}}"
+        tail = self._known.get(codes) or self._write(codes)
         return b'{"device_id":' + _encode(device_id) + tail
+
+    def _write(self, codes: bytes) -> bytes:
+        if len(self._known) >= MAX_KNOWN_STATES:
+            self._known.clear()
+        members = b",".join([texts[codes[place]] for place, texts in self._members])
+        tail = self._known[codes] = b',"states":{' + members + b"}}"
+        return tail
+
+    def hashes(self, states: Iterable[tuple[str, bytes]]) -> list[bytes]:
+        """The hashes of the leaves of (device id, codes)."""
+        begin, sha256 = self._begin + b'{"device_id":', hashlib.sha256
+        known, write = self._known.get, self._write
+        return [
+            sha256(begin + _encode(device_id) + (known(codes) or write(codes))).digest()
+            for device_id, codes in states
+        ]
+
+
+def root_of_set(hashes: bytes) -> bytes:
+    """The root over leaf hashes, in whatever order they follow each other in `hashes`.
+
+    In ascending order they are cut into 2^k buckets by their first k bits, k the least with which a
+    bucket has at most `BUCKET_LEAVES` on average. A bucket is SHA-256 of 0x02 and its leaf hashes;
+    above them stands RFC 6962's tree. Of no leaves it is SHA-256 of nothing.
+    """
+    if not hashes:
+        return EMPTY_ROOT
+    leaves = _ascending(hashes)
+    count = len(hashes) // HASH_BYTES
+    bits = max(0, -(-count // BUCKET_LEAVES) - 1).bit_length()
+    level = list(_buckets(leaves, count, bits))
+    while len(level) > 1:
+        level = [node_hash(*pair) for pair in zip(level[::2], level[1::2], strict=True)]
+    return level[0]
+
+
+def _buckets(leaves: bytes, count: int, bits: int) -> Iterator[bytes]:
+    first = np.frombuffer(leaves, ">u4").reshape(count, -1)[:, 0].astype(np.uint64)
+    numbers = np.arange((1 << bits) + 1, dtype=np.uint64) << np.uint64(32 - bits)
+    places = (np.searchsorted(first, numbers) * HASH_BYTES).tolist()
+    for begin, end in pairwise(places):
+        yield hashlib.sha256(_BUCKET + leaves[begin:end]).digest()
+
+
+def _ascending(hashes: bytes) -> bytes:
+    table = np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES)
+    first = np.frombuffer(hashes, ">u8").reshape(len(table), -1)[:, 0].astype(np.uint64)
+    order = np.argsort(first)
+    ordered = first[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        # Nobody finds two such hashes by chance; equal devices would have them.
+        return b"".join(sorted(map(bytes, table)))
+    return table[order].tobytes()

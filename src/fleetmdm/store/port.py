@@ -16,6 +16,7 @@ from typing import Protocol
 
 from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.evaluate import VerdictBatch
+from fleetmdm.evaluate.table import FactBatch
 from fleetmdm.governance.assign import Assignment
 from fleetmdm.ingest.sources import Source
 from fleetmdm.policy import CompliancePolicy
@@ -77,6 +78,25 @@ class RunHashes:
     result_root: str
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a run asks besides its devices: where it differs, every verdict may."""
+
+    text: str
+    """Equal for equal questions: policies, parameters, assignments, the evaluator's version."""
+    timely: bool = True
+    """Some policy asks about time, so that an earlier `as_of` may change any verdict."""
+    reads_last_seen: bool = True
+    """Some policy asks when a device was seen."""
+
+
+class RunOvertaken(Exception):  # noqa: N818 - it asks for another try, it is no error
+    """Another run was recorded while this one built on the verdicts of the one before."""
+
+
+Batch = FactBatch | DocumentBatch
+
+
 class RunWriter(Protocol):
     """One run in the making; nothing shows to others before `finish` returns.
 
@@ -93,8 +113,23 @@ class RunWriter(Protocol):
         """How many `devices` gives."""
         ...
 
+    def is_empty(self) -> bool:
+        """Whether `devices` gives none."""
+        ...
+
     def documents(self, batch_devices: int) -> Iterator[DocumentBatch]:
         """The same documents as `devices`, still encoded, in batches of at most so many."""
+        ...
+
+    def plan(self, question: Question, *, full: bool = False) -> int:
+        """Find out what has to be judged; answers about how many devices.
+
+        Unless `full`, verdicts of the newest run stay where nothing can have changed them.
+        """
+        ...
+
+    def due(self) -> Iterator[Batch]:
+        """The batches that `plan` found; each is to be given back to `add_batch`."""
         ...
 
     def policy_sources(self) -> Iterator[tuple[str, bytes]]:
@@ -109,8 +144,12 @@ class RunWriter(Protocol):
         """Verdicts, passes included (they are counted, not stored); at most one for each pair."""
         ...
 
-    def add_batch(self, documents: DocumentBatch, verdicts: VerdictBatch) -> None:
-        """`add` for all verdicts on a batch that `documents` gave."""
+    def add_batch(self, batch: Batch, verdicts: VerdictBatch) -> None:
+        """`add` for all verdicts on a batch that `documents` or `due` gave."""
+        ...
+
+    def roots(self) -> tuple[bytes, bytes]:
+        """After `due`: the roots of inventory and results over the whole fleet."""
         ...
 
     def finish(
@@ -118,7 +157,7 @@ class RunWriter(Protocol):
     ) -> Run:
         """Close the intervals that no longer hold, open the new ones, append the ledger leaf.
 
-        `leaf` makes the canonical leaf of the run once its number is known.
+        `leaf` makes the canonical leaf of the run once its number is known. Raises `RunOvertaken`.
         """
         ...
 

@@ -37,6 +37,7 @@ ONLY_ASSIGNED = click.option(
 
 @click.command()
 @click.option("--device", "device_id", metavar="ID", help="Judge one device; no run is recorded.")
+@click.option("--full", is_flag=True, help="Judge everything, also what cannot have changed.")
 @click.option("--as-of", metavar="TIME", help="The moment to judge by (RFC 3339) [now].")
 @click.option(
     "--fail-on",
@@ -53,8 +54,12 @@ def command(
     as_of: str | None,
     fail_on: Sequence[str],
     only_assigned: bool,
+    full: bool,
 ) -> None:
-    """Judge every device under every policy, and record the run."""
+    """Judge every device under every policy, and record the run.
+
+    Verdicts of the newest run stay where neither facts, policies nor time can have changed them.
+    """
     started_at = call.now()
     moment = started_at if as_of is None else _moment(as_of)
     states = fail_states(call, fail_on)
@@ -70,9 +75,11 @@ def command(
     )
     with (
         call.open_store() as store,
-        call.progress("devices judged", store.device_count()) as progress,
+        call.progress("devices judged") as progress,
     ):
-        recorded = record_run(store, new, clock=call.now, advance=progress.advance)
+        recorded = record_run(
+            store, new, clock=call.now, advance=progress.advance, expect=progress.expect, full=full
+        )
         differences = RunStanding(store, recorded.run, recorded.policies).differences()
     _emit_run(call, recorded, differences, states)
 

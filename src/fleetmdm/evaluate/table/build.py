@@ -1,7 +1,7 @@
 """Taking documents apart into columns. Pure.
 
-Objects are followed name by name, as far as they have few names in all; what stands at the end of a
-name is a column, lists and crowded objects whole.
+Objects are followed name by name, where most devices have one and all have few names together; what
+stands at the end of a name is a column, lists and crowded or rare objects whole.
 Rule for editors: what is written depends on the documents alone, so that it can be compared.
 """
 
@@ -46,11 +46,8 @@ def build_table(documents: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
 
 def _split(names: Names, values: list[Any]) -> Iterator[tuple[Names, Column]]:
     kinds = set(map(type, values))
-    if dict not in kinds or len(names) > MAX_DEPTH:
-        yield names, _encode(values)
-        return
-    below = _member_names(values, kinds)
-    if len(below) > MAX_NAMES:
+    below = _member_names(values, kinds) if len(names) <= MAX_DEPTH else None
+    if below is None or len(below) > MAX_NAMES:
         yield names, _encode(values)
         return
     yield names, _encode([OBJECT if type(value) is dict else value for value in values])
@@ -58,9 +55,12 @@ def _split(names: Names, values: list[Any]) -> Iterator[tuple[Names, Column]]:
         yield from _split((*names, name), _members(values, name, kinds))
 
 
-def _member_names(values: list[Any], kinds: set[type]) -> list[str]:
+def _member_names(values: list[Any], kinds: set[type]) -> list[str] | None:
+    """The names of all objects together; None where few values are objects."""
+    if dict not in kinds:
+        return None
     objects = values if len(kinds) == 1 else [value for value in values if type(value) is dict]
-    return sorted(set().union(*objects))
+    return sorted(set().union(*objects)) if len(objects) * 2 > len(values) else None
 
 
 def _members(values: list[Any], name: str, kinds: set[type]) -> list[Any]:

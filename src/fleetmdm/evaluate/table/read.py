@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from fleetmdm.evaluate.columns import Column, FactColumns, encode_column
 from fleetmdm.evaluate.fact_path import (
@@ -29,8 +30,15 @@ from fleetmdm.evaluate.table.cells import OBJECT, decode_cells
 class FactTable:
     """The columns of one block; each is decoded when it is first asked for."""
 
-    def __init__(self, size: int, written: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        size: int,
+        written: Mapping[str, bytes],
+        places: npt.NDArray[np.intp] | None = None,
+    ) -> None:
+        """`places` are the devices that count, ascending; None is all. `size` is how many."""
         self.size = size
+        self._places = places
         self._written = written
         self._known: dict[str, Column | None] = {}
 
@@ -65,7 +73,10 @@ class FactTable:
         name = column_name(names)
         if name not in self._known:
             data = self._written.get(name)
-            self._known[name] = None if data is None else decode_cells(data)
+            column = None if data is None else decode_cells(data)
+            if column is not None and self._places is not None:
+                column = Column(column.values, column.codes[self._places])
+            self._known[name] = column
         return self._known[name]
 
     def _whole(self, names: tuple[str, ...]) -> Column:
@@ -73,25 +84,27 @@ class FactTable:
         column = self._column(names)
         if column is None:
             return Column([MISSING], np.zeros(self.size, dtype=np.int32))
-        if not any(value is OBJECT for value in column.values):
+        code = next((at for at, value in enumerate(column.values) if value is OBJECT), None)
+        if code is None:
             return column
-        return encode_column(self._values(names))
+        places = np.flatnonzero(column.codes == code)
+        objects = self._objects(names, places)
+        known = dict(zip(map(repr, objects), objects, strict=True))
+        numbers = {text: len(column.values) + at for at, text in enumerate(known)}
+        codes = column.codes.copy()
+        codes[places] = [numbers[repr(one)] for one in objects]
+        return Column([*column.values, *known.values()], codes)
 
-    def _values(self, names: tuple[str, ...]) -> list[Any]:
-        column = self._column(names)
-        if column is None:
-            return [MISSING] * self.size
-        values = [column.values[code] for code in column.codes.tolist()]
-        objects = [place for place, value in enumerate(values) if value is OBJECT]
-        for place in objects:
-            values[place] = {}
-        for name in self._names_below(names) if objects else ():
-            members = self._values((*names, name))
-            for place in objects:
-                member = members[place]
+    def _objects(self, names: tuple[str, ...], places: npt.NDArray[np.intp]) -> list[Any]:
+        """The objects of the devices at some places, which all have one."""
+        objects: list[dict[str, Any]] = [{} for _ in range(len(places))]
+        for name in self._names_below(names):
+            column = self._whole((*names, name))
+            for value, one in zip(column.codes[places].tolist(), objects, strict=True):
+                member = column.values[value]
                 if member is not MISSING:
-                    values[place][name] = None if member is NULL else member
-        return values
+                    one[name] = None if member is NULL else member
+        return objects
 
     def _names_below(self, names: tuple[str, ...]) -> list[str]:
         begin = column_name(names)[:-1] + ","
@@ -121,7 +134,11 @@ def _end(value: Any, path: FactPath, place: int) -> Any:
     for step in path.steps[place:each]:
         value = _step(value, step)
     if each < len(path.steps):
-        return MISSHAPEN if value is OBJECT else expand(value, path.steps[each + 1 :], path.steps[:each])
+        return (
+            MISSHAPEN
+            if value is OBJECT
+            else expand(value, path.steps[each + 1 :], path.steps[:each])
+        )
     return NULL if value is None else value
 
 

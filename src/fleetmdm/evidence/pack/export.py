@@ -52,9 +52,9 @@ from fleetmdm.evidence.sign import (
 )
 from fleetmdm.evidence.view import View, encode_sums, encode_view
 from fleetmdm.ledger.entries import encode_export_leaf, parse_leaf
-from fleetmdm.ledger.merkle import TreeHasher, leaf_hash
+from fleetmdm.ledger.merkle import leaf_hash
 from fleetmdm.ledger.proof import RunProof, prove_run
-from fleetmdm.ledger.roots import inventory_leaf, policy_set_hash
+from fleetmdm.ledger.roots import RunInventory, policy_set_hash
 from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run
 from fleetmdm.store.port import FleetStore
@@ -172,7 +172,7 @@ class _Export:
 
     def _write_devices(self, folder: PackFolder) -> None:
         reason = f"judged by run {self.run.run_id}"
-        judged = TreeHasher()
+        judged = RunInventory(self.run.roots, self.store.fleet_key())
         with folder.records(POPULATION) as population, folder.records(INVENTORY) as inventory:
             for device in self.store.run_devices(self.run.run_id):
                 try:
@@ -181,7 +181,7 @@ class _Export:
                 except RecordError as error:
                     message = f"device {device.device_id} cannot be recorded: {error}"
                     raise FleetError("inventory_invalid", message) from error
-                judged.add(inventory_leaf(device))
+                judged.add(device)
                 self.tally.devices += 1
                 self.advance(1)
         self._require(INVENTORY, judged.root().hex(), self.run.inventory_root)

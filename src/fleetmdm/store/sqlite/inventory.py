@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
-from itertools import groupby, islice, takewhile
+from itertools import groupby, islice
 from operator import itemgetter
 
-from fleetmdm.device import (
-    Device,
-    DocumentBatch,
-    decode_facts,
-    encode_facts,
-    merge_snapshots,
-)
+from fleetmdm.device import Device, decode_facts, encode_facts, merge_snapshots
 from fleetmdm.errors import FleetError
 from fleetmdm.ingest.sources import Source, rank_of
-from fleetmdm.store.codec import encode_stamp, parse_stamp, stamp_to_time
+from fleetmdm.store.codec import encode_stamp, parse_stamp
 from fleetmdm.store.port import IngestCounts
 from fleetmdm.store.sqlite.connection import cache_more, staging, writing
 from fleetmdm.store.sqlite.revisions import IN_FORCE, new_revision
@@ -249,59 +243,6 @@ def read_devices(
         yield merge_snapshots([decode_facts(row[2], parse_stamp(row[3])) for row in ranked])
 
 
-_DOCUMENTS = f"""
-SELECT names.name, kept.facts, seen.last_seen, names.device, kept.source
-FROM device_names AS names
-CROSS JOIN documents AS kept ON kept.device = names.device
-CROSS JOIN sightings AS seen ON seen.device = kept.device AND seen.source = kept.source
-WHERE {IN_FORCE.format("kept")} AND {IN_FORCE.format("seen")}
-ORDER BY names.name
-"""  # noqa: S608 - constants of this package, no value from outside
-
-_DocumentRow = tuple[str, bytes, str, int, int]
-
-
-def read_documents(
-    connection: sqlite3.Connection, revision: int, batch_devices: int
-) -> Iterator[DocumentBatch]:
-    """What `read_devices` gives, still encoded; a device of one source is not even decoded."""
-    ranks = _source_ranks(connection)
-    cursor = connection.execute(_DOCUMENTS, {"revision": revision})
-    held: list[_DocumentRow] = []
-    while rows := cursor.fetchmany(batch_devices):
-        rows = held + rows
-        # With several sources, those of the last device may go on in the next rows.
-        held = _last_group(rows) if len(ranks) > 1 else []
-        yield from _batches(rows[: len(rows) - len(held)], ranks)
-    yield from _batches(held, ranks)
-
-
-def _last_group(rows: list[_DocumentRow]) -> list[_DocumentRow]:
-    name = rows[-1][0]
-    return list(takewhile(lambda row: row[0] == name, reversed(rows)))[::-1]
-
-
-def _batches(rows: list[_DocumentRow], ranks: Mapping[int, int]) -> Iterator[DocumentBatch]:
-    if len({row[0] for row in rows}) < len(rows):
-        groups = [list(group) for _, group in groupby(rows, key=itemgetter(0))]
-        rows = [group[0] if len(group) == 1 else _merge(group, ranks) for group in groups]
-    if rows:
-        names, facts, stamps, handles, _ = zip(*rows, strict=True)
-        yield DocumentBatch(names, facts, list(map(stamp_to_time, stamps)), handles)
-
-
-def _merge(rows: list[_DocumentRow], ranks: Mapping[int, int]) -> _DocumentRow:
-    ranked = sorted(rows, key=lambda row: ranks[row[4]])
-    device = merge_snapshots([decode_facts(row[1], parse_stamp(row[2])) for row in ranked])
-    name, _, _, handle, source = ranked[0]
-    return name, encode_facts(device), encode_stamp(device.last_seen), handle, source
-
-
-def _source_ranks(connection: sqlite3.Connection) -> dict[int, int]:
-    rows = connection.execute("SELECT source, name FROM sources")
-    return {number: rank_of(name) for number, name in rows}
-
-
 _LAST_SEEN = f"""
 SELECT names.name, max(seen.last_seen)
 FROM device_names AS names CROSS JOIN sightings AS seen ON seen.device = names.device
@@ -325,9 +266,16 @@ def any_seen_before(connection: sqlite3.Connection, revision: int, moment: datet
 
 def count_devices(connection: sqlite3.Connection, revision: int) -> int:
     """How many devices there were at a revision."""
-    sql = f"SELECT count(DISTINCT device) FROM documents AS kept WHERE {IN_FORCE.format('kept')}"  # noqa: S608 - constants of this package
+    # A source has a sighting wherever it has a document, and it is the smaller row.
+    sql = f"SELECT count(DISTINCT device) FROM sightings AS seen WHERE {IN_FORCE.format('seen')}"  # noqa: S608 - constants of this package
     number: int = connection.execute(sql, {"revision": revision}).fetchone()[0]
     return number
+
+
+def has_devices(connection: sqlite3.Connection, revision: int) -> bool:
+    """Whether there was any device at a revision."""
+    sql = f"SELECT EXISTS (SELECT 1 FROM sightings AS seen WHERE {IN_FORCE.format('seen')})"  # noqa: S608 - constants of this package
+    return bool(connection.execute(sql, {"revision": revision}).fetchone()[0])
 
 
 def retire_device(connection: sqlite3.Connection, device_id: str, *, now: datetime) -> None:

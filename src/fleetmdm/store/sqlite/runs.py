@@ -21,7 +21,8 @@ def newest_run(connection: sqlite3.Connection) -> int:
 
 _RUNS = """
 SELECT run, started_at, finished_at, as_of, devices, policies, counts, tool_version,
-    policy_set_hash, inventory_root, result_root, policy_counts, only_assigned, stale_after_s
+    policy_set_hash, inventory_root, result_root, policy_counts, only_assigned, stale_after_s,
+    roots
 FROM runs WHERE NOT pruned
 """
 
@@ -61,6 +62,7 @@ def _parse_run(row: tuple[Any, ...]) -> Run:
         policy_counts,
         only_assigned=bool(row[12]),
         stale_after_s=row[13],
+        roots=row[14],
     )
 
 

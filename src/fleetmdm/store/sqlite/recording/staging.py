@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from fleetmdm.store.port import RunOvertaken
 from fleetmdm.store.sqlite.connection import cache_more, staging
 from fleetmdm.store.sqlite.runs import newest_run
 
@@ -105,6 +106,10 @@ SELECT device, policy, :run, status, findings, valid_until FROM temp.staged ORDE
 
 _OPEN_COUNT: Final = "SELECT count(*) FROM results INDEXED BY results_open WHERE until_run IS NULL"
 
+_ANY_OPEN: Final = (
+    "SELECT EXISTS (SELECT 1 FROM results INDEXED BY results_open WHERE until_run IS NULL)"
+)
+
 _OPEN_ROWS: Final = """
 SELECT open.device, open.policy, open.status, open.findings, open.valid_until
 FROM json_each(?) AS wanted
@@ -128,10 +133,15 @@ class Staging:
         """How many results were open then."""
         self._met = 0
         """How many of these the batches met."""
+        self._basis: int | None = None
         cache_more(connection)
         self.drop()
         for table in _STAGING:
             connection.execute(table)
+
+    def build_on(self, run: int) -> None:
+        """Take what no batch meets for what `run` found, which is the newest."""
+        self._basis = run
 
     def drop(self) -> None:
         """Forget everything."""
@@ -143,7 +153,7 @@ class Staging:
         with staging(self._connection):
             if self._compared_with is None:
                 self._compared_with = newest_run(self._connection)
-                self._open = self._connection.execute(_OPEN_COUNT).fetchone()[0]
+                self._open = self._count_open()
             first = self._items
             self._items += len(rows)
             self._connection.executemany(
@@ -152,6 +162,11 @@ class Staging:
             )
             if self._open and devices:
                 self._compare_rows(rows, first, devices)
+
+    def _count_open(self) -> int:
+        sql = _OPEN_COUNT if self._basis is None else _ANY_OPEN
+        count: int = self._connection.execute(sql).fetchone()[0]
+        return count
 
     def _compare_rows(self, rows: Sequence[Row], first: int, devices: Sequence[int]) -> None:
         kept: list[Row] = self._connection.execute(
@@ -193,6 +208,10 @@ class Staging:
     def settle_again(self) -> None:
         """The same inside the caller's transaction: quick, unless another run came between."""
         newest = newest_run(self._connection)
+        if self._basis is not None:
+            if newest != self._basis:
+                raise RunOvertaken
+            return
         if newest != self._compared_with or self._met != self._open:
             for statement in _COMPARE:
                 self._connection.execute(statement)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice, repeat
@@ -23,23 +23,40 @@ import numpy.typing as npt
 
 from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.evaluate import VerdictBatch
-from fleetmdm.evaluate.operators.times import decode_end
+from fleetmdm.evaluate.operators.times import decode_end, encode_end
 from fleetmdm.evaluate.verdicts import STATES, PolicyColumn
 from fleetmdm.governance.assign import Assignment
+from fleetmdm.ledger.roots import InventoryLeaves, ResultLeaves, root_salt
 from fleetmdm.results import SILENT, Run, Status, Verdict
 from fleetmdm.store.codec import encode_findings, encode_stamp
 from fleetmdm.store.failures import translated
-from fleetmdm.store.port import NewRun, RunHashes
-from fleetmdm.store.sqlite.connection import writing
+from fleetmdm.store.port import Batch, NewRun, Question, RunHashes
+from fleetmdm.store.sqlite.blocks.columns import (
+    BlockReader,
+    NewColumns,
+    read_blocks,
+    write_columns,
+)
+from fleetmdm.store.sqlite.blocks.documents import (
+    BLOCK_DEVICES,
+    read_documents,
+    read_some_documents,
+)
+from fleetmdm.store.sqlite.connection import read_fleet_key, writing
 from fleetmdm.store.sqlite.governance.assignments import read_assignments
-from fleetmdm.store.sqlite.inventory import count_devices, read_devices, read_documents
+from fleetmdm.store.sqlite.inventory import count_devices, has_devices, read_devices
 from fleetmdm.store.sqlite.ledger import append_leaf
 from fleetmdm.store.sqlite.policies import policy_numbers, read_policies
+from fleetmdm.store.sqlite.recording.judged import Judged, forget, read_basis
+from fleetmdm.store.sqlite.recording.plan import Plan, chunks, make_plan
 from fleetmdm.store.sqlite.recording.staging import Row, Staging
 from fleetmdm.store.sqlite.revisions import latest_revision
-from fleetmdm.store.sqlite.runs import newest_run
+from fleetmdm.store.sqlite.runs import newest_run, read_run
 
 _ROWS_AT_ONCE: Final = 10_000
+
+_BLOCKS_AT_ONCE: Final = 32
+"""Blocks whose new columns are kept in one transaction."""
 
 _STORED: Final = np.array([state not in SILENT for state in STATES])
 """By the code of a state: whether it has a row."""
@@ -55,10 +72,12 @@ class SqliteRunWriter:
         self._path = path
         self._new = new
         self._revision = latest_revision(connection)
-        self._policies = policy_numbers(connection, self._revision)
+        self._policies = dict(sorted(policy_numbers(connection, self._revision).items()))
         self._counts: dict[str, Counter[Status]] = {name: Counter() for name in self._policies}
         self._device: tuple[str, int] = ("", 0)
         self._staging = Staging(connection)
+        self._question: Question | None = None
+        self._plan: Plan | None = None
 
     def close(self) -> None:
         """Forget what is staged."""
@@ -81,6 +100,79 @@ class SqliteRunWriter:
         with translated(self._path):
             yield from read_documents(self._connection, self._revision, batch_devices)
 
+    def plan(self, question: Question, *, full: bool = False) -> int:
+        """Find out what has to be judged."""
+        with translated(self._path):
+            self._question = question
+            self._judged = Judged(
+                self._connection, len(self._policies), encode_end(self._new.as_of)
+            )
+            salt = root_salt(read_fleet_key(self._connection))
+            self._leaves = ResultLeaves(list(self._policies), STATES, salt), InventoryLeaves(salt)
+            basis = None if full else read_basis(self._connection)
+            if basis is None or basis.question != question.text or basis.revision > self._revision:
+                self._plan = Plan(tuple(read_blocks(self._connection)))
+                return count_devices(self._connection, self._revision)
+            self._judged.build_on(self._counts_of(read_run(self._connection, basis.run)))
+            self._staging.build_on(basis.run)
+            self._plan = make_plan(self._connection, basis, self._revision, self._judged, question)
+            return len(self._plan.devices) + len(self._plan.blocks) * BLOCK_DEVICES
+
+    def due(self) -> Iterator[Batch]:
+        """What the plan holds."""
+        assert self._plan is not None  # noqa: S101 - the port says so
+        with translated(self._path):
+            if self._plan.blocks:
+                yield from self._due_blocks(self._plan.blocks)
+            for devices in chunks(self._plan.devices):
+                batches = list(read_some_documents(self._connection, self._revision, devices))
+                yield from batches
+                self._drop(set(devices).difference(*(batch.handles for batch in batches)))
+            self._renew_inventory(self._plan.seen)
+
+    def _due_blocks(self, blocks: Sequence[int]) -> Iterator[Batch]:
+        reader = BlockReader(self._connection, self._revision)
+        renewed: list[NewColumns] = []
+        for block in blocks:
+            read = reader.read(block)
+            gone = self._judged.begin_block(block)
+            for batch in read.batches:
+                yield batch
+                gone.difference_update(batch.handles)
+            self._drop(gone)
+            if read.renewed is not None:
+                renewed.append(read.renewed)
+            if len(renewed) == _BLOCKS_AT_ONCE:
+                self._keep_columns(renewed)
+        self._keep_columns(renewed)
+
+    def _keep_columns(self, renewed: list[NewColumns]) -> None:
+        if renewed:
+            with writing(self._connection):
+                write_columns(self._connection, renewed, self._revision)
+            renewed.clear()
+
+    def _drop(self, gone: Collection[int]) -> None:
+        """Devices that left the fleet: nothing is said of them any more."""
+        if gone:
+            self._judged.drop(sorted(gone))
+            self._staging.add((), sorted(gone))
+
+    def _renew_inventory(self, seen: Sequence[tuple[int, bytes, str]]) -> None:
+        if seen:
+            handles, hashes, times = zip(*seen, strict=True)
+            self._judged.renew_inventory(handles, self._leaves[1].of(hashes, times))
+
+    def roots(self) -> tuple[bytes, bytes]:
+        """Over the whole fleet."""
+        with translated(self._path):
+            return self._judged.roots()
+
+    def is_empty(self) -> bool:
+        """Whether there is no device to judge."""
+        with translated(self._path):
+            return not has_devices(self._connection, self._revision)
+
     def policy_sources(self) -> Iterator[tuple[str, bytes]]:
         """The policies to judge by."""
         with translated(self._path):
@@ -98,17 +190,26 @@ class SqliteRunWriter:
             while rows := list(islice(stored, _ROWS_AT_ONCE)):
                 self._staging.add(rows)
 
-    def add_batch(self, documents: DocumentBatch, verdicts: VerdictBatch) -> None:
+    def add_batch(self, batch: Batch, verdicts: VerdictBatch) -> None:
         """`add` by columns."""
         with translated(self._path):
-            handles = np.array(documents.handles, dtype=np.int64)
+            handles = np.array(batch.handles, dtype=np.int64)
             rows: list[Row] = []
             for column in verdicts.columns:
-                self._counts[column.policy_id].update(column.counts())
                 rows.extend(_rows(column, handles, self._policies[column.policy_id]))
             # In the order of the table that they go to.
             rows.sort(key=itemgetter(0, 1))
-            self._staging.add(rows, documents.handles)
+            self._staging.add(rows, batch.handles)
+            if self._question is None:
+                for column in verdicts.columns:
+                    self._counts[column.policy_id].update(column.counts())
+                return
+            results, inventory = self._leaves
+            leaves = (
+                results.hashes(verdicts.state_codes()),
+                inventory.of(batch.hashes, batch.last_seen),
+            )
+            self._judged.merge(batch.handles, verdicts, leaves)
 
     def _stored(self, verdicts: Iterable[Verdict]) -> Iterator[Row]:
         for verdict in verdicts:
@@ -139,7 +240,7 @@ class SqliteRunWriter:
     ) -> Run:
         """Compare with the newest run, then apply the difference in one transaction."""
         with translated(self._path):
-            devices = count_devices(self._connection, self._revision)
+            devices = self._settle_counts()
             self._staging.settle()
             with writing(self._connection):
                 run = self._number_run(devices, finished_at, hashes)
@@ -147,7 +248,27 @@ class SqliteRunWriter:
                 self._staging.settle_again()
                 _insert_run(self._connection, run, self._revision, index)
                 self._staging.apply(run.run_id)
+                if self._question is None:
+                    forget(self._connection)
+                else:
+                    self._judged.write(run.run_id, self._revision, self._question.text)
             return run
+
+    def _settle_counts(self) -> int:
+        """How many devices there are; the counts by policy are right from then on."""
+        if self._question is None:
+            return count_devices(self._connection, self._revision)
+        for place, name in enumerate(self._policies):
+            counted = self._judged.counts[place].tolist()
+            self._counts[name] = Counter(dict(zip(STATES, counted, strict=True)))
+        return int(self._judged.counts[:1].sum())
+
+    def _counts_of(self, run: Run) -> npt.NDArray[np.int64]:
+        rows = [
+            [run.policy_counts.get(name, {}).get(state, 0) for state in STATES]
+            for name in self._policies
+        ]
+        return np.array(rows, dtype=np.int64).reshape(len(rows), len(STATES))
 
     def _number_run(self, devices: int, finished_at: datetime, hashes: RunHashes) -> Run:
         return Run(
@@ -199,8 +320,9 @@ def _stamp(end: int) -> str | None:
 _INSERT_RUN = """
 INSERT INTO runs (
     run, started_at, finished_at, as_of, revision, devices, policies, counts, policy_counts,
-    tool_version, policy_set_hash, inventory_root, result_root, leaf, only_assigned, stale_after_s
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    tool_version, policy_set_hash, inventory_root, result_root, leaf, only_assigned, stale_after_s,
+    roots
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -225,6 +347,7 @@ def _insert_run(connection: sqlite3.Connection, run: Run, revision: int, leaf: i
             leaf,
             run.only_assigned,
             run.stale_after_s,
+            run.roots,
         ),
     )
 

@@ -1,0 +1,132 @@
+"""Checks over several blocks of devices: what is judged again, from where, and what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from fleetmdm.device import Device
+from fleetmdm.engines.local import record_run
+from fleetmdm.policy_yaml import parse_policies
+from fleetmdm.results import Run
+from fleetmdm.store.port import NewRun
+from fleetmdm.store.sqlite import SqliteStore, open_store
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+POLICIES = parse_policies(
+    b"id: a\nname: A\nchecks: [{key: n, op: lt, value: 2000}]\n---\n"
+    b"id: b\nname: B\nchecks: [{key: seen, op: within, value: 14d}]\n",
+    name="p",
+)
+COUNT = 2500
+
+
+def device(number: int, **facts: object) -> Device:
+    seen = (NOW - timedelta(days=number % 14)).isoformat().replace("+00:00", "Z")
+    found = {"n": number, "seen": seen, "few": number % 3, **facts}
+    return Device(f"d{number:05}", "h", "linux", "12", None, NOW, found)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    opened = open_store(tmp_path / "fleet.db", create=True, now=NOW)
+    opened._connection.execute("PRAGMA synchronous = OFF")
+    opened.put_devices([device(number) for number in range(COUNT)], now=NOW)
+    opened.put_policies(POLICIES, now=NOW)
+    yield opened
+    opened.close()
+
+
+def check(store: SqliteStore, *, full: bool = False, days: int = 0) -> tuple[Run, int]:
+    judged: list[int] = []
+    new = NewRun(started_at=NOW, as_of=NOW + timedelta(days=days), tool_version="0")
+    run = record_run(store, new, clock=lambda: NOW, advance=judged.append, full=full).run
+    return run, sum(judged)
+
+
+def same(one: Run, other: Run) -> bool:
+    return replace(one, run_id=0) == replace(other, run_id=0)
+
+
+def test_nothing_is_judged_where_nothing_changed(store: SqliteStore) -> None:
+    first, judged = check(store)
+    assert judged == COUNT
+    before = store._connection.total_changes
+    again, judged = check(store)
+    assert judged == 0
+    assert same(first, again)
+    written = store._connection.total_changes - before
+    assert written <= 5
+    assert same(first, check(store, full=True)[0])
+
+
+def test_only_what_changed_is_judged(store: SqliteStore) -> None:
+    check(store)
+    store.put_devices([device(7, n=9999), device(2400, n=None)], now=NOW)
+    store.retire_device("d00100", now=NOW)
+    run, judged = check(store)
+    assert judged == 2
+    assert run.devices == COUNT - 1
+    assert same(run, check(store, full=True)[0])
+
+
+def test_time_alone_brings_up_what_it_can_change(store: SqliteStore) -> None:
+    check(store)
+    later, judged = check(store, days=2)
+    assert COUNT // 15 < judged < COUNT // 13
+    assert same(later, check(store, full=True, days=2)[0])
+    earlier, judged = check(store, days=-1)
+    assert judged == COUNT
+    assert same(earlier, check(store, full=True, days=-1)[0])
+
+
+def test_a_block_of_which_much_changed_is_read_and_kept_anew(store: SqliteStore) -> None:
+    check(store)
+    store.put_devices([device(number, n=5) for number in range(0, COUNT, 3)], now=NOW)
+    run, judged = check(store)
+    assert COUNT * 3 // 4 < judged < COUNT
+    assert same(run, check(store, full=True)[0])
+    assert not list(store.find_problems())
+
+
+def test_devices_that_are_only_seen_again_are_not_judged(store: SqliteStore) -> None:
+    first, _ = check(store)
+    later = NOW + timedelta(hours=1)
+    store.put_devices([replace(device(n), last_seen=later) for n in range(0, COUNT, 2)], now=later)
+    run, judged = check(store)
+    assert judged == 0
+    assert run.inventory_root != first.inventory_root
+    assert run.result_root == first.result_root
+    assert same(run, check(store, full=True)[0])
+
+
+def test_another_policy_brings_up_everything(store: SqliteStore) -> None:
+    check(store)
+    store.put_policies(
+        parse_policies(b"id: a\nname: A\nchecks: [{key: n, op: lt, value: 1999}]\n", name="p"),
+        now=NOW,
+    )
+    assert check(store)[1] == COUNT
+
+
+def test_a_run_that_is_overtaken_judges_everything(store: SqliteStore, tmp_path: Path) -> None:
+    check(store)
+    store.put_devices([device(7, n=9999)], now=NOW)
+    other = open_store(tmp_path / "fleet.db", now=NOW)
+    judged: list[int] = []
+
+    def advance(count: int) -> None:
+        if not judged:
+            other.put_devices([device(8, n=9999)], now=NOW)
+            check(other)
+        judged.append(count)
+
+    new = NewRun(started_at=NOW, as_of=NOW, tool_version="0")
+    run = record_run(store, new, clock=lambda: NOW, advance=advance).run
+    other.close()
+    assert (judged[0], sum(judged[1:]), run.run_id) == (1, COUNT, 3)
+    assert same(run, check(store, full=True)[0])
