@@ -6,6 +6,8 @@
  * queueing shows. With --reconnect every request has a connection of its own and latency begins
  * before connect. All samples of the window go into one histogram (relative error below 0.1 %).
  *
+ * SIGINT ends the window at once and prints what there is.
+ *
  * Protocol: draft-miller-ssh-agent, messages 11 (list) and 13 (sign). Rule for editors: a request
  * that was due in the window ends as exactly one sample or one failure.
  */
@@ -75,6 +77,7 @@ static uint64_t issued, quota, serial;
 static int poller, under_way;
 static struct sockaddr_un address;
 static struct queue resting, waiting;
+static volatile sig_atomic_t interrupted;
 
 static void die(const char *what)
 {
@@ -321,6 +324,11 @@ static void check_idle(int *fds, int n)
 			mine->failures[IDLE_CLOSED]++;
 }
 
+static void interrupt(int number)
+{
+	interrupted = number;
+}
+
 static void run_process(int n)
 {
 	struct client *clients = calloc(n, sizeof *clients);
@@ -337,6 +345,10 @@ static void run_process(int n)
 		rest(&clients[i], begin_ns + (int64_t)(opt.ramp_s * 1e9 * i / n));
 	}
 	while ((now = now_ns()) < end_ns + opt.timeout_ns && !(all_issued(now) && !under_way)) {
+		if (interrupted && now < end_ns) { /* Ctrl-C ends the window here, not the run */
+			end_ns = now;
+			quota = issued;
+		}
 		give_out(now);
 		retry_connects(now);
 		struct timespec pause = nap(now);
@@ -506,6 +518,7 @@ int main(int argc, char **argv)
 	if (opt.count)
 		opt.warmup_s = 0;
 	build_request(key, flags);
+	signal(SIGINT, interrupt);
 	address.sun_family = AF_UNIX;
 	strcpy(address.sun_path, opt.path);
 	struct rlimit limit;
@@ -522,8 +535,9 @@ int main(int argc, char **argv)
 		die("pipe");
 	opt.rate /= opt.processes;
 	int64_t *start_at = (int64_t *)&all[opt.processes].counts[0];
+	pid_t children[MAX_PROCESSES];
 	for (int p = 0; p < opt.processes; p++) {
-		pid_t pid = fork();
+		pid_t pid = children[p] = fork();
 		if (pid < 0)
 			die("fork");
 		if (pid)
@@ -557,9 +571,13 @@ int main(int argc, char **argv)
 	usleep((useconds_t)(opt.warmup_s * 1e6));
 	double cpu_before = cpu_of(pids), cpu_after = 0;
 	if (!opt.count) {
-		usleep((useconds_t)(opt.duration_s * 1e6));
+		for (double left = opt.duration_s; left > 0 && !interrupted; left -= 1)
+			usleep((useconds_t)((left < 1 ? left : 1) * 1e6));
 		cpu_after = cpu_of(pids);
 	}
+	int64_t stopped_ns = now_ns();
+	for (int p = 0; interrupted && p < opt.processes; p++)
+		kill(children[p], SIGINT);
 	int status, bad = 0;
 	while (wait(&status) > 0)
 		bad |= status;
@@ -574,6 +592,8 @@ int main(int argc, char **argv)
 	double load_cpu = used.ru_utime.tv_sec + used.ru_stime.tv_sec +
 	                  (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 	double window = opt.count ? (double)(int64_t)(sum->last_ns - begin_ns) / 1e9 : opt.duration_s;
+	if (interrupted && !opt.count)
+		window = (stopped_ns - begin_ns) / 1e9 - opt.warmup_s;
 	print_json(sum, window > 0 ? window : 1e-9, load_cpu, cpu_after - cpu_before);
 	return bad ? 5 : 0;
 }

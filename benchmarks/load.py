@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -102,6 +103,7 @@ def build_load() -> Path:
 
 def make_keys(folder: Path, *options: str, count: int = 1) -> list[Path]:
     """Key files without a passphrase."""
+    folder.mkdir(exist_ok=True)
     paths = [folder / f"key{number}" for number in range(count)]
     for path in paths:
         command = ["ssh-keygen", "-q", *(options or ("-t", "ed25519"))]
@@ -201,15 +203,43 @@ def family(pid: int) -> list[int]:
     return members
 
 
-def load(agent: Agent, shape: Shape, key: Path) -> dict[str, Any]:
-    """One run of the tool; what it prints."""
+def cpu_of(pids: Sequence[int]) -> float:
+    """User and system seconds of these processes."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(words[11]) + int(words[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def load_command(agent: Agent, shape: Shape, key: Path) -> list[str]:
+    """The tool with its options, pinned."""
     command = [str(build_load()), f"--socket={agent.address}", *shape.words()]
     command += ["--list"] if shape.mode == "list" else ["--key", blob_hex(key)]
     command.append("--pids=" + ",".join(map(str, agent.pids)))
+    return pinned(command, shape.cores)
+
+
+@contextmanager
+def load_beside(agent: Agent, shape: Shape, key: Path) -> Iterator[dict[str, Any]]:
+    """The tool runs as long as the block; what it prints is in the dictionary afterwards."""
+    result: dict[str, Any] = {}
+    process = subprocess.Popen(load_command(agent, shape, key), stdout=subprocess.PIPE)
+    try:
+        yield result
+        process.send_signal(signal.SIGINT)
+        result.update(json.loads(process.communicate(timeout=60)[0]))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def load(agent: Agent, shape: Shape, key: Path) -> dict[str, Any]:
+    """One run of the tool; what it prints."""
     limit_s = shape.warmup_s + shape.duration_s + shape.timeout_ms / 1000 + 60
-    result = subprocess.run(
-        pinned(command, shape.cores), capture_output=True, check=True, timeout=limit_s
-    )
+    command = load_command(agent, shape, key)
+    result = subprocess.run(command, capture_output=True, check=True, timeout=limit_s)
     document: dict[str, Any] = json.loads(result.stdout)
     return document
 
