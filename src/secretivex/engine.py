@@ -26,9 +26,9 @@ from sshwire.agent.replies import (
     ExtensionFailure,
     ExtensionResponse,
     Failure,
-    SignResponse,
     Success,
     encode_reply,
+    encode_sign_frame,
 )
 from sshwire.agent.requests import (
     AddRequest,
@@ -300,7 +300,7 @@ class Engine:
             refusal = self._refuse(entry, job, now)
             if refusal is not None:
                 return refusal
-        return Reply(encode_frame(encode_reply(SignResponse(outcome.signature))), "ok")
+        return Reply(encode_sign_frame(outcome.signature), "ok")
 
     def settle(self, outcome: str) -> Reply:
         """The reply to a change, from the word for what came of it."""

@@ -22,6 +22,7 @@ settled: list[tuple[Turn, str]] = []
 
 class Owner:
     peer = Peer(uid=0, gid=0)
+    caller = "me"
 
     def fill(self, turn: Turn, frame: bytes) -> None:
         raise NotImplementedError

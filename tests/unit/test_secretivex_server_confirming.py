@@ -26,6 +26,7 @@ class Owner:
     """A connection that takes replies."""
 
     peer = Peer(uid=0, gid=0)
+    caller = "me"
 
     def fill(self, _turn: Turn, _frame: bytes) -> None:
         raise NotImplementedError

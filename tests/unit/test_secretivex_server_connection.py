@@ -41,6 +41,20 @@ class FakeHost:
         self.changes: list[Turn] = []
         self.callbacks: list[Callable[[], None]] = []
         self.gone = 0
+        self.arrival_s = 0.0
+        self.memory = 10**6
+        self.kept = 0
+        self.starved: list[Connection] = []
+
+    def keep(self, change_bytes: int) -> bool:
+        self.kept += change_bytes
+        return change_bytes < 0 or self.kept <= self.memory
+
+    def has_memory_for(self, connection: Connection) -> bool:
+        if self.memory > 0:
+            return True
+        self.starved.append(connection)
+        return False
 
     def answer(
         self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
@@ -97,9 +111,6 @@ class FakeTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += bytes(data)
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self.high, self.low = high, low
 
     def pause_reading(self) -> None:
         self._reads = False
@@ -320,3 +331,36 @@ def test_what_comes_after_the_end_is_not_kept(connection: Connection, host: Fake
     for _ in range(3):
         connection.data_received(b"\0\0\3\0half of a frame")
     assert connection._frames is None
+
+
+def test_half_a_message_that_there_is_no_memory_for_ends_its_connection(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    host.memory = 10
+    connection.data_received(b"\0\0\0\x40half")
+    assert host.kept == 8
+    connection.data_received(b"more and more")
+    assert transport.is_closing()
+    assert host.kept == 0
+
+
+def test_a_request_that_there_is_no_memory_for_waits(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    host.memory = 0
+    connection.data_received(frames(b"one"))
+    assert transport.written == b""
+    assert not transport.reads()
+    host.memory = 10**6
+    host.starved.pop().go_on()
+    assert transport.written == frames(b"ONE")
+    assert transport.reads()
+
+
+def test_requests_one_by_one_are_bounded_as_a_flood_is(
+    connection: Connection, host: FakeHost, transport: FakeTransport
+) -> None:
+    for _ in range(MAX_TURNS + 3):
+        connection.data_received(frames(b"s"))
+    assert len(host.queued) == MAX_TURNS
+    assert not transport.reads()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 from secretivex.engine import SignJob, SignOutcome
 from secretivex.identity import Identity
@@ -43,6 +44,9 @@ class Owner:
 
     peer = Peer(uid=0, gid=0)
 
+    def __init__(self, caller: str = "me") -> None:
+        self.caller = caller
+
     def fill(self, _turn: Turn, _frame: bytes) -> None:
         raise NotImplementedError
 
@@ -65,7 +69,7 @@ class Bench:
 
     def submit(self, key: GatedKey, data: bytes, *, is_cheap: bool) -> Turn:
         turn = Turn(Owner())
-        self.queue.submit(job_of(key, data, is_cheap=is_cheap), turn)
+        self.queue.submit(job_of(key, data, is_cheap=is_cheap), turn, time.monotonic())
         return turn
 
     async def finished(self, count: int) -> None:
@@ -94,7 +98,7 @@ def test_a_storm_of_cheap_signatures_lets_the_loop_turn_in_between() -> None:
 
         class SlowClockKey(GatedKey):
             def sign(self, data: bytes, _flags: int = 0) -> bytes:
-                clock[0] += 0.001
+                clock[0] += 0.0003
                 return super().sign(data)
 
         loop = asyncio.get_running_loop()
@@ -103,7 +107,7 @@ def test_a_storm_of_cheap_signatures_lets_the_loop_turn_in_between() -> None:
             loop, ServerLimits(), lambda _j, out, _t: outcomes.append(out), lambda: clock[0]
         )
         for _ in range(10):
-            queue.submit(job_of(SlowClockKey(), b"x", is_cheap=True), Turn(Owner()))
+            queue.submit(job_of(SlowClockKey(), b"x", is_cheap=True), Turn(Owner()), 0.0)
         seen = []
         while len(outcomes) < 10:
             await asyncio.sleep(0)

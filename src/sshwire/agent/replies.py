@@ -95,6 +95,13 @@ def encode_reply(reply: Reply) -> bytes:
             return encode_byte(ReplyNumber.EXTENSION_RESPONSE) + encode_text(name) + body
 
 
+def encode_sign_frame(signature: bytes) -> bytes:
+    """A `SignResponse` as a whole frame, in one step: an agent under load sends little else."""
+    size = len(signature)
+    head = (5 + size).to_bytes(4, "big") + b"\x0e"
+    return head + size.to_bytes(4, "big") + signature
+
+
 def encode_identity(identity: Identity) -> bytes:
     """One entry of a list; its length tells how many fit into a frame."""
     # OpenSSH's client gives up the whole list over one NUL or lone surrogate in a comment.

@@ -21,7 +21,7 @@ from sshwire.agent.constraints import (
 )
 from sshwire.agent.key_fields import take_private_fields
 from sshwire.agent.numbers import MAX_COMMENT_BYTES, RequestNumber
-from sshwire.errors import WireError
+from sshwire.errors import TruncatedError, WireError
 from sshwire.wire import Reader, encode_byte, encode_string, encode_text, encode_uint32
 
 
@@ -130,6 +130,8 @@ Request = (
 
 def parse_request(payload: bytes | bytearray | memoryview) -> Request:
     """The request of one frame; raises `WireError` when its fields cannot be read."""
+    if payload and payload[0] == _SIGN_REQUEST:
+        return _parse_sign(payload)
     reader = Reader(payload)
     number = reader.byte()
     parse = _PARSERS.get(number)
@@ -197,6 +199,24 @@ def _encode_add_smartcard(request: AddSmartcardRequest) -> bytes:
     )
 
 
+_SIGN_REQUEST = int(RequestNumber.SIGN_REQUEST)
+
+
+def _parse_sign(payload: bytes | bytearray | memoryview) -> SignRequest:
+    """`string key_blob, string data, uint32 flags`, where it lies: an agent reads little else."""
+    blob_end = 5 + int.from_bytes(payload[1:5], "big")
+    data_at = blob_end + 4
+    data_end = data_at + int.from_bytes(payload[blob_end:data_at], "big")
+    # Whatever a length says, a slice holds no more than there is; a short one shows here.
+    if len(payload) < data_end + 4:
+        raise TruncatedError("a sign request ends early")
+    return SignRequest(
+        bytes(payload[5:blob_end]),
+        bytes(payload[data_at:data_end]),
+        int.from_bytes(payload[data_end : data_end + 4], "big"),
+    )
+
+
 def _parse_add(reader: Reader) -> AddRequest:
     # Constraints are read for both numbers, as OpenSSH does: 17 with some is not 17 without.
     algorithm = _name(reader)
@@ -234,9 +254,6 @@ def _comment(reader: Reader) -> str:
 _PARSERS: Final[dict[int, Callable[[Reader], Request]]] = {
     RequestNumber.SSH1_REMOVE_ALL: lambda _: Ssh1RemoveAllRequest(),
     RequestNumber.REQUEST_IDENTITIES: lambda _: ListRequest(),
-    RequestNumber.SIGN_REQUEST: lambda reader: SignRequest(
-        reader.string(), reader.string(), reader.uint32()
-    ),
     RequestNumber.ADD_IDENTITY: _parse_add,
     RequestNumber.ADD_ID_CONSTRAINED: _parse_add,
     RequestNumber.REMOVE_IDENTITY: lambda reader: RemoveRequest(reader.string()),

@@ -14,13 +14,15 @@ from collections.abc import Callable
 
 from secretivex.peer import Peer, is_admitted
 from secretivex.server.peercred import read_peer
+from secretivex.server.sockets.watch import Watch
 from secretivex.server.worker.auditing import Auditor
 from secretivex.server.worker.shared import Shared
 
 LOG = logging.getLogger("secretivex.server")
 
-BATCH = 8
-"""Connections taken at a time before the loop looks at other sockets."""
+BATCH = 32
+"""Connections taken at a time before other sockets are looked at. What is taken is in a queue of
+ours, where callers take turns; what is not waits in the kernel's, first come, first served."""
 
 REST_S = 0.005
 """How long a worker above its share leaves the listener alone. Bounded, so that a worker that
@@ -39,6 +41,7 @@ class Acceptor:
         self,
         loop: asyncio.AbstractEventLoop,
         shared: Shared,
+        watch: Watch,
         worker: int,
         adopt: Callable[[socket.socket, Peer], None],
         auditor: Auditor | None = None,
@@ -47,6 +50,7 @@ class Acceptor:
         self._listener = shared.listener
         self._cells = shared.cells
         self._auditor = auditor
+        self._watch = watch
         self._worker = worker
         self._adopt = adopt
         self._is_stopped = True
@@ -61,15 +65,18 @@ class Acceptor:
         self._max_connections = max_connections
         if self._is_stopped:
             self._is_stopped = False
-            self._loop.add_reader(self._listener.fileno(), self._accept_batch)
+            self._listen()
+
+    def _listen(self) -> None:
+        self._watch.add(self._listener.fileno(), self._accept_batch)
 
     def stop(self) -> None:
         """Leave the listener alone for good."""
         self._is_stopped = True
-        self._loop.remove_reader(self._listener.fileno())
+        self._watch.drop(self._listener.fileno())
 
     def _rest(self, seconds: float) -> None:
-        self._loop.remove_reader(self._listener.fileno())
+        self._watch.drop(self._listener.fileno())
         self._waking = self._loop.call_later(seconds, self._wake)
 
     def ease(self) -> None:
@@ -84,10 +91,10 @@ class Acceptor:
         self._waking = None
         self._rests_for_share = False
         if not self._is_stopped:
-            self._loop.add_reader(self._listener.fileno(), self._accept_batch)
+            self._listen()
             self._accept()
 
-    def _accept_batch(self) -> None:
+    def _accept_batch(self, _mask: int) -> None:
         for _ in range(BATCH):
             if self._cells.is_above_share(self._worker):
                 self._rests_for_share = True
@@ -110,7 +117,6 @@ class Acceptor:
         if peer is None:
             connected.close()
         else:
-            connected.setblocking(False)
             self._adopt(connected, peer)
         return True
 

@@ -29,10 +29,6 @@ BATCH_FRAMES = 32
 BIND_FRAMES = 16
 """Requests that a session bind counts for: it has a signature verified."""
 
-WRITE_BUFFER_BYTES = 256 * 1024
-"""Replies that may wait for a client to read them before its requests are left alone; one largest
-reply, as OpenSSH's agent has it."""
-
 
 class Host(Protocol):
     """The worker, as its connections see it."""
@@ -49,6 +45,19 @@ class Host(Protocol):
 
     def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
         """Have a signature made, after a person allowed it where one must, and the turn filled."""
+        ...
+
+    @property
+    def arrival_s(self) -> float:
+        """When what is read now arrived."""
+        ...
+
+    def keep(self, change_bytes: int) -> bool:
+        """Count bytes that are kept for later; false if there is no memory for them."""
+        ...
+
+    def has_memory_for(self, connection: Connection) -> bool:
+        """Whether another request may be taken; if not, `go_on` is called when it may."""
         ...
 
     def now(self) -> float:
@@ -72,8 +81,10 @@ class Connection(asyncio.Protocol):
     """The server's side of one connection."""
 
     __slots__ = (
+        "_arrival_s",
         "_barrier",
         "_bindings",
+        "_buffered_bytes",
         "_frames",
         "_held",
         "_host",
@@ -86,6 +97,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_turns",
         "blocked_since_s",
+        "caller",
         "quiet_since_s",
     )
 
@@ -94,8 +106,11 @@ class Connection(asyncio.Protocol):
     def __init__(self, host: Host, peer: Peer, max_frame_bytes: int) -> None:
         self._host = host
         self._peer = peer
+        self.caller = peer.uid, peer.pid
         self._max_frame_bytes = max_frame_bytes
         self._frames: FrameReader | None = None
+        self._buffered_bytes = 0
+        self._arrival_s = 0.0
         self._turns: deque[Turn] = deque()
         # A change is made after what came before it was answered, and before what follows is read.
         self._barrier: Turn | None = None
@@ -112,16 +127,16 @@ class Connection(asyncio.Protocol):
         """Called by the loop first."""
         # A cast, for uvloop's transports have asyncio's methods and not its classes.
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self._host.made(self)
 
     def data_received(self, data: bytes) -> None:
         """Answer what is whole; a single whole frame, the usual case, is not copied."""
         if self._is_ending:
             return
+        self._arrival_s = self._host.arrival_s
         length = int.from_bytes(data[:4], "big")
         is_whole = len(data) == 4 + length and 0 < length <= self._max_frame_bytes
-        if is_whole and self._frames is None and self._barrier is None:
+        if is_whole and self._frames is None and self._has_room():
             self._take(memoryview(data)[4:])
             self._flush()
             return
@@ -139,9 +154,8 @@ class Connection(asyncio.Protocol):
                 payload = frames.next_frame()
             except WireError:
                 # No frame boundary can be found again: OpenSSH's agent hangs up, and so do we.
-                self._frames = None
                 self._flush()
-                self.close()
+                self._hang_up()
                 return
             if payload is NEED_DATA:
                 if not frames.buffered_bytes:
@@ -150,24 +164,40 @@ class Connection(asyncio.Protocol):
             room -= self._take(payload)
             if room <= 0:
                 self._is_resting = True
-                self._host.soon(self._go_on)
+                self._host.soon(self.go_on)
         self._flush()
+        if not self._keeps():
+            # Many clients that each begin a long message and do not end it: a flood.
+            self._hang_up()
+            return
         self._regulate()
         self._settle()
 
-    def _go_on(self) -> None:
-        """Others had their turn."""
+    def _keeps(self) -> bool:
+        """Have what is buffered counted; false if there is no memory for it."""
+        buffered = 0 if self._frames is None else self._frames.buffered_bytes
+        change, self._buffered_bytes = buffered - self._buffered_bytes, buffered
+        return not change or self._host.keep(change)
+
+    def _hang_up(self) -> None:
+        self._frames = None
+        self._keeps()
+        self.close()
+
+    def go_on(self) -> None:
+        """Others had their turn, or there is memory again."""
         self._is_resting = False
         self._drain_frames()
 
     def _has_room(self) -> bool:
         is_blocked = self.blocked_since_s is not None or self._barrier is not None
-        is_blocked = is_blocked or self._is_resting
-        return len(self._turns) < MAX_TURNS and not is_blocked
+        if is_blocked or self._is_resting or len(self._turns) >= MAX_TURNS:
+            return False
+        return self._host.has_memory_for(self)
 
     def _take(self, payload: bytes | memoryview) -> int:
         """Ask for one answer and give it its place in the order; how many requests it counts for."""
-        turn = Turn(self)
+        turn = Turn(self, self._arrival_s)
         self._turns.append(turn)
         answer = self._host.answer(payload, self._peer, self._bindings)
         if isinstance(answer, SignJob | ConfirmJob):
@@ -262,6 +292,7 @@ class Connection(asyncio.Protocol):
         self._turns.clear()
         self._held = None
         self._frames = None
+        self._keeps()
         self._host.lost(self)
 
     @property
@@ -273,6 +304,7 @@ class Connection(asyncio.Protocol):
         """Take no more requests; close once those in hand are answered."""
         self._is_ending = True
         self._frames = None
+        self._keeps()
         self._settle()
 
     def close(self) -> None:

@@ -22,6 +22,8 @@ from secretivex.peer import Peer
 from secretivex.policy import decide
 from secretivex.policy_keys import parse_flat_policy
 from secretivex.server.audit.feed import AuditFeed, AuditLine
+from secretivex.server.sockets.watch import Watch
+from secretivex.server.sockets.wire import Wire
 from secretivex.server.state import ServerLimits, WorkerState
 from secretivex.server.worker.accepting import Acceptor
 from secretivex.server.worker.auditing import Auditor
@@ -40,6 +42,10 @@ SWEEP_S = 0.25
 """How often time-outs of connections are looked at, at most."""
 
 
+MAX_KEPT_BYTES = 64 * 1024 * 1024
+"""What all workers may hold of clients' requests, half ones and waiting ones each."""
+
+
 class Worker:
     """Serves connections of one listener on one loop."""
 
@@ -56,16 +62,23 @@ class Worker:
         self._auditor = _make_auditor(shared.audit, number, loop)
         self._limits = ServerLimits()
         self._engine = Engine(partial(decide, parse_flat_policy({})[0]))
+        self._watch = Watch(loop)
+        self._watch.begin = self._begin_look
         self._signing = SigningQueue(loop, self._limits, self._finish)
+        self._signing.batch_ended = self._end_batch
+        self.arrival_s = self._looked_s = time.monotonic()
+        self._buffered_bytes = 0
+        self._starved: dict[Connection, None] = {}
         self._confirming = ConfirmDesk(loop, self._limits, self._go_on)
         self._tokens = TokenDesk()
         self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
         self._tools: Mapping[str, Any] = {}
         self._entries: dict[KeyRecord, TableEntry] = {}
-        self._acceptor = Acceptor(loop, shared, number, self._adopt, self._auditor)
+        self._acceptor = Acceptor(loop, shared, self._watch, number, self._adopt, self._auditor)
         self._connections: set[Connection] = set()
         self._held = 0
-        self._openings: set[asyncio.Task[None]] = set()
+        self._is_late = False
+        self._max_kept_bytes = MAX_KEPT_BYTES
         self._is_draining = False
         self._sweep: asyncio.TimerHandle | None = None
         self.drained: asyncio.Future[None] = loop.create_future()
@@ -76,6 +89,7 @@ class Worker:
         if problems:
             raise ValueError(f"the supervisor sent a policy with problems: {problems}")
         self._signing.limit(state.limits)
+        self._max_kept_bytes = state.limits.share_of(MAX_KEPT_BYTES)
         self._confirming.limit(state.limits)
         is_same = (state.limits, state.tools) == (self._limits, self._tools)
         self._tools = state.tools
@@ -158,17 +172,53 @@ class Worker:
         if isinstance(job, ConfirmJob):
             self._confirming.submit(job, turn)
         else:
-            self._signing.submit(job, turn)
+            self._signing.submit(job, turn, turn.whole_s)
 
     def _go_on(self, job: ConfirmJob, refusal: str, turn: Turn) -> None:
         """A person has answered."""
         following = self._engine.go_on(job, time.time(), refusal)
         if isinstance(following, SignJob):
-            self._signing.submit(following, turn)
+            self._signing.submit(following, turn, time.monotonic())
         else:
             if self._auditor is not None:
                 self._auditor.signed(job.sign, following.outcome)
             turn.owner.fill(turn, following.frame)
+
+    def _begin_look(self) -> None:
+        """Tell when what is seen ready now became so.
+
+        A worker that waits is woken by what arrives. One that signs looks once a batch, and what it
+        finds came at some moment since it looked last: the middle is right on the average.
+        """
+        now = time.monotonic()
+        self.arrival_s = (self._looked_s + now) / 2 if self._is_late else now
+        self._looked_s = now
+
+    def _end_batch(self) -> None:
+        self._is_late = self._signing.is_behind
+        self._watch.flush()
+        self._feed()
+
+    # Memory.
+
+    def keep(self, change_bytes: int) -> bool:
+        """Count bytes of half messages; false if there is no memory for more."""
+        self._buffered_bytes += change_bytes
+        return change_bytes < 0 or self._buffered_bytes <= self._max_kept_bytes
+
+    def has_memory_for(self, connection: Connection) -> bool:
+        """Whether there is room for another request; if not, its connection is told when."""
+        if self._signing.held_bytes < self._max_kept_bytes:
+            return True
+        self._starved[connection] = None
+        return False
+
+    def _feed(self) -> None:
+        """Go on with connections that waited for memory, oldest first, once a quarter is free."""
+        while self._starved and self._signing.held_bytes < self._max_kept_bytes * 3 // 4:
+            connection = next(iter(self._starved))
+            del self._starved[connection]
+            connection.go_on()
 
     def now(self) -> float:
         """The loop's clock, in seconds."""
@@ -188,6 +238,8 @@ class Worker:
         """Count a connection out."""
         self._connections.discard(connection)
         self._confirming.forget(connection)
+        self._signing.forget(connection)
+        self._starved.pop(connection, None)
         self._count(-1)
         self._acceptor.ease()
         self._check_drained()
@@ -201,19 +253,10 @@ class Worker:
         turn.owner.fill(turn, reply.frame)
 
     def _adopt(self, connected: socket.socket, peer: Peer) -> None:
-        """Make a connection of an accepted socket; the task lasts for one turn of the loop."""
+        """Make a connection of an accepted socket."""
         connection = Connection(self, peer, self._limits.max_frame_bytes)
         self._count(1)
-        opening = self._loop.create_task(self._open(connected, connection))
-        self._openings.add(opening)
-        opening.add_done_callback(self._openings.discard)
-
-    async def _open(self, connected: socket.socket, connection: Connection) -> None:
-        try:
-            await self._loop.connect_accepted_socket(lambda: connection, connected)
-        except OSError:
-            connected.close()
-            self.lost(connection)
+        Wire(self._loop, self._watch, connected, connection).open()
 
     def _count(self, change: int) -> None:
         """Keep the count of accepted connections, those not open yet included."""

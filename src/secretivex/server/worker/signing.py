@@ -1,8 +1,9 @@
 """Whose turn it is to sign: cheap signatures in short batches on the loop, slow ones in threads.
 
 Queue wait runs from the moment a request was whole to the moment its signing starts, whatever
-queues lie between. Rule for editors: a job is dropped, failed or signed, and its turn always ends;
-nothing here waits while it holds a slot.
+queues lie between. In each queue callers take turns, and the connections of a caller theirs. Rule
+for editors: a job is dropped, failed or signed, and its turn always ends; nothing here waits while
+it holds a slot.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from secretivex.engine import SignJob, SignOutcome
 from secretivex.identity import PatientKey
+from secretivex.metrics.cells import HISTOGRAMS, Cells, Meter
 from secretivex.peer import Peer
 from secretivex.server.state import ServerLimits
+from secretivex.server.worker.fair import FairQueue
 from secretivex.stores.token.errors import TokenError
 
 LOG = logging.getLogger("secretivex.stores")
 
-MAX_BATCH_S = 0.002
-"""Longest stretch of signatures on the loop before other connections are looked at again."""
+MAX_BATCH_S = 0.0005
+"""Longest stretch of signatures on the loop before other connections are looked at again. It is
+also how exactly the arrival of a request is known that came while the worker was signing."""
 
 MAX_LANES = 16
 """Lanes that sign at a time."""
@@ -37,13 +41,23 @@ MAX_THREADS = 64
 CROWD = 256
 """Length of a queue at which it is looked through for what nobody waits for any more."""
 
+JOB_BYTES = 1024
+"""What a request in a queue costs beside its data: objects, not bytes of the client's."""
 
-class TurnOwner(Protocol):
+_WAIT, _SIGN = HISTOGRAMS.index("queue_wait"), HISTOGRAMS.index("sign")
+
+
+class TurnOwner(Hashable, Protocol):
     """A connection, as its turns see it."""
 
     @property
     def peer(self) -> Peer:
         """Who is at the other end."""
+        ...
+
+    @property
+    def caller(self) -> Hashable:
+        """Whose connection it is: its process, where the system tells."""
         ...
 
     def fill(self, turn: Turn, frame: bytes) -> None:
@@ -54,13 +68,15 @@ class TurnOwner(Protocol):
 class Turn:
     """One request's place in its connection's order of replies.
 
-    `is_dropped` once its connection is gone; not frozen, for the reply comes later.
+    `whole_s` is when the request was whole. `is_dropped` once its connection is gone; not frozen,
+    for the reply comes later.
     """
 
-    __slots__ = ("frame", "is_dropped", "owner")
+    __slots__ = ("frame", "is_dropped", "owner", "whole_s")
 
-    def __init__(self, owner: TurnOwner) -> None:
+    def __init__(self, owner: TurnOwner, whole_s: float = 0.0) -> None:
         self.owner = owner
+        self.whole_s = whole_s
         self.frame: bytes | None = None
         self.is_dropped = False
 
@@ -68,7 +84,7 @@ class Turn:
 class _Waiting(NamedTuple):
     job: SignJob
     turn: Turn
-    arrived_s: float
+    since_s: float
 
 
 Waiting = TypeVar("Waiting")
@@ -82,16 +98,14 @@ def forget_dropped(queue: deque[Waiting], turn_of: Callable[[Waiting], Turn]) ->
         queue.extend(live)
 
 
-def _put(queue: deque[_Waiting], waiting: _Waiting) -> None:
-    forget_dropped(queue, turn_of=lambda one: one.turn)
-    queue.append(waiting)
-
-
 Finish = Callable[[SignJob, SignOutcome, Turn], None]
 
 
 class SigningQueue:
-    """The two queues of one worker. `finish` is called on the loop, once for each job."""
+    """The queues of one worker. `finish` is called on the loop, once for each job.
+
+    `batch_ended` is called after each batch on the loop.
+    """
 
     def __init__(
         self,
@@ -99,20 +113,24 @@ class SigningQueue:
         limits: ServerLimits,
         finish: Finish,
         clock: Callable[[], float] = time.monotonic,
+        meter: Meter | None = None,
     ) -> None:
         self._loop = loop
         # Not the loop's own: uvloop's stands still while a callback runs.
         self._clock = clock
         self._finish = finish
-        self._inline: deque[_Waiting] = deque()
-        self._pooled: deque[_Waiting] = deque()
+        self._meter = meter or Cells(1).meter(0)
+        self.batch_ended: Callable[[], None] = lambda: None
+        self._inline: FairQueue[_Waiting] = FairQueue()
+        self._pooled: FairQueue[_Waiting] = FairQueue()
+        self._lanes: dict[str, FairQueue[_Waiting]] = {}
         self._batch_is_due = False
         self._in_threads = 0
         self._pool: ThreadPoolExecutor | None = None
-        self._lanes: dict[str, deque[_Waiting]] = {}
         self._busy_lanes: set[str] = set()
         self._lane_pool: ThreadPoolExecutor | None = None
         self._is_closed = False
+        self.held_bytes = 0
         self.limit(limits)
 
     def limit(self, limits: ServerLimits) -> None:
@@ -121,36 +139,69 @@ class SigningQueue:
         self._max_in_threads = min(threads, MAX_THREADS)
         self._timeout_s = limits.sign_timeout_ms / 1000
 
-    def submit(self, job: SignJob, turn: Turn) -> None:
-        """Queue a job whose request became whole now."""
-        waiting = _Waiting(job, turn, self._clock())
-        if job.entry.lane:
-            _put(self._lanes.setdefault(job.entry.lane, deque()), waiting)
-            self._fill_lane(job.entry.lane)
+    def submit(self, job: SignJob, turn: Turn, since_s: float) -> None:
+        """Queue a job whose request was whole, or allowed by a person, at `since_s`."""
+        owner, lane = turn.owner, job.entry.lane
+        self.held_bytes += JOB_BYTES + len(job.data)
+        waiting = _Waiting(job, turn, since_s)
+        if lane:
+            self._lanes.setdefault(lane, FairQueue()).push(owner.caller, owner, waiting)
+            self._fill_lane(lane)
         elif job.entry.is_cheap:
-            _put(self._inline, waiting)
-            self._schedule_batch()
+            self._inline.push(owner.caller, owner, waiting)
+            if not self._batch_is_due:
+                self._schedule_batch()
         else:
-            _put(self._pooled, waiting)
+            self._pooled.push(owner.caller, owner, waiting)
             self._fill_threads()
+
+    def forget(self, owner: TurnOwner) -> None:
+        """A connection is gone: what it waits for is not signed."""
+        for queue in (self._inline, self._pooled, *self._lanes.values()):
+            if queue:
+                for waiting in queue.drop(owner.caller, owner):
+                    self._let_go(waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs whose turn has not come."""
+        lanes = sum(map(len, self._lanes.values())) if self._lanes else 0
+        return len(self._inline) + len(self._pooled) + lanes
+
+    @property
+    def in_the_making(self) -> int:
+        """Signatures that threads make now."""
+        return self._in_threads + len(self._busy_lanes)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the loop signs on, so that what arrives meanwhile is seen late."""
+        return bool(self._inline)
+
+    def _let_go(self, waiting: _Waiting) -> None:
+        self.held_bytes -= JOB_BYTES + len(waiting.job.data)
+
+    def _end_one(self, outcome: SignOutcome, waiting: _Waiting) -> None:
+        """A signature was made or failed."""
+        self._let_go(waiting)
+        self._finish(waiting.job, outcome, waiting.turn)
+        self._meter.observe(_SIGN, int((self._clock() - waiting.since_s) * 1e9))
+
+    # Keys that sign where others must not wait for them.
 
     def _fill_lane(self, lane: str) -> None:
         """One signature of a lane at a time; it may wait for a person, so it holds no signer's slot."""
         queue = self._lanes[lane]
         while queue and lane not in self._busy_lanes:
-            waiting = queue.popleft()
-            if self._is_dead(waiting):
+            waiting = queue.pop()
+            if not self._begins(waiting, self._clock()):
                 continue
             self._busy_lanes.add(lane)
             if self._lane_pool is None:
                 self._lane_pool = ThreadPoolExecutor(MAX_LANES, thread_name_prefix="token")
             is_wanted = partial(self._is_wanted, waiting.turn)
             future = self._lane_pool.submit(sign_patiently, waiting.job, is_wanted)
-            future.add_done_callback(
-                lambda done, waiting=waiting: self._loop.call_soon_threadsafe(  # type: ignore[misc] # mypy cannot infer a lambda with a default
-                    self._end_lane, done.result(), waiting
-                )
-            )
+            future.add_done_callback(partial(self._hand_back, self._end_lane, waiting))
 
     def _is_wanted(self, turn: Turn) -> bool:
         """Asked in the thread that signs."""
@@ -166,58 +217,73 @@ class SigningQueue:
         self._is_closed = True
 
     def _end_lane(self, outcome: SignOutcome, waiting: _Waiting) -> None:
-        self._busy_lanes.discard(waiting.job.entry.lane)
-        self._finish(waiting.job, outcome, waiting.turn)
-        self._fill_lane(waiting.job.entry.lane)
-        if waiting.job.entry.lane not in self._busy_lanes:
-            self._lanes.pop(waiting.job.entry.lane, None)
+        lane = waiting.job.entry.lane
+        self._busy_lanes.discard(lane)
+        self._end_one(outcome, waiting)
+        self._fill_lane(lane)
+        if lane not in self._busy_lanes:
+            self._lanes.pop(lane, None)
+
+    # Cheap signatures, on the loop.
 
     def _schedule_batch(self) -> None:
-        if not self._batch_is_due:
-            self._batch_is_due = True
-            self._loop.call_soon(self._run_batch)
+        self._batch_is_due = True
+        self._loop.call_soon(self._run_batch)
 
     def _run_batch(self) -> None:
         """Sign for a while, then let the loop look at its sockets."""
         self._batch_is_due = False
-        end = self._clock() + MAX_BATCH_S
-        while self._inline:
-            waiting = self._inline.popleft()
-            if not self._is_dead(waiting):
-                self._finish(waiting.job, sign(waiting.job), waiting.turn)
-            if self._clock() >= end:
-                break
-        if self._inline:
+        queue, clock = self._inline, self._clock
+        now = clock()
+        end = now + MAX_BATCH_S
+        while queue and now < end:
+            waiting = queue.pop()
+            if self._begins(waiting, now):
+                self._end_one(sign(waiting.job), waiting)
+            now = clock()
+        if queue:
             self._schedule_batch()
+        self.batch_ended()
+
+    # Signatures that take long, in threads.
 
     def _fill_threads(self) -> None:
         while self._pooled and self._in_threads < self._max_in_threads:
-            waiting = self._pooled.popleft()
-            if self._is_dead(waiting):
+            waiting = self._pooled.pop()
+            if not self._begins(waiting, self._clock()):
                 continue
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="signer")
             self._in_threads += 1
             future = self._pool.submit(sign, waiting.job)
-            future.add_done_callback(lambda done, waiting=waiting: self._hand_back(done, waiting))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+            future.add_done_callback(partial(self._hand_back, self._end_thread, waiting))
 
-    def _hand_back(self, done: Future[SignOutcome], waiting: _Waiting) -> None:
+    def _hand_back(
+        self,
+        end: Callable[[SignOutcome, _Waiting], None],
+        waiting: _Waiting,
+        done: Future[SignOutcome],
+    ) -> None:
         """Called in the thread that signed."""
-        self._loop.call_soon_threadsafe(self._end, done.result(), waiting)
+        self._loop.call_soon_threadsafe(end, done.result(), waiting)
 
-    def _end(self, outcome: SignOutcome, waiting: _Waiting) -> None:
+    def _end_thread(self, outcome: SignOutcome, waiting: _Waiting) -> None:
         self._in_threads -= 1
-        self._finish(waiting.job, outcome, waiting.turn)
+        self._end_one(outcome, waiting)
         self._fill_threads()
 
-    def _is_dead(self, waiting: _Waiting) -> bool:
-        """Whether nobody wants the signature any more, or its time is over."""
+    def _begins(self, waiting: _Waiting, now: float) -> bool:
+        """Whether a job is to be signed now: somebody wants it, and its time is not over."""
+        wait_s = now - waiting.since_s
+        self._meter.observe(_WAIT, int(wait_s * 1e9))
         if waiting.turn.is_dropped:
-            return True
-        if self._timeout_s and self._clock() - waiting.arrived_s > self._timeout_s:
+            self._let_go(waiting)
+            return False
+        if self._timeout_s and wait_s > self._timeout_s:
+            self._let_go(waiting)
             self._finish(waiting.job, SignOutcome(None, "sign_timeout"), waiting.turn)
-            return True
-        return False
+            return False
+        return True
 
 
 def sign_patiently(job: SignJob, is_wanted: Callable[[], bool]) -> SignOutcome:

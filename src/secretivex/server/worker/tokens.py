@@ -14,6 +14,7 @@ from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_entry
 from secretivex.server.control import MAX_WORKER_FRAME_BYTES
 from secretivex.server.state import ServerLimits
+from secretivex.signers import quickest
 from secretivex.stores.sha1 import Sha1Key, signs_over_sha1
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.loaded import LoadedModule, encode_loaded_module
@@ -58,7 +59,7 @@ class TokenDesk:
         software = parse_private_fields(reader, reader.text(), record.identity.comment)
         if not isinstance(software.secret, SecurityKeyHandle):
             is_old = limits.allow_sha1 and signs_over_sha1(software)
-            return build(Sha1Key(software) if is_old else software)
+            return build(Sha1Key(software) if is_old else quickest(software))
         provider = record.restrictions.provider or INTERNAL_PROVIDER
         fido = SecurityKey(software, provider, self.tools)
         return build(fido, lane=LANE, is_ssh_only=self.tools.is_web_key(fido.application))

@@ -1,0 +1,105 @@
+"""The quickest maintained signer of each key type, behind the one port of every key that signs.
+
+Which is quickest was measured (benchmarks/bench_signers.py, docs/decisions/0004-signers.md):
+libsodium for Ed25519, OpenSSL for ECDSA and RSA. Rule for editors: whatever signs, the bytes are
+those that `PrivateKey.sign` gives, and a secret that is copied out of OpenSSL is overwritten.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from secretivex.identity import SigningKey
+from sshwire.agent.numbers import SignFlag
+from sshwire.algorithms import find_algorithm, find_signature_format
+from sshwire.errors import WireError
+from sshwire.privkey import PrivateKey
+from sshwire.signature import hash_algorithm
+from sshwire.wire import encode_string, encode_text
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+_KNOWN_FLAGS = int(SignFlag.RSA_SHA2_256 | SignFlag.RSA_SHA2_512)
+
+_SIGNATURE_BYTES = 64
+"""RFC 8032: of Ed25519."""
+
+
+def quickest(key: PrivateKey) -> SigningKey:
+    """What signs with this key; the key itself where nothing is quicker or libsodium is missing."""
+    row = find_algorithm(key.public.algorithm)
+    secret: Any = key.secret
+    if row.is_security_key:
+        return key
+    if row.family == "ecdsa":
+        return EcdsaKey(secret, row.signature_formats[0])
+    if row.family == "ed25519":
+        try:
+            return SodiumKey(secret.private_bytes_raw(), row.signature_formats[0])
+        except ImportError:
+            return key
+    return key
+
+
+def _check(flags: int) -> None:
+    if flags & ~_KNOWN_FLAGS:
+        raise WireError(f"unknown sign flags: {flags:#x}")
+
+
+class SodiumKey:
+    """An Ed25519 key that libsodium signs with; its memory is overwritten when it goes."""
+
+    __slots__ = ("_head", "_pointer", "_secret", "_sign")
+
+    def __init__(self, seed: bytes, signature_format: str) -> None:
+        """Raises ImportError where PyNaCl is not installed."""
+        from cffi import FFI
+        from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
+
+        self._secret = bytearray(crypto_sign_seed_keypair(seed)[1])
+        # The pointer is what crypto_sign hands on; it takes bytes only because they cannot change.
+        self._pointer: Any = FFI().from_buffer("unsigned char[]", self._secret)
+        self._sign = crypto_sign
+        self._head = encode_text(signature_format) + _SIGNATURE_BYTES.to_bytes(4, "big")
+
+    def sign(self, data: bytes, flags: int = 0) -> bytes:
+        """The encoded signature."""
+        if flags:
+            _check(flags)
+        return self._head + self._sign(data, self._pointer)[:_SIGNATURE_BYTES]
+
+    def __del__(self) -> None:
+        secret: bytearray = getattr(self, "_secret", bytearray())
+        for index in range(len(secret)):
+            secret[index] = 0
+
+
+class EcdsaKey:
+    """An ECDSA key that OpenSSL signs with; the two numbers go from DER to SSH as they are."""
+
+    __slots__ = ("_algorithm", "_head", "_secret")
+
+    def __init__(self, secret: EllipticCurvePrivateKey, signature_format: str) -> None:
+        from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+
+        self._secret = secret
+        self._algorithm = ECDSA(hash_algorithm(find_signature_format(signature_format)))
+        self._head = encode_text(signature_format)
+
+    def sign(self, data: bytes, flags: int = 0) -> bytes:
+        """The encoded signature."""
+        if flags:
+            _check(flags)
+        return self._head + encode_string(numbers_of(self._secret.sign(data, self._algorithm)))
+
+
+def numbers_of(der: bytes) -> bytes:
+    """Both numbers of a DER signature as RFC 5656 section 3.1.2 wants them.
+
+    X.690 and RFC 4251 write a number alike: in two's complement, in the shortest form.
+    """
+    start = 2 if der[1] < 0x80 else 3
+    end = start + 2 + der[start + 1]
+    first, second = der[start + 2 : end], der[end + 2 :]
+    return b"".join((len(first).to_bytes(4, "big"), first, len(second).to_bytes(4, "big"), second))
