@@ -44,6 +44,7 @@ class FakeHost:
         self.arrival_s = 0.0
         self.memory = 10**6
         self.kept = 0
+        self.is_full = False
         self.starved: list[Connection] = []
 
     def keep(self, change_bytes: int) -> bool:
@@ -51,7 +52,7 @@ class FakeHost:
         return change_bytes < 0 or self.kept <= self.memory
 
     def has_memory_for(self, connection: Connection) -> bool:
-        if self.memory > 0:
+        if not self.is_full:
             return True
         self.starved.append(connection)
         return False
@@ -347,11 +348,11 @@ def test_half_a_message_that_there_is_no_memory_for_ends_its_connection(
 def test_a_request_that_there_is_no_memory_for_waits(
     connection: Connection, host: FakeHost, transport: FakeTransport
 ) -> None:
-    host.memory = 0
+    host.is_full = True
     connection.data_received(frames(b"one"))
     assert transport.written == b""
     assert not transport.reads()
-    host.memory = 10**6
+    host.is_full = False
     host.starved.pop().go_on()
     assert transport.written == frames(b"ONE")
     assert transport.reads()
