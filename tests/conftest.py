@@ -210,10 +210,13 @@ def export_sample(
     """Export the newest run of the sample fleet to a path, signed with key 1 unless told."""
 
     def export(
-        output: Path, profile: str = "strict", signers: Sequence[Signer] | None = None
+        output: Path,
+        profile: str = "strict",
+        signers: Sequence[Signer] | None = None,
+        now: datetime = NOON,
     ) -> Path:
         chosen = (make_key(1),) if signers is None else signers
-        options = ExportOptions(output, Profile(profile), chosen, "0.1.0", NOON)
+        options = ExportOptions(output, Profile(profile), chosen, "0.1.0", now)
         export_pack(sample_store, newest_run(sample_store), options)
         return output
 

@@ -25,6 +25,12 @@ SETTINGS = (
         choices=("none", "minimal", "strict"),
     ),
     Setting(
+        "evidence_export.keyring_dir",
+        "path",
+        "~/.fleetmdm/keyring",
+        "where `evidence keygen` and `evidence key` keep signing keys",
+    ),
+    Setting(
         "check.fail_on",
         "list",
         (),

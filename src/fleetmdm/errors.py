@@ -38,7 +38,18 @@ CODES = ErrorTable(
         ErrorRow("insufficient_runs", Exit.NOT_FOUND, "two runs are needed and there are fewer"),
         ErrorRow("inventory_findings", Exit.FOUND, "some inventory documents are invalid"),
         ErrorRow("inventory_invalid", Exit.INVALID, "an inventory document is invalid"),
+        ErrorRow("key_exists", Exit.REFUSED, "the keyring has this key, or a key of this name"),
+        ErrorRow(
+            "key_name_invalid",
+            Exit.INVALID,
+            "a key's name has characters that names of files must not have",
+        ),
         ErrorRow("key_not_found", Exit.NOT_FOUND, "no signing key matches"),
+        ErrorRow(
+            "key_unusable", Exit.REFUSED, "the key is revoked, expired, replaced or not yet valid"
+        ),
+        ErrorRow("keyring_invalid", Exit.INVALID, "the keyring cannot be read"),
+        ErrorRow("keyring_not_found", Exit.NOT_FOUND, "there is no keyring in the folder"),
         ErrorRow("ledger_invalid", Exit.FOUND, "the ledger does not hold what it must hold"),
         ErrorRow("lint_findings", Exit.FOUND, "policy lint found something"),
         ErrorRow(
@@ -51,9 +62,16 @@ CODES = ErrorTable(
         ErrorRow("policy_invalid", Exit.INVALID, "a policy document is invalid"),
         ErrorRow("policy_not_found", Exit.NOT_FOUND, "no policy has this id"),
         ErrorRow("policy_tests_failed", Exit.FOUND, "a policy's own test gave another state"),
+        ErrorRow("pseudonym_unknown", Exit.NOT_FOUND, "nothing in this fleet gives this pseudonym"),
         ErrorRow("reconciliation_failed", Exit.INTERNAL, "the counts of a pack do not add up"),
         ErrorRow(
             "redaction_impossible", Exit.REFUSED, "a view of a pack cannot show more than the pack"
+        ),
+        ErrorRow("replay_differs", Exit.FOUND, "judging the pack again gives other results"),
+        ErrorRow(
+            "replay_needs_hidden_fields",
+            Exit.REFUSED,
+            "the view withholds what the policies look at",
         ),
         ErrorRow("run_not_found", Exit.NOT_FOUND, "no run has this id"),
         ErrorRow("statement_exists", Exit.REFUSED, "a waiver or an attestation had this id before"),
@@ -64,6 +82,11 @@ CODES = ErrorTable(
             "tag_not_removable",
             Exit.REFUSED,
             "a document of the device bears the tag, not a person",
+        ),
+        ErrorRow(
+            "timestamp_invalid",
+            Exit.INVALID,
+            "a time-stamp token does not hold, or is over something else",
         ),
         ErrorRow("trust_invalid", Exit.INVALID, "the allowed signers file is invalid"),
         ErrorRow("waiver_findings", Exit.FOUND, "waivers are unused, expired or overlap"),

@@ -167,6 +167,17 @@ def verify_message(
     `AllowedSigners.find`: `unknown_signer`, `wrong_principal`, `namespace_not_allowed`,
     `key_not_yet_valid`, `key_expired`. Chunks are read only once the signature could be parsed.
     """
+    sshsig = check_message(message, armored, namespace=namespace)
+    key = sshsig.public_key
+    allowed.find(key, principal=principal, namespace=namespace, now=now)
+    return Verified(principal, key, namespace, sshsig.hash_name, fingerprint(key.blob))
+
+
+def check_message(message: Message, armored: bytes, *, namespace: str) -> SshSig:
+    """What `ssh-keygen -Y check-novalidate` does: the signature holds, by whomever.
+
+    Raises `VerificationError` for the reasons of `verify_message` that are not about trust.
+    """
     sshsig = _parse_untrusted(armored)
     if sshsig.namespace != namespace:
         raise VerificationError(
@@ -174,9 +185,7 @@ def verify_message(
         )
     digest = _digest(message, sshsig.hash_name)
     _verify(sshsig, _signed_bytes(namespace, sshsig.hash_name, digest))
-    key = sshsig.public_key
-    allowed.find(key, principal=principal, namespace=namespace, now=now)
-    return Verified(principal, key, namespace, sshsig.hash_name, fingerprint(key.blob))
+    return sshsig
 
 
 def _parse_armor(armored: bytes) -> bytes:

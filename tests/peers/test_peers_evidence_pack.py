@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from time_authority import TimeAuthority
 
 from agentclient.client import AgentClient, AgentSigner
 from agentclient.errors import AgentRefused
+from fleetmdm.evidence.pack.cosign import add_timestamp, add_witness
 from fleetmdm.evidence.sign import signature_name
 from fleetmdm.evidence.verify import Trust, verify_pack
 from sshwire.allowed_signers import parse_allowed_signers
@@ -121,19 +124,53 @@ def test_stock_tools_accept_a_pack_and_refuse_a_flipped_byte(
 def test_the_auditors_commands_run_as_the_readme_says(
     agent: Path, tmp_path: Path, require_program: Program, export_sample: Callable[..., Path]
 ) -> None:
-    require_program("ssh-keygen")
-    require_program("sha256sum")
-    keys = [parse_public_line(_public(tmp_path, name))[0] for name in KINDS]
+    """Every command in the text, as it stands, in a folder beside which the auditor's files lie."""
+    for program in ("ssh-keygen", "sha256sum", "openssl"):
+        require_program(program)
+    keys = {name: parse_public_line(_public(tmp_path, name))[0] for name in KINDS}
     with AgentClient(str(agent)) as client:
-        pack = export_sample(tmp_path / "pack", signers=[AgentSigner(client, key) for key in keys])
-    text = (pack / "README.txt").read_text().replace("\\\n", " ")
-    commands = re.findall(r"^    ((?:sha256sum|ssh-keygen) .*)$", text, re.MULTILINE)
-    assert len(commands) == 1 + 2 * len(KINDS)
-    # The reader's own file of allowed signers; its content is what they got from the signer.
-    (tmp_path / "allowed_signers").write_text((pack / "keys" / "allowed_signers").read_text())
-    for each in commands:
-        command = each.replace("-f allowed_signers", "-f ../allowed_signers")
-        subprocess.run(["sh", "-ec", command], cwd=pack, check=True, stdout=subprocess.DEVNULL)
+        signers = [AgentSigner(client, key) for key in keys.values()]
+        pack = export_sample(tmp_path / "pack", signers=signers)
+        witness = AgentSigner(client, keys["ecdsa"])
+        add_witness(pack, [witness], name="witness", now=datetime.now(UTC))
+    authority = TimeAuthority(tmp_path / "tsa", require_program("openssl"))
+    text = (pack / "README.txt").read_text()
+    stamped = re.findall(r"-data (signatures/.*manifest.sshsig)", text)
+    assert len(stamped) == 1
+    add_timestamp(pack, authority.stamp(pack / stamped[0]))
+
+    # What the reader got from the signers, and the place that each name in the text stands for.
+    (tmp_path / "allowed_signers").write_text(
+        (pack / "keys" / "allowed_signers").read_text()
+        + f'witness namespaces="witness@fleetmdm" {_public(tmp_path, "ecdsa")}\n'
+    )
+    blocks = re.findall(r"(?:^    \S.*\n(?:        .*\n)*)+", text, re.MULTILINE)
+    commands = [block for block in blocks if re.search("sha256sum|ssh-keygen|openssl", block)]
+    assert len(commands) == 1 + 2 * len(KINDS) + 1
+    by_mark = {signature_name(fingerprint(key.blob), "dsse"): name for name, key in keys.items()}
+    cosigned = signature_name(fingerprint(keys["ecdsa"].blob), "witness")
+    for block in commands:
+        envelope = re.search(r"F=(\S+)", block)
+        public = f"../{by_mark[envelope[1]]}.pub" if envelope else ""
+        script = (
+            block.replace("-f allowed_signers", "-f ../allowed_signers")
+            .replace("signer.pub", public)
+            .replace("tsa.pem", str(authority.root))
+            .replace("signatures/KEY.witness.sshsig", cosigned)
+        )
+        done = subprocess.run(["sh", "-ec", script], cwd=pack, check=False, capture_output=True)
+        assert done.returncode == 0, (script, done.stderr)
+        # And none of them is content with anything.
+        if "ssh-keygen" in block or "openssl" in block:
+            spoilt = pack.parent / "spoilt"
+            shutil.copytree(pack, spoilt)
+            for name in ("manifest.json", "SHA256SUMS", "log/checkpoint", stamped[0]):
+                (spoilt / name).write_bytes((spoilt / name).read_bytes().replace(b"A", b"B") + b" ")
+            done = subprocess.run(
+                ["sh", "-ec", script], cwd=spoilt, check=False, capture_output=True
+            )
+            assert done.returncode != 0, script
+            shutil.rmtree(spoilt)
 
 
 def test_our_verifier_and_ssh_keygen_agree_on_time(

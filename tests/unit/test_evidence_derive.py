@@ -42,7 +42,7 @@ def test_a_derived_view_shows_what_an_export_would_and_verifies(
     report = verify_pack(tmp_path / "view", trust)
     assert report.findings == []
     assert (report.derived, report.profile) == (True, profile)
-    assert [each.subject for each in report.signatures] == ["manifest"]
+    assert [each.subject for each in report.signatures] == ["checkpoint", "dsse", "manifest"]
 
 
 def test_a_view_cannot_show_more(tmp_path: Path, export_sample: Callable[..., Path]) -> None:

@@ -186,6 +186,21 @@ def narrow_record(line: bytes, keep: Callable[[str, Mapping[str, Any]], bool]) -
     return Record(narrowed, record.leaf, plain, len(hidden))
 
 
+def rewrite_record(line: bytes, values: Mapping[str, Any]) -> bytes:
+    """The same line with other values behind its opened fields, under the salts that it has.
+
+    Raises `RecordError` for a line that opens a field without a value here.
+    """
+    document = json.loads(line)
+    try:
+        opened = {
+            path: (salt, carry(values[path])) for path, (salt, _) in document["fields"].items()
+        }
+    except KeyError as error:
+        raise RecordError(f"nothing stands at {error}") from error
+    return _assemble(opened, document["hidden"])[0]
+
+
 def _check_shape(opened: Any, hidden: Any) -> None:
     if not isinstance(opened, dict) or not isinstance(hidden, list):
         raise RecordError("record is not fields and hidden digests")

@@ -8,11 +8,12 @@ whole, so that a list of ports is one fact. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _BARE = re.compile(r"[\w/:@+-]+\Z")
 _INDEX = re.compile(r"\[\d+\]")
+_STEP = re.compile(r"""\.?(?:([\w/:@+-]+)|"((?:[^"\\]|\\["\\])*)")|\[(\d+)\]""")
 
 
 def flatten(path: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -25,6 +26,57 @@ def flatten(path: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from flatten(f"{path}[{index}]", member)
     else:
         yield path, value
+
+
+def unflatten(pairs: Iterable[tuple[str, Any]]) -> Any:
+    """The document of which `flatten` made these pairs; raises ValueError for none.
+
+    All paths begin with the same name, which is left out.
+    """
+    root: dict[Any, Any] = {}
+    for path, value in pairs:
+        steps = _steps(path)
+        node = root
+        for step in steps[:-1]:
+            node = node.setdefault(step, {})
+            if type(node) is not dict:
+                raise ValueError(f"{path!r} goes through a value")
+        if steps[-1] in node:
+            raise ValueError(f"{path!r} is there twice")
+        node[steps[-1]] = _Leaf(value)
+    if len(root) > 1:
+        raise ValueError("the paths have no common name")
+    return _grow(next(iter(root.values()), _Leaf(None)))
+
+
+class _Leaf:
+    """A value as it is, told from an object that is being put together."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _steps(path: str) -> list[str | int]:
+    steps: list[str | int] = []
+    place = 0
+    while place < len(path):
+        match = _STEP.match(path, place)
+        if match is None:
+            raise ValueError(f"not a path: {path!r}")
+        bare, quoted, index = match.groups()
+        steps.append(int(index) if index else bare or re.sub(r"\\(.)", r"\1", quoted))
+        place = match.end()
+    return steps
+
+
+def _grow(node: Any) -> Any:
+    if isinstance(node, _Leaf):
+        return node.value
+    if any(isinstance(step, int) for step in node):
+        if sorted(node) != list(range(len(node))):
+            raise ValueError("a list has holes")
+        return [_grow(node[index]) for index in range(len(node))]
+    return {name: _grow(member) for name, member in node.items()}
 
 
 def render_name(name: str) -> str:

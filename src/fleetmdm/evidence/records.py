@@ -75,9 +75,7 @@ class RecordMaker:
         """One verdict; `guarded` are the device's own identifiers (`guarded_names`)."""
         fields = [
             *self._subject(row.device_id),
-            Field("policy_id", row.policy_id, is_open=True),
-            Field("status", row.status.value, is_open=True),
-            Field("since_run", row.since_run, is_open=True),
+            *(Field(path, value, is_open=True) for path, value in _result_head(row)),
             *self._findings(row.findings, guarded),
         ]
         return encode_record(fields, key=self._key(RESULTS, row.device_id, row.policy_id))
@@ -142,21 +140,44 @@ class RecordMaker:
     def _findings(self, findings: Sequence[Finding], guarded: frozenset[str]) -> Iterator[Field]:
         """What the policy wanted shows; what was seen shows where its fact would."""
         for index, finding in enumerate(findings):
-            rule = {
-                "check": finding.check,
-                "key": finding.key,
-                "op": finding.op,
-                "expected": finding.expected,
-                "reason": finding.reason,
-            }
             path = f"finding[{index}]"
-            yield Field(path, rule, is_open=True)
+            yield Field(path, _rule(finding), is_open=True)
             fact = fact_path(finding.key)
             shown = self._opens("facts", finding.observed, classify(fact), guarded)
             yield Field(f"{path}.observed", finding.observed, shown)
             # A message may quote what was seen.
             quiet = self.profile is not Profile.STRICT and not leaks(finding.message, guarded)
             yield Field(f"{path}.message", finding.message, self.profile is Profile.NONE or quiet)
+
+
+def result_pairs(row: ResultRow) -> Iterator[tuple[str, Any]]:
+    """Every field of a result but the pseudonym, as (path, value): what judging again must give."""
+    yield "device_id", row.device_id
+    yield from _result_head(row)
+    for index, finding in enumerate(row.findings):
+        path = f"finding[{index}]"
+        yield path, _rule(finding)
+        yield f"{path}.observed", finding.observed
+        yield f"{path}.message", finding.message
+
+
+def _result_head(row: ResultRow) -> tuple[tuple[str, Any], ...]:
+    return (
+        ("policy_id", row.policy_id),
+        ("status", row.status.value),
+        ("since_run", row.since_run),
+    )
+
+
+def _rule(finding: Finding) -> dict[str, Any]:
+    """What the policy wanted, without what was seen."""
+    return {
+        "check": finding.check,
+        "key": finding.key,
+        "op": finding.op,
+        "expected": finding.expected,
+        "reason": finding.reason,
+    }
 
 
 def guarded_names(device: Device) -> frozenset[str]:

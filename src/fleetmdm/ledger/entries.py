@@ -121,6 +121,24 @@ def encode_prune_leaf(
     )
 
 
+def encode_key_leaf(
+    *, event: str, fingerprint: str, name: str, at: datetime, reason: str = "", tool_version: str
+) -> bytes:
+    """The leaf of a signing key's life: created, imported, rotated or revoked."""
+    return encode_canonical(
+        {
+            "type": "key",
+            "schema": SCHEMA,
+            "event": event,
+            "fingerprint": fingerprint,
+            "name": name,
+            "at": encode_time(at),
+            "reason": reason,
+            "tool_version": tool_version,
+        }
+    )
+
+
 def parse_leaf(data: bytes) -> dict[str, Any]:
     """The object in a leaf; raises `LeafError` unless its bytes are the canonical ones."""
     if len(data) > MAX_LEAF_BYTES:

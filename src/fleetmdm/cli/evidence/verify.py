@@ -3,73 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clikit.table import show_text
+from fleetmdm.cli.evidence.trusting import load_trust, trust_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.errors import FleetError
+from fleetmdm.rfc3339 import encode_time
 
 if TYPE_CHECKING:
     # Imported for their names alone.
-    from fleetmdm.evidence.verify import PackReport
-    from sshwire.allowed_signers import AllowedSigners
+    from fleetmdm.evidence.verify import PackFinding, PackReport
 
 MAX_SHOWN_FINDINGS = 50
 """Findings that are told on a terminal; JSON has them all."""
 
+_PATH = click.Path(path_type=Path)
+
 
 @click.command()
-@click.argument("pack", type=click.Path(path_type=Path))
+@click.argument("pack", type=_PATH)
+@trust_options
 @click.option(
-    "--allowed-signers",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Whom you trust, as ssh-keygen -Y verify takes it.",
+    "--require-signers",
+    "required",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Be content with N trusted signers [all whom the manifest names].",
 )
 @click.option(
-    "--signer",
-    "signers",
-    multiple=True,
-    metavar="PRINCIPAL",
-    help="The name in FILE by which the pack must be signed; may be repeated.",
+    "--since", "older", type=_PATH, metavar="PACK", help="An older pack: the log must continue it."
 )
-@fleet_options()
+@click.option("--strict", is_flag=True, help="Take warnings for findings.")
+@fleet_options(("table", "json", "sarif"))
 def command(
-    call: FleetCall, pack: Path, allowed_signers: Path | None, signers: tuple[str, ...]
+    call: FleetCall,
+    pack: Path,
+    required: int | None,
+    older: Path | None,
+    *,
+    strict: bool,
+    **trust: Any,
 ) -> None:
-    """Check every byte and signature of the evidence pack in folder PACK.
+    """Check every byte and signature of the evidence PACK, a folder or a .tar.zst file.
 
     Exits 1 with everything that is wrong. Without --allowed-signers and --signer the rest is
     checked, and the lack of anyone to trust is itself a finding.
     """
-    from fleetmdm.evidence.verify import Trust, verify_pack
+    from dataclasses import replace
 
-    if (allowed_signers is None) != (not signers):
-        raise click.UsageError("--allowed-signers FILE and --signer PRINCIPAL go together")
-    allowed = None if allowed_signers is None else _load_trust(allowed_signers)
-    report = verify_pack(pack, Trust(allowed, signers, call.now()))
+    from fleetmdm.evidence.verify import verify_pack
+
+    judged = replace(load_trust(call, **trust), required=required)
+    if required is not None and judged.allowed is None:
+        raise click.UsageError("--require-signers needs --allowed-signers and --signer")
+    report = verify_pack(pack, judged, older=older)
+    if strict:
+        report.findings.extend(report.warnings)
+        report.warnings.clear()
+    if call.format == "sarif":
+        from fleetmdm.cli.evidence.sarif import render_report
+
+        text = render_report(pack, report, tool_version=version("secretivex-fleetmdm"))
+        call.emit_chunks([text], found=_failure(report))
+        return
     call.emit(_describe(pack, report), lambda: _tell(pack, report), found=_failure(report))
-
-
-def _load_trust(path: Path) -> AllowedSigners:
-    from sshwire.allowed_signers import parse_allowed_signers
-    from sshwire.errors import WireError
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise FleetError("input_not_found", f"no such file of allowed signers: {path}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FleetError("trust_invalid", f"cannot read {path}: {error}") from error
-    try:
-        # ssh-keygen(1): a time without Z is in the system's zone.
-        allowed = parse_allowed_signers(text, localize=lambda stamp: stamp.astimezone())
-    except WireError as error:
-        raise FleetError("trust_invalid", f"{path}: {error}", hint="see ssh-keygen(1)") from error
-    return allowed
 
 
 def _failure(report: PackReport) -> FleetError | None:
@@ -93,31 +95,55 @@ def _describe(pack: Path, report: PackReport) -> dict[str, Any]:
         "manifest_sha256": report.manifest_sha256,
         "files": report.files,
         "signatures": [
-            {"fingerprint": each.fingerprint, "principal": each.principal, "over": each.subject}
+            {
+                "fingerprint": each.fingerprint,
+                "principal": each.principal,
+                "over": each.subject,
+                "proven_at": None if each.proven_at is None else encode_time(each.proven_at),
+            }
             for each in report.signatures
         ],
         "records": {
             name: {"opened": shown.opened, "hidden": shown.hidden}
             for name, shown in sorted(report.shown.items())
         },
-        "findings": [
-            {"code": each.code, "file": each.file, "message": each.message}
-            for each in report.findings
-        ],
+        "continues": None
+        if report.continues is None
+        else {
+            "older_size": report.continues.older_size,
+            "size": report.continues.size,
+            "consistency_proof": list(report.continues.proof),
+        },
+        "findings": [_row(each) for each in report.findings],
+        "warnings": [_row(each) for each in report.warnings],
     }
+
+
+def _row(finding: PackFinding) -> dict[str, str]:
+    return {"code": finding.code, "file": finding.file, "message": finding.message}
 
 
 def _tell(pack: Path, report: PackReport) -> Iterator[str]:
     for finding in report.findings[:MAX_SHOWN_FINDINGS]:
-        where = f"{finding.file}: " if finding.file else ""
-        yield show_text(f"{finding.code}: {where}{finding.message}") + "\n"
+        yield _line(finding)
     if len(report.findings) > MAX_SHOWN_FINDINGS:
         yield f"... and {len(report.findings) - MAX_SHOWN_FINDINGS} more (--format json)\n"
+    yield from (f"warning: {_line(each)}" for each in report.warnings[:MAX_SHOWN_FINDINGS])
     if report.findings:
         return
     yield f"{show_text(str(pack))} verifies: run {report.run_id}, {report.files} files\n"
     for each in report.signatures:
-        yield show_text(f"  {each.subject} signed by {each.principal}, {each.fingerprint}") + "\n"
+        when = "" if each.proven_at is None else f", by {encode_time(each.proven_at)}"
+        text = f"  {each.subject} signed by {each.principal}, {each.fingerprint}{when}"
+        yield show_text(text) + "\n"
+    if report.continues is not None:
+        sizes = f"{report.continues.older_size} leaves, now {report.continues.size}"
+        yield f"  the log continues that of the older pack: {sizes}\n"
     opened = sum(shown.opened for shown in report.shown.values())
     hidden = sum(shown.hidden for shown in report.shown.values())
     yield f"  profile {report.profile}: {opened} fields shown, {hidden} withheld\n"
+
+
+def _line(finding: PackFinding) -> str:
+    where = f"{finding.file}: " if finding.file else ""
+    return show_text(f"{finding.code}: {where}{finding.message}") + "\n"

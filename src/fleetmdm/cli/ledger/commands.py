@@ -44,7 +44,7 @@ _HEADERS = ("leaf", "type", "run", "time", "hash")
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
     entry = row["entry"]
-    time = entry.get("finished_at") or entry.get("exported_at") or ""
+    time = entry.get("finished_at") or entry.get("exported_at") or entry.get("at") or ""
     return row["index"], entry["type"], entry.get("run_id", ""), time, row["leaf_hash"][:16]
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.commit import MAX_RECORD_BYTES, narrow_record, parse_record
+from fleetmdm.evidence.examine.sound import require_sound
 from fleetmdm.evidence.manifest import MAX_MANIFEST_BYTES, Whole, parse_manifest
 from fleetmdm.evidence.names import (
     INVENTORY,
@@ -34,18 +34,13 @@ from fleetmdm.evidence.redact import (
     leaks,
     may_show,
 )
-from fleetmdm.evidence.sign import signature_name
-from fleetmdm.evidence.verify import Trust, verify_pack
+from fleetmdm.evidence.sign import MAX_SIGNATURE_FILE_BYTES, OF_THE_VIEW, parse_signature_name
 from fleetmdm.evidence.verify.findings import PackReport
 from fleetmdm.evidence.verify.tree import Tree, scan
 from fleetmdm.evidence.view import Shown, View, encode_sums, encode_view
-from sshwire.sshsig import MAX_ARMOR_BYTES
 
 _ORDER = tuple(Profile)
 """From the profile that shows most to the one that shows least."""
-
-_TOLERATED = frozenset({"no_trust_anchor", "unsigned"})
-"""Findings that do not keep a view from being derived: they say whom to trust, not what is so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +60,7 @@ def derive_view(source: Path, output: Path, profile: Profile) -> Derived:
     `redaction_impossible` for a profile that would show more than the pack does.
     """
     refuse_existing(output)
-    report = _require_valid(source)
+    report = require_sound(source)
     if report.profile is None or _ORDER.index(profile) < _ORDER.index(Profile(report.profile)):
         raise FleetError(
             "redaction_impossible",
@@ -78,19 +73,6 @@ def derive_view(source: Path, output: Path, profile: Profile) -> Derived:
         digest = report.manifest_sha256 or ""
         _write(tree, folder, profile, digest)
     return Derived(output, profile, digest, dict(folder.shown))
-
-
-def _require_valid(source: Path) -> PackReport:
-    # The time matters to trust alone, which is the next verifier's to judge.
-    report = verify_pack(source, Trust(None, (), datetime.fromtimestamp(0, UTC)))
-    codes = sorted({finding.code for finding in report.findings} - _TOLERATED)
-    if codes:
-        raise FleetError(
-            "evidence_invalid",
-            f"{source} does not verify: {', '.join(codes)}",
-            hint="see `fleetmdm evidence verify`",
-        )
-    return report
 
 
 def _write(tree: Tree, folder: PackFolder, profile: Profile, manifest_sha256: str) -> None:
@@ -106,9 +88,11 @@ def _write(tree: Tree, folder: PackFolder, profile: Profile, manifest_sha256: st
     folder.write(VIEW, encode_view(view))
     folder.write(SUMS, encode_sums(folder.digests))
     (folder.root / SIGNATURES).mkdir(mode=0o700)
-    for signer in manifest.signers:
-        name = signature_name(signer.fingerprint, "manifest")
-        folder.write(name, tree.read(name, MAX_ARMOR_BYTES))
+    prefix = f"{SIGNATURES}/"
+    for name in sorted(name for name in tree.files if name.startswith(prefix)):
+        parsed = parse_signature_name(name.removeprefix(prefix))
+        if parsed is not None and parsed[1] not in OF_THE_VIEW:
+            folder.write(name, tree.read(name, MAX_SIGNATURE_FILE_BYTES))
 
 
 def _narrow(name: str, tree: Tree, folder: PackFolder, profile: Profile) -> None:

@@ -44,13 +44,17 @@ from fleetmdm.evidence.pack.reconcile import Tally, reconcile
 from fleetmdm.evidence.records import ABSENT, RecordMaker, guarded_names
 from fleetmdm.evidence.redact import Profile
 from fleetmdm.evidence.sign import (
+    FORMS,
     SUBJECTS,
     allowed_signers_line,
     expected_signer,
+    principal_of,
+    sign_form,
     sign_subject,
     signature_name,
 )
 from fleetmdm.evidence.view import View, encode_sums, encode_view
+from fleetmdm.ledger.checkpoint import encode_checkpoint
 from fleetmdm.ledger.entries import encode_export_leaf, parse_leaf
 from fleetmdm.ledger.merkle import leaf_hash
 from fleetmdm.ledger.proof import RunProof, prove_run
@@ -237,7 +241,10 @@ class _Export:
         return next(earlier, None)
 
     def _write_fixed(self, folder: PackFolder) -> None:
-        lines = [allowed_signers_line(signer, documents.PRINCIPAL) for signer in self.signers]
+        lines = [
+            allowed_signers_line(key, principal_of(key, documents.PRINCIPAL))
+            for key in (signer.public_key for signer in self.signers)
+        ]
         version = self.options.tool_version
         for name, data in {
             METADATA: documents.encode_metadata(tool_version=version, origin=self.origin),
@@ -245,7 +252,7 @@ class _Export:
             ASSIGNMENTS: documents.encode_json({"schema": 1, "assignments": []}),
             WAIVERS: documents.encode_json({"schema": 1, "waivers": []}),
             ALLOWED_SIGNERS: "".join(lines).encode(),
-            README: render_readme(self.fingerprints),
+            README: render_readme([signer.public_key for signer in self.signers]),
             **documents.encode_log(self.proof),
         }.items():
             folder.add_whole(name, data)
@@ -260,11 +267,23 @@ class _Export:
         signed = {"manifest": manifest, "sums": encode_sums(folder.digests)}
         folder.write(SUMS, signed["sums"])
         (folder.root / "signatures").mkdir(mode=0o700)
-        for signer, fingerprint in zip(self.signers, self.fingerprints, strict=True):
-            for subject in SUBJECTS:
-                name = signature_name(fingerprint, subject)
-                signature = sign_subject(signer, signed[subject], now=self.options.now)
-                folder.write(name, signature)
+        for signer in self.signers:
+            for kind in SUBJECTS:
+                signature = sign_subject(signer, signed[kind], now=self.options.now)
+                folder.write(signature_name(expected_signer(signer).fingerprint, kind), signature)
+            self._sign_forms(folder, signer, manifest)
+
+    def _sign_forms(self, folder: PackFolder, signer: Signer, manifest: bytes) -> None:
+        """What the key says beside SSHSIG, in the forms that the manifest announces."""
+        checkpoint = encode_checkpoint(self.proof.checkpoint)
+        expected = expected_signer(signer)
+        for form in expected.forms:
+            if form != "sshsig":
+                (kind,) = FORMS[form]
+                data = sign_form(
+                    signer, form, manifest=manifest, checkpoint=checkpoint, origin=self.origin
+                )
+                folder.write(signature_name(expected.fingerprint, kind), data)
 
     def _manifest(self, folder: PackFolder) -> Manifest:
         checkpoint = self.proof.checkpoint

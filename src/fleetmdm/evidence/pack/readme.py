@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fleetmdm.evidence.attest.dsse import PAYLOAD_TYPE, can_attest
 from fleetmdm.evidence.manifest import NAMESPACE
 from fleetmdm.evidence.pack.documents import PRINCIPAL
-from fleetmdm.evidence.sign import signature_name
+from fleetmdm.evidence.sign import principal_of, signature_name
+from sshwire.algorithms import find_algorithm
+from sshwire.pubkey import PublicKey, fingerprint
 
 _HEAD = """\
 Evidence of a compliance run
@@ -54,6 +57,43 @@ _COMMANDS = """\
         -s {sums} < SHA256SUMS
 """
 
+_ATTESTATION = """\
+
+   The same key signed an in-toto statement about the manifest (DSSE). With the signer's public
+   key in signer.pub, as OpenSSH writes it:
+
+    T=$(mktemp -d)
+    F={envelope}
+    sed 's/.*"payload":"\\([^"]*\\)".*/\\1/' $F | base64 -d > $T/statement
+    sed 's/.*"sig":"\\([^"]*\\)".*/\\1/' $F | base64 -d > $T/signature
+    printf 'DSSEv1 {type_bytes} {type} %d ' $(wc -c < $T/statement) > $T/signed
+    cat $T/statement >> $T/signed
+{verify}
+    grep $(sha256sum < manifest.json | cut -c1-64) $T/statement
+"""
+
+_OPENSSL_ED25519 = """\
+    printf '\\060\\052\\060\\005\\006\\003\\053\\145\\160\\003\\041\\000' > $T/der
+    cut -d' ' -f2 signer.pub | base64 -d | tail -c 32 >> $T/der
+    openssl pkey -pubin -inform DER -in $T/der -out $T/pem
+    openssl pkeyutl -verify -pubin -inkey $T/pem -rawin -in $T/signed -sigfile $T/signature"""
+
+_OPENSSL_OTHER = """\
+    ssh-keygen -e -m PKCS8 -f signer.pub > $T/pem
+    openssl dgst -{hash} -verify $T/pem -signature $T/signature $T/signed"""
+
+_LATER = """\
+
+   Files that somebody may have added later, and how to check them: a time-stamp token of an
+   authority whose certificate you have in tsa.pem; a witness's signature over the log's
+   checkpoint, by a key that you allow for witness@fleetmdm.
+
+    openssl ts -verify -token_in -in {token} \\
+        -data {manifest} -CAfile tsa.pem
+    ssh-keygen -Y verify -f allowed_signers -I witness -n witness@fleetmdm \\
+        -s signatures/KEY.witness.sshsig < log/checkpoint
+"""
+
 _SIGNED_TAIL = """
    The first signature is over the manifest, which is the same for every view of this pack.
    The second is over this view. A view that somebody shortened later has only the first, and
@@ -84,19 +124,36 @@ _TAIL = """
 """
 
 
-def render_readme(fingerprints: Sequence[str]) -> bytes:
-    """The text for a pack with these signers."""
-    if not fingerprints:
+def render_readme(keys: Sequence[PublicKey]) -> bytes:
+    """The text for a pack that these keys sign."""
+    if not keys:
         return (_HEAD + _UNSIGNED + _TAIL).encode()
-    listed = "\n".join(f"       {fingerprint}" for fingerprint in fingerprints)
-    signed = _SIGNED.format(principal=PRINCIPAL, namespace=NAMESPACE, fingerprints=listed)
-    commands = "".join(
-        _COMMANDS.format(
-            principal=PRINCIPAL,
-            namespace=NAMESPACE,
-            manifest=signature_name(fingerprint, "manifest"),
-            sums=signature_name(fingerprint, "sums"),
-        )
-        for fingerprint in fingerprints
+    names = {key: principal_of(key, PRINCIPAL) for key in keys}
+    marks = "\n".join(f"       {fingerprint(key.blob)} as {names[key]}" for key in keys)
+    signed = _SIGNED.format(principal=PRINCIPAL, namespace=NAMESPACE, fingerprints=marks)
+    commands = "".join(_render_commands(key, names[key]) for key in keys)
+    first = fingerprint(keys[0].blob)
+    later = _LATER.format(
+        token=signature_name(first, "timestamp"), manifest=signature_name(first, "manifest")
     )
-    return (_HEAD + signed + commands + _SIGNED_TAIL + _TAIL).encode()
+    return (_HEAD + signed + commands + later + _SIGNED_TAIL + _TAIL).encode()
+
+
+def _render_commands(key: PublicKey, principal: str) -> str:
+    mark = fingerprint(key.blob)
+    commands = _COMMANDS.format(
+        principal=principal,
+        namespace=NAMESPACE,
+        manifest=signature_name(mark, "manifest"),
+        sums=signature_name(mark, "sums"),
+    )
+    if not can_attest(key):
+        return commands
+    row = find_algorithm(key.algorithm)
+    other = _OPENSSL_OTHER.format(hash=row.curve.hash_name if row.curve else "sha256")
+    return commands + _ATTESTATION.format(
+        envelope=signature_name(mark, "dsse"),
+        type=PAYLOAD_TYPE,
+        type_bytes=len(PAYLOAD_TYPE),
+        verify=_OPENSSL_ED25519 if row.family == "ed25519" else other,
+    )
