@@ -102,7 +102,12 @@ def work(path: Path, action: str, *tracer: str) -> subprocess.CompletedProcess[s
         text=True,
         check=False,
         timeout=60,
-        env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]},
+        env={
+            "PYTHONPATH": str(ROOT / "src"),
+            "PATH": os.environ["PATH"],
+            # Or the first worker would rename files that the next ones find there.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
     )
 
 

@@ -60,10 +60,17 @@ _RESULTS: Final = """
 DELETE FROM results WHERE (device, policy, since_run) IN (SELECT * FROM temp.doomed)
 """
 
+_PINS: Final = """
+INSERT INTO temp.pins
+SELECT revision FROM runs WHERE NOT pruned
+UNION SELECT revision FROM judged UNION SELECT revision FROM fact_blocks
+"""
+"""What is derived from documents notices what changed since its own revision."""
+
 _UNPINNED: Final = """
 DELETE FROM {table} WHERE until_revision IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM runs WHERE NOT runs.pruned
-    AND runs.revision >= {table}.since_revision AND runs.revision < {table}.until_revision
+    SELECT 1 FROM temp.pins
+    WHERE pins.revision >= {table}.since_revision AND pins.revision < {table}.until_revision
 )
 """
 
@@ -90,8 +97,7 @@ def prune_runs(
             return Pruned((), {}, None)
         connection.execute(_PRUNE_RUNS, (json.dumps(chosen),))
         removed = {"runs": len(chosen), "results": _prune_results(connection)}
-        for table in _INTERVAL_TABLES:
-            removed[table] = connection.execute(_UNPINNED.format(table=table)).rowcount
+        removed |= _prune_intervals(connection)
         connection.execute(_STUBS)
         new_revision(connection, "pruned", {"runs": len(chosen), **removed}, now=now)
         index = append_leaf(connection, leaf(removed))
@@ -104,6 +110,18 @@ def _without_newest(connection: sqlite3.Connection, run_ids: Sequence[int]) -> l
     if missing:
         raise no_run(missing[0])
     return sorted(set(run_ids) - {max(stored, default=0)})
+
+
+def _prune_intervals(connection: sqlite3.Connection) -> dict[str, int]:
+    connection.execute("DROP TABLE IF EXISTS temp.pins")
+    connection.execute("CREATE TABLE temp.pins (revision INTEGER PRIMARY KEY) STRICT")
+    connection.execute(_PINS)
+    removed = {
+        table: connection.execute(_UNPINNED.format(table=table)).rowcount
+        for table in _INTERVAL_TABLES
+    }
+    connection.execute("DROP TABLE temp.pins")
+    return removed
 
 
 def _prune_results(connection: sqlite3.Connection) -> int:
