@@ -32,6 +32,7 @@ CODES = ErrorTable(
             "metrics_unavailable", Exit.UNAVAILABLE, "the agent tells no figures about itself"
         ),
         ErrorRow("policy_invalid", Exit.INVALID, "a rule of the signing policy is invalid"),
+        ErrorRow("preflight_failed", Exit.FOUND, "something here would make a fan-out fail"),
         ErrorRow("protocol_error", Exit.UNAVAILABLE, "what answers does not keep to the protocol"),
         ErrorRow(
             "service_exists", Exit.REFUSED, "a service file that we did not write is in the way"

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOSTS = 20
 
 
-@pytest.mark.parametrize("driver", ["parallel-ssh", "clush"])
+@pytest.mark.parametrize("driver", ["parallel-ssh"])
 def test_every_host_is_reached_through_our_agent(
     driver: str,
     tmp_path: Path,

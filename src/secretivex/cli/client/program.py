@@ -15,6 +15,14 @@ COMMANDS = {
     "list": ("secretivex.cli.client.list:command", "List the keys that the agent offers."),
     "sign": ("secretivex.cli.client.sign:command", "Sign bytes with one key of the agent."),
     "health": ("secretivex.cli.client.health:command", "Check the agent and its keys."),
+    "hints": (
+        "secretivex.cli.client.fanout.hints:command",
+        "Print settings for reaching many hosts.",
+    ),
+    "preflight": (
+        "secretivex.cli.client.fanout.preflight:command",
+        "Check what would be in the way of reaching many hosts.",
+    ),
     "tail-audit": (
         "secretivex.cli.client.audit_log:tail_audit",
         "Show the newest records of an audit log.",
