@@ -15,6 +15,7 @@ CODES = ErrorTable(
         ErrorRow("agent_unavailable", Exit.UNAVAILABLE, "no agent answers at the given address"),
         ErrorRow("audit_failed", Exit.UNAVAILABLE, "the audit log cannot be opened or written"),
         ErrorRow("audit_invalid", Exit.FOUND, "the audit log was altered, cut or reordered"),
+        ErrorRow("change_refused", Exit.REFUSED, "the agent would not change what it holds"),
         ErrorRow(
             "command_failed", Exit.UNAVAILABLE, "the program to run beside the agent cannot start"
         ),
@@ -39,6 +40,7 @@ CODES = ErrorTable(
         ),
         ErrorRow("service_failed", Exit.UNAVAILABLE, "the system's service manager would not"),
         ErrorRow("sign_refused", Exit.REFUSED, "the agent would not sign"),
+        ErrorRow("signature_bad", Exit.FOUND, "the signature is not the key's over these bytes"),
         ErrorRow("slo_missed", Exit.FOUND, "a target of a service level was missed"),
         ErrorRow("socket_failed", Exit.UNAVAILABLE, "the agent's socket cannot be made"),
         ErrorRow("socket_in_use", Exit.UNAVAILABLE, "a live agent listens at this address"),

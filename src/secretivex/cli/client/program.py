@@ -23,6 +23,12 @@ COMMANDS = {
         "secretivex.cli.client.fanout.preflight:command",
         "Check what would be in the way of reaching many hosts.",
     ),
+    "verify": ("secretivex.cli.client.verify:command", "Verify a signature that sign made."),
+    "wait-ready": ("secretivex.cli.client.wait_ready:command", "Wait until the agent answers."),
+    "add": ("secretivex.cli.client.changing.keys:add", "Have the agent hold a private key."),
+    "remove": ("secretivex.cli.client.changing.keys:remove", "Have the agent forget a key."),
+    "lock": ("secretivex.cli.client.changing.lock:lock", "Lock the agent."),
+    "unlock": ("secretivex.cli.client.changing.lock:unlock", "Unlock the agent."),
     "tail-audit": (
         "secretivex.cli.client.audit_log:tail_audit",
         "Show the newest records of an audit log.",

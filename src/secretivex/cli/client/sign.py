@@ -10,14 +10,8 @@ from pathlib import Path
 
 import click
 
-from secretivex.cli.client.keys import (
-    ListedKey,
-    find_by_blob,
-    find_by_comment,
-    find_by_fingerprint,
-    listed_key,
-    the_one,
-)
+from secretivex.cli.client.choosing import KeyChoice, key_options
+from secretivex.cli.client.keys import ListedKey, listed_key
 from secretivex.cli.client.session import ClientCall, client_options
 from secretivex.errors import SecretiveError
 from sshwire.agent.numbers import MAX_FRAME_BYTES, SignFlag
@@ -32,9 +26,7 @@ _FLAGS = {
 
 @click.command("sign")
 @client_options(timeout_ms=60_000)
-@click.option("--key", metavar="BLOB", help="The key by its blob, in hex or base64.")
-@click.option("--fingerprint", metavar="HASH", help="The key by its fingerprint, as SHA256:...")
-@click.option("--comment", metavar="TEXT", help="The key by its comment.")
+@key_options
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -51,19 +43,16 @@ _FLAGS = {
 def command(
     call: ClientCall,
     *,
-    key: str | None,
-    fingerprint: str | None,
-    comment: str | None,
+    choice: KeyChoice,
     data: Path | None,
     flags: str,
 ) -> None:
     """Sign bytes with one key of the agent; exactly one of --key, --fingerprint, --comment."""
-    if sum(map(bool, (key, fingerprint, comment))) != 1:
-        raise SecretiveError("usage", "exactly one of --key, --fingerprint and --comment is needed")
-    number, message = _parse_flags(flags), _read(data)
+    choice.check()
+    number, message = _parse_flags(flags), read_input(data)
     with call.agent() as agent:
         keys = [listed_key(identity) for identity in agent.identities()]
-        chosen = _choose(keys, key, fingerprint, comment)
+        chosen = choice.find(keys)
         _check_room(message, chosen)
         blob = agent.sign(chosen.blob, message, number)
     algorithm, raw = _take_apart(blob)
@@ -75,17 +64,6 @@ def command(
         "signature_hex": raw.hex(),
     }
     call.emit(result, lambda: [f"algorithm: {algorithm}\nsignature: {raw.hex()}\n"])
-
-
-def _choose(
-    keys: list[ListedKey], key: str | None, fingerprint: str | None, comment: str | None
-) -> ListedKey:
-    if key:
-        return the_one(find_by_blob(keys, key), wanted="this blob")
-    if fingerprint:
-        found = find_by_fingerprint(keys, fingerprint)
-        return the_one(found, wanted=f"fingerprint {fingerprint}")
-    return the_one(find_by_comment(keys, comment or ""), wanted=f"comment {comment!r}")
 
 
 def _parse_flags(text: str) -> int:
@@ -102,7 +80,7 @@ def _parse_flags(text: str) -> int:
     raise SecretiveError("usage", f"unknown flags {text!r}", hint=f"known: {', '.join(_FLAGS)}")
 
 
-def _read(path: Path | None) -> bytes:
+def read_input(path: Path | None) -> bytes:
     """The data, or as much as shows that they are too long for any agent."""
     try:
         if path is None or str(path) == "-":
