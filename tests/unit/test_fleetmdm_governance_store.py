@@ -157,14 +157,14 @@ def test_a_revoked_waiver_stays_with_the_runs_that_knew_it(store: SqliteStore) -
 
 
 def test_an_id_is_never_used_again(store: SqliteStore) -> None:
-    named = replace(WAIVER, id="W2")
+    named = replace(WAIVER, id="W1")
     store.put_statement(named, leaf=encode_statement_leaf)
-    store.revoke_statement(Waiver, "W2", Revocation(NOW, "Grace", "x"), leaf=encode_statement_leaf)
+    store.revoke_statement(Waiver, "W1", Revocation(NOW, "Grace", "x"), leaf=encode_statement_leaf)
     with pytest.raises(FleetError) as caught:
         store.put_statement(named, leaf=encode_statement_leaf)
     assert caught.value.code == "statement_exists"
     # The store's own numbers go around it, and the other kind has ids of its own.
-    assert store.put_statement(WAIVER, leaf=encode_statement_leaf).id == "W3"
+    assert store.put_statement(WAIVER, leaf=encode_statement_leaf).id == "W2"
     assert store.put_statement(ATTESTATION, leaf=encode_statement_leaf).id == "A1"
 
 

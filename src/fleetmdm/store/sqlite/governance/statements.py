@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
+from itertools import count
 from typing import Any, cast
 
 from clikit.canonical import encode_canonical
@@ -55,11 +56,9 @@ def _is_used(connection: sqlite3.Connection, kind: str, name: str) -> bool:
 
 
 def _next_name(connection: sqlite3.Connection, kind: str) -> str:
-    sql = "SELECT count(*) FROM statements WHERE kind = ?"
-    number = connection.execute(sql, (kind,)).fetchone()[0] + 1
-    while _is_used(connection, kind, f"{_LETTERS[kind]}{number}"):
-        number += 1
-    return f"{_LETTERS[kind]}{number}"
+    """The first of W1, W2, ... that was never used."""
+    names = (f"{_LETTERS[kind]}{number}" for number in count(1))
+    return next(name for name in names if not _is_used(connection, kind, name))
 
 
 def revoke_statement(
