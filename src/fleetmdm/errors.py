@@ -29,6 +29,7 @@ CODES = ErrorTable(
         ErrorRow("drift_found", Exit.FOUND, "verdicts changed between the two runs"),
         ErrorRow("evidence_invalid", Exit.FOUND, "the evidence pack does not verify"),
         ErrorRow("evidence_unreadable", Exit.INVALID, "the evidence pack cannot be read at all"),
+        ErrorRow("fleet_not_empty", Exit.REFUSED, "the database holds a fleet of its own already"),
         ErrorRow("host_unreachable", Exit.FOUND, "at least one host gave no inventory"),
         ErrorRow("hosts_invalid", Exit.INVALID, "the list of hosts to collect from is invalid"),
         ErrorRow("identity_conflicts", Exit.FOUND, "several devices claim the same serial number"),

@@ -14,6 +14,7 @@ from fleetmdm.errors import FleetError
 
 COMMANDS = {
     "init": ("fleetmdm.cli.inventory.init:command", "Make an empty database for a fleet."),
+    "seed": ("fleetmdm.cli.inventory.seed:command", "Fill a database with a small sample fleet."),
     "ingest": ("fleetmdm.cli.inventory.ingest:command", "Take in device documents."),
     "inventory": (
         "fleetmdm.cli.inventory.group:command",
@@ -39,7 +40,7 @@ COMMANDS = {
         "fleetmdm.cli.export_collector:command",
         "Print the stand-alone exporter.",
     ),
-    "db": ("fleetmdm.cli.upkeep.db:command", "Back up and restore the database."),
+    "db": ("fleetmdm.cli.upkeep.db:command", "Back up, restore and measure the database."),
     "doctor": ("fleetmdm.cli.upkeep.doctor:command", "Check the database."),
     "schema": ("fleetmdm.cli.schema:command", "Print JSON Schemas."),
     "config": ("fleetmdm.cli.config:command", "Show the settings in force."),

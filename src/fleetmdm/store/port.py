@@ -340,6 +340,10 @@ class FleetStore(GovernanceStore, Protocol):
         """Sentences about damage, loose references and loose permissions; none is healthy."""
         ...
 
+    def row_counts(self) -> dict[str, int]:
+        """How many rows each part of the database has, by its name."""
+        ...
+
     def compact(self) -> tuple[int, int]:
         """Give unused space back; bytes before and after."""
         ...

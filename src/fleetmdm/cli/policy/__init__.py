@@ -8,6 +8,7 @@ from clikit.command import LazyGroup
 
 _COMMANDS: Final = {
     "add": ("fleetmdm.cli.policy.stored:add", "Add policies, or replace them by id."),
+    "update": ("fleetmdm.cli.policy.exchange:update", "Replace policies that are there."),
     "list": ("fleetmdm.cli.policy.stored:list_policies", "List the policies in force."),
     "show": ("fleetmdm.cli.policy.stored:show", "Show one policy."),
     "remove": ("fleetmdm.cli.policy.stored:remove", "Remove a policy; past runs keep it."),
@@ -17,6 +18,8 @@ _COMMANDS: Final = {
         "fleetmdm.cli.governance.assign:assignments",
         "List where policies are assigned.",
     ),
+    "export": ("fleetmdm.cli.policy.exchange:export_policies", "Write policies as given."),
+    "import": ("fleetmdm.cli.policy.exchange:import_policies", "Take in what export wrote."),
     "lint": ("fleetmdm.cli.policy.quality:lint", "Look for mistakes in policy files."),
     "test": ("fleetmdm.cli.policy.quality:test", "Run the tests that policies carry."),
 }

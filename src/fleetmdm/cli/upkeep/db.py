@@ -7,12 +7,17 @@ from pathlib import Path
 import click
 
 from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.cli.upkeep.migrate import migrate, stats
 from fleetmdm.errors import FleetError
 
 
 @click.group()
 def command() -> None:
-    """Back up and restore the database."""
+    """Back up, restore, migrate and measure the database."""
+
+
+command.add_command(migrate)
+command.add_command(stats)
 
 
 @command.command("backup")

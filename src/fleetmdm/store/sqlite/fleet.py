@@ -250,6 +250,11 @@ class SqliteStore(SqliteGovernance):
         with translated_files(self._path):
             yield from upkeep.find_problems(self._connection, self._path)
 
+    def row_counts(self) -> dict[str, int]:
+        """How many rows each table has."""
+        with translated(self._path):
+            return upkeep.count_rows(self._connection)
+
     def compact(self) -> tuple[int, int]:
         """Give unused space back."""
         with translated_files(self._path):

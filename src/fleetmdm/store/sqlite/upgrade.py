@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from clikit.output import sync_folder
-from fleetmdm.store.failures import store_failure
+from fleetmdm.store.failures import store_failure, translated_files
 from fleetmdm.store.migrations import Migration
 from fleetmdm.store.sqlite.connection import apply_migrations, connect, writing
 
@@ -61,6 +61,13 @@ def back_up(path: Path, target: Path) -> None:
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_version(path: Path) -> int:
+    """The schema version of the database at `path`, which is not touched."""
+    with translated_files(path), closing(connect(path, busy_timeout_s=0)) as connection:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def _version(connection: sqlite3.Connection, path: Path, latest: int) -> int:

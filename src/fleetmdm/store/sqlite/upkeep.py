@@ -38,6 +38,19 @@ def _find_broken_intervals(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"{table} has {count} intervals that end before they begin"
 
 
+def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many rows each table has, by name."""
+    names = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        " ORDER BY name"
+    ).fetchall()
+    counts = {}
+    for (name,) in names:
+        row = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()  # noqa: S608 - a name from the schema itself
+        counts[name] = int(row[0])
+    return counts
+
+
 def compact(connection: sqlite3.Connection, path: Path) -> tuple[int, int]:
     """Give free pages back; the file's size before and after, in bytes."""
     before = path.stat().st_size
