@@ -42,8 +42,9 @@ enum failure { CONNECT, CONNECT_TIMEOUT, TIMEOUT, CLOSED, REFUSED, MALFORMED, UN
 static const char *failure_names[FAILURES] = {"connect", "connect_timeout", "timeout", "closed",
                                               "refused", "malformed", "unsent", "idle_closed"};
 
-struct totals { /* one for each process, in shared memory */
+struct totals { /* one for each process, in shared memory; moments are on the monotonic clock */
 	uint64_t samples, completed, failures[FAILURES], sum_ns, max_ns, min_ns, last_ns;
+	int64_t failed_ns, gap_ns, gap_end_ns; /* last failure; longest time without an answer */
 	uint64_t counts[SLOTS];
 };
 
@@ -114,6 +115,11 @@ static void record(int64_t due, int64_t done)
 {
 	uint64_t ns = done > due ? done - due : 0;
 	if (done >= window_ns && (opt.count || done < end_ns)) {
+		int64_t gap = done - (int64_t)(mine->completed ? mine->last_ns : (uint64_t)window_ns);
+		if (gap > mine->gap_ns) {
+			mine->gap_ns = gap;
+			mine->gap_end_ns = done;
+		}
 		mine->completed++;
 		mine->last_ns = done;
 	}
@@ -160,8 +166,10 @@ static void drop(struct client *c)
 
 static void fail(struct client *c, enum failure why, int64_t now)
 {
-	if (now >= window_ns)
+	if (now >= window_ns) {
 		mine->failures[why]++;
+		mine->failed_ns = now;
+	}
 	drop(c);
 	rest(c, now + PENALTY_NS);
 }
@@ -444,6 +452,12 @@ static void add(struct totals *sum, const struct totals *t)
 		sum->min_ns = t->min_ns;
 	if (t->last_ns > sum->last_ns)
 		sum->last_ns = t->last_ns;
+	if (t->failed_ns > sum->failed_ns)
+		sum->failed_ns = t->failed_ns;
+	if (t->gap_ns > sum->gap_ns) {
+		sum->gap_ns = t->gap_ns;
+		sum->gap_end_ns = t->gap_end_ns;
+	}
 	for (int i = 0; i < FAILURES; i++)
 		sum->failures[i] += t->failures[i];
 	for (int i = 0; i < SLOTS; i++)
@@ -470,6 +484,8 @@ static void print_json(struct totals *t, double window_s, double load_cpu_s, dou
 	       t->min_ns / 1e3, t->samples ? t->sum_ns / 1e3 / t->samples : 0, percentile_us(t, .5),
 	       percentile_us(t, .9), percentile_us(t, .95), percentile_us(t, .99),
 	       percentile_us(t, .999), t->max_ns / 1e3);
+	printf(" \"last_failure_s\": %.6f, \"longest_gap_ms\": %.3f, \"gap_ended_s\": %.6f,\n",
+	       t->failed_ns / 1e9, t->gap_ns / 1e6, t->gap_end_ns / 1e9);
 	printf(" \"load_cpu_s\": %.6f, \"target_cpu_s\": %.6f}\n", load_cpu_s, target_cpu_s);
 }
 
