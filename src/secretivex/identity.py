@@ -40,17 +40,31 @@ UNRESTRICTED = Restrictions()
 
 
 @dataclass(frozen=True, slots=True)
+class Signer:
+    """The process that signs for a key: where it listens, the word that opens it, its width.
+
+    `at_a_time` is how many signatures of one store are under way at a time.
+    """
+
+    address: str
+    password: bytes = field(repr=False)
+    at_a_time: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRecord:
     """An identity with what a worker needs to sign for it.
 
     `private_fields` is the encoding that openssh-key-v1 and the agent's ADD message share: the
-    algorithm's name, then its fields. It is empty for a key that a PKCS#11 module keeps. It travels
-    over private channels only.
+    algorithm's name, then its fields. It is empty for a key that a client added from a PKCS#11
+    module, and for one that a store keeps to itself: then `signer` is whom to ask. It travels over
+    private channels only.
     """
 
     identity: Identity
     private_fields: bytes = field(repr=False)
     restrictions: Restrictions = UNRESTRICTED
+    signer: Signer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +94,10 @@ class StoreHealth:
     is_well: bool
     identities: int
     reason: str = ""
+    remedy: str = ""
+    """What a person can do about the reason; "" where it says so itself."""
+    since_s: float = 0.0
+    """When the store came to be as it is: seconds since 1970, 0 where nobody noted it."""
 
 
 class SigningKey(Protocol):
@@ -130,4 +148,30 @@ class KeyStore(Protocol):
 
     def health(self) -> StoreHealth:
         """How the store does since its last refresh."""
+        ...
+
+
+@runtime_checkable
+class TendedStore(Protocol):
+    """A store that changes by itself, so that somebody must look after it."""
+
+    @property
+    def tend_every_s(self) -> float:
+        """Longest time between two calls of `tend`."""
+        ...
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `tend` should be called at once; -1 for none."""
+        ...
+
+    def tend(self) -> bool:
+        """Look after what it runs, read again what changed; whether there is news of any kind."""
+        ...
+
+    def news(self) -> tuple[StoreEvent, ...]:
+        """What was not reported before."""
+        ...
+
+    def close(self) -> None:
+        """End what it runs."""
         ...

@@ -4,6 +4,13 @@ Rule for editors: `AgentConfig` is what the rest of the agent sees; tables and f
 """
 
 from secretivex.config.agent import AgentConfig, ConfigInput, resolve_config
-from secretivex.config.stores import FileStoreConfig, StoreConfig
+from secretivex.config.store_kinds import FileStoreConfig, Pkcs11StoreConfig, StoreConfig
 
-__all__ = ["AgentConfig", "ConfigInput", "FileStoreConfig", "StoreConfig", "resolve_config"]
+__all__ = [
+    "AgentConfig",
+    "ConfigInput",
+    "FileStoreConfig",
+    "Pkcs11StoreConfig",
+    "StoreConfig",
+    "resolve_config",
+]

@@ -17,7 +17,8 @@ from clikit.nearest import nearest
 from secretivex.config.paths import PathError, default_socket_path, expand_path
 from secretivex.config.problems import Problems
 from secretivex.config.settings import ENV_PREFIX, SETTINGS, AgentSetting, settings_at
-from secretivex.config.stores import StoreConfig, check_stores
+from secretivex.config.store_kinds import StoreConfig
+from secretivex.config.stores import check_stores
 from secretivex.config.table_settings import CONFIRM_TIMEOUT_MS
 from secretivex.config.tables import Place, check_policy, refuse_unenforced
 from secretivex.profiles import PROFILE_NAMES, Profile, find_profile

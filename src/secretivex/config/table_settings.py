@@ -76,10 +76,18 @@ _KEY_TYPES = AgentSetting(
     "Offer only keys of these types, for example ssh-ed25519.",
     default_text="all",
 )
+_CERTIFICATES = AgentSetting(
+    "certificates",
+    "list",
+    None,
+    "Certificates (`*-cert.pub`) to offer with the keys that they certify.",
+    default_text="none",
+)
 _PIN_SETTINGS = (
     AgentSetting("pin_env", "text", None, "Name of the variable that holds the PIN."),
     AgentSetting("pin_file", "path", None, "File that holds the PIN."),
     AgentSetting("pin_command", "list", None, "Program and arguments that print the PIN."),
+    AgentSetting("askpass", "bool", False, "Ask for the PIN through SSH_ASKPASS, once."),
 )
 _LATER = "not available in this version"
 
@@ -111,16 +119,16 @@ STORE_TYPES: Mapping[str, StoreType] = {
                     None,
                     "Program and arguments that print the passphrase.",
                     default_text="none",
-                    state="refused",
                 ),
                 AgentSetting(
-                    "askpass",
-                    "bool",
-                    False,
-                    "Ask for passphrases through SSH_ASKPASS.",
-                    state="refused",
-                    acts_as=False,
+                    "passphrase_keyring",
+                    "text",
+                    None,
+                    "Service under which the desktop's keyring has passphrases, by path of the key.",
+                    default_text="none",
                 ),
+                AgentSetting("askpass", "bool", False, "Ask for passphrases through SSH_ASKPASS."),
+                _CERTIFICATES,
                 _KEY_TYPES,
             ),
         ),
@@ -144,11 +152,26 @@ STORE_TYPES: Mapping[str, StoreType] = {
                     unit="ms",
                 ),
                 AgentSetting(
-                    "max_sessions", "int", None, "Sessions at a time.", minimum=1, maximum=1024
+                    "max_sessions",
+                    "int",
+                    None,
+                    "Sessions with the token, each in a process of its own that signs.",
+                    minimum=1,
+                    maximum=32,
+                    default_text="one a core, 2 to 4",
                 ),
+                AgentSetting(
+                    "module_timeout_ms",
+                    "int",
+                    30_000,
+                    "Longest wait for any answer of the module; its process is then replaced.",
+                    minimum=100,
+                    maximum=MAX_MS,
+                    unit="ms",
+                ),
+                _CERTIFICATES,
                 _KEY_TYPES,
             ),
-            _LATER,
         ),
         StoreType("tpm", "Keys held by a TPM 2.0.", (_KEY_TYPES,), _LATER),
         StoreType("secure_enclave", "Keys held by a Mac's Secure Enclave.", (_KEY_TYPES,), _LATER),

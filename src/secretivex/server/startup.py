@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from clikit.output import write_atomic
 from secretivex.config import AgentConfig
 from secretivex.identity import AddRules
-from secretivex.server.hardening import harden
+from secretivex.hardening import harden
 from secretivex.server.listen_unix import Listener, adopt, listen
 from secretivex.server.signals import Hangup, Interrupt, SignalPipe
 from secretivex.server.surroundings.notify import Notifier

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from secretivex.identity import Identity, KeyRecord, Restrictions
-from sshwire.wire import Reader, encode_boolean, encode_string, encode_text, encode_uint32
+from secretivex.identity import KeyRecord
+from secretivex.stores.hosting.records import encode_record, read_record
+from sshwire.wire import Reader, encode_string, encode_text, encode_uint32
 
 MAX_STATE_BYTES = 256 * 1024 * 1024
 """65,536 identities, the most that may be configured, of 4 KiB each: RSA-8192 and its comment."""
@@ -68,18 +69,7 @@ def encode_state(state: WorkerState) -> bytes:
         encode_uint32(len(state.keys)),
     ]
     for record in state.keys:
-        identity = record.identity
-        parts += (
-            encode_string(identity.key_blob),
-            encode_text(identity.comment),
-            encode_text(identity.algorithm),
-            encode_text(identity.store),
-            encode_string(record.private_fields),
-            encode_text(record.restrictions.provider),
-            encode_string(record.restrictions.destinations),
-            encode_string(record.restrictions.pin),
-            encode_boolean(record.restrictions.confirm),
-        )
+        parts.append(encode_record(record))
     return b"".join(parts)
 
 
@@ -89,16 +79,9 @@ def parse_state(body: bytes | memoryview) -> WorkerState:
     generation = reader.uint32()
     head = json.loads(reader.text(MAX_STATE_BYTES))
     lock_salt = reader.string()
-    keys = tuple(_read_record(reader) for _ in range(reader.uint32()))
+    keys = tuple(read_record(reader) for _ in range(reader.uint32()))
     reader.finish()
     policy = {key: tuple(entries) for key, entries in head["policy"].items()}
     return WorkerState(
         generation, ServerLimits(**head["limits"]), policy, keys, lock_salt, head["tools"]
     )
-
-
-def _read_record(reader: Reader) -> KeyRecord:
-    identity = Identity(reader.string(), reader.text(), reader.text(), reader.text())
-    fields = reader.string()
-    restrictions = Restrictions(reader.text(), reader.string(), reader.string(), reader.boolean())
-    return KeyRecord(identity, fields, restrictions)

@@ -1,0 +1,44 @@
+"""A key's record as bytes, for the private channels between the agent's processes.
+
+Rule for editors: what is written here holds secrets in clear and never touches a disk.
+"""
+
+from __future__ import annotations
+
+from secretivex.identity import Identity, KeyRecord, Restrictions, Signer
+from sshwire.wire import Reader, encode_boolean, encode_string, encode_text, encode_uint32
+
+
+def encode_record(record: KeyRecord) -> bytes:
+    """As bytes; holds the key in clear."""
+    identity, restrictions, signer = record.identity, record.restrictions, record.signer
+    parts = [
+        encode_string(identity.key_blob),
+        encode_text(identity.comment),
+        encode_text(identity.algorithm),
+        encode_text(identity.store),
+        encode_string(record.private_fields),
+        encode_text(restrictions.provider),
+        encode_string(restrictions.destinations),
+        encode_string(restrictions.pin),
+        encode_boolean(restrictions.confirm),
+        encode_boolean(signer is not None),
+    ]
+    if signer is not None:
+        parts += (
+            encode_text(signer.address),
+            encode_string(signer.password),
+            encode_uint32(signer.at_a_time),
+        )
+    return b"".join(parts)
+
+
+def read_record(reader: Reader) -> KeyRecord:
+    """The inverse; raises `WireError`."""
+    identity = Identity(reader.string(), reader.text(), reader.text(), reader.text())
+    fields = reader.string()
+    restrictions = Restrictions(reader.text(), reader.string(), reader.string(), reader.boolean())
+    signer = None
+    if reader.boolean():
+        signer = Signer(reader.text(), reader.string(), reader.uint32())
+    return KeyRecord(identity, fields, restrictions, signer)

@@ -1,0 +1,146 @@
+"""A process that has a PKCS#11 module loaded: lists a token's keys and signs, one request at a time.
+
+Run as `python -m secretivex.stores.pkcs11.helper LISTENER CELL`, its channel as standard input. Many of
+them accept from one listener. Rule for editors: it never starts a thread and never forks; what it cannot
+mend it reports, and ends.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from secretivex.hardening import die_with_parent, harden
+from secretivex.stores.hosting.endpoint import (
+    TryAgainError,
+    accept_one,
+    adopt_listener,
+    serve_one,
+)
+from secretivex.stores.pkcs11.conversation import (
+    BusyCell,
+    FrameReader,
+    encode_frame,
+    keys_table,
+    selector_from,
+)
+from secretivex.stores.pkcs11.session import (
+    LostTokenError,
+    TokenSession,
+    open_token,
+    still_there,
+)
+from secretivex.stores.token.errors import TokenError
+from sshwire.keyblob import PublicKey
+
+_READ_BYTES = 65536
+
+
+class Helper:
+    """One module, one token, one session."""
+
+    def __init__(self, channel: socket.socket, listener: socket.socket, cell: BusyCell) -> None:
+        self._channel = channel
+        self._listener = listener
+        self._cell = cell
+        self._reader = FrameReader()
+        self._password = b""
+        self._opened: TokenSession | None = None
+
+    def run(self) -> None:
+        """Serve until the channel closes or the token is lost."""
+        try:
+            while self._opened is None:
+                self._obey()
+            while True:
+                readable, _, _ = select.select([self._channel, self._listener], [], [])
+                if self._channel in readable:
+                    self._obey()
+                elif (connection := accept_one(self._listener)) is not None:
+                    serve_one(connection, self._password, self._sign)
+        except (LostTokenError, TryAgainError) as error:
+            self._say({"is": "lost", "reason": str(error)})
+        except TokenError as error:
+            self._say(
+                {
+                    "is": "refused",
+                    "reason": error.reason,
+                    "message": str(error),
+                    "remedy": error.remedy,
+                }
+            )
+
+    def _obey(self) -> None:
+        data = self._channel.recv(_READ_BYTES)
+        if not data:
+            raise EOFError
+        for message in self._reader.receive(data):
+            if message["do"] == "open":
+                self._open(message)
+            elif self._opened is not None:
+                with self._inside():
+                    if not still_there(self._opened):
+                        raise LostTokenError("the token is gone")
+                    keys = self._opened.list_keys()
+                self._say({"is": "keys", "keys": keys_table(keys)})
+
+    def _open(self, message: dict[str, Any]) -> None:
+        self._password = base64.b64decode(message["password"])
+        pin = None if message["pin"] is None else base64.b64decode(message["pin"])
+        with self._inside():
+            opened = open_token(message["module"], selector_from(message["selector"]), pin)
+            keys = opened.list_keys()
+        self._opened = opened
+        self._say({"is": "open", "token": opened.token, "keys": keys_table(keys)})
+
+    def _sign(self, key: PublicKey, data: bytes, flags: int) -> bytes:
+        if self._opened is None:
+            raise TryAgainError("no token is open")
+        try:
+            with self._inside():
+                return self._opened.sign(key, data, flags)
+        except LostTokenError as error:
+            raise TryAgainError(str(error)) from error
+        except TokenError as error:
+            if error.reason == "key_gone":
+                self._say({"is": "stale"})
+            raise
+
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[None]:
+        self._cell.enter()
+        try:
+            yield
+        finally:
+            self._cell.leave()
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._channel.sendall(encode_frame(message))
+
+
+def main() -> None:
+    """Be the process."""
+    harden()
+    die_with_parent()
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(ignored, signal.SIG_IGN)
+    os.umask(0o077)
+    channel = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    with contextlib.suppress(EOFError, OSError):
+        Helper(channel, adopt_listener(int(sys.argv[1])), BusyCell(int(sys.argv[2]))).run()
+    # A module's own clean-up may hang: let the system do it.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

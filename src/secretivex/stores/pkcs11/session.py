@@ -1,0 +1,328 @@
+"""One session with one token, through a module that is loaded into this very process.
+
+Runs in a process of its own, in one thread, since modules crash, hang and do not survive a fork.
+Rule for editors: a signature leaves only after it was verified with the key that was asked for:
+handles are numbers that a token may give to another object, and identifiers are not unique.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import PyKCS11
+from PyKCS11 import LowLevel
+
+from secretivex.stores.pkcs11.objects import (
+    TokenObject,
+    certificate_key,
+    choose_format,
+    curve_key,
+    message_for,
+    rsa_key,
+    wrap_signature,
+)
+from secretivex.config.pkcs11_uri import TokenSelector
+from secretivex.stores.token.errors import TokenError
+from sshwire.algorithms import KeyAlgorithm, find_algorithm
+from sshwire.errors import VerificationError, WireError
+from sshwire.keyblob import PublicKey, load_public_fields
+from sshwire.signature import verify_signature
+
+MAX_OBJECTS = 8192
+"""Objects of one kind that are looked at in one token."""
+
+MAX_SIGNATURE_BYTES = 2048
+
+_MECHANISMS = {
+    "rsa": PyKCS11.CKM_RSA_PKCS,
+    "ecdsa": PyKCS11.CKM_ECDSA,
+    "ed25519": 0x1057,  # CKM_EDDSA of PKCS #11 v3.0
+}
+_PIN_REFUSALS = {
+    PyKCS11.CKR_PIN_INCORRECT: "pin_refused",
+    PyKCS11.CKR_PIN_LOCKED: "pin_locked",
+    PyKCS11.CKR_PIN_EXPIRED: "pin_expired",
+    PyKCS11.CKR_PIN_INVALID: "pin_refused",
+    PyKCS11.CKR_PIN_LEN_RANGE: "pin_refused",
+}
+_STALE_HANDLE = frozenset({PyKCS11.CKR_KEY_HANDLE_INVALID, PyKCS11.CKR_OBJECT_HANDLE_INVALID})
+_REFUSALS = frozenset(
+    {
+        PyKCS11.CKR_KEY_FUNCTION_NOT_PERMITTED,
+        PyKCS11.CKR_KEY_TYPE_INCONSISTENT,
+        PyKCS11.CKR_MECHANISM_INVALID,
+        PyKCS11.CKR_FUNCTION_CANCELED,
+        PyKCS11.CKR_FUNCTION_REJECTED,
+        PyKCS11.CKR_DATA_LEN_RANGE,
+        PyKCS11.CKR_KEY_SIZE_RANGE,
+    }
+)
+"""The token means what it says: another process would hear the same."""
+
+
+class LostTokenError(Exception):
+    """The session, the token or the login is gone; only a new process can go on."""
+
+
+@dataclass(slots=True)
+class _Handle:
+    """A private key's handle in this session, and whether each use needs the PIN again."""
+
+    handle: Any
+    needs_pin: bool
+
+
+@dataclass(slots=True)
+class TokenSession:
+    """A token, open. Not frozen: handles are found when first needed."""
+
+    session: Any
+    selector: TokenSelector
+    token: dict[str, str]
+    pin: bytes | None = field(repr=False)
+    flags: int = 0
+    slot: int = 0
+    _handles: dict[bytes, list[_Handle]] = field(default_factory=dict)
+
+    def list_keys(self) -> tuple[TokenObject, ...]:
+        """The keys that can sign, in the token's order; raises `LostTokenError`."""
+        try:
+            return tuple(self._list())
+        except PyKCS11.PyKCS11Error as error:
+            raise LostTokenError(str(error)) from error
+
+    def _list(self) -> Iterator[TokenObject]:
+        private = self._private_identities()
+        seen: set[bytes] = set()
+        for found in (*self._public_objects(), *self._rsa_private_objects()):
+            if found.key.blob in seen or found.key_id not in private:
+                continue
+            seen.add(found.key.blob)
+            label = found.label or private[found.key_id]
+            if self.selector.matches_key(label, found.key_id):
+                yield TokenObject(found.key, label, found.key_id)
+
+    def _private_identities(self) -> dict[bytes, str]:
+        """CKA_ID and label of every private key that may sign."""
+        wanted = [PyKCS11.CKA_ID, PyKCS11.CKA_LABEL]
+        found: dict[bytes, str] = {}
+        for handle in self._find(PyKCS11.CKO_PRIVATE_KEY, (PyKCS11.CKA_SIGN, PyKCS11.CK_TRUE)):
+            key_id, label = self._read(handle, wanted)
+            found.setdefault(_as_bytes(key_id), _as_text(label))
+        return found
+
+    def _public_objects(self) -> Iterator[TokenObject]:
+        for kind in (PyKCS11.CKO_PUBLIC_KEY, PyKCS11.CKO_CERTIFICATE):
+            for handle in self._find(kind):
+                key_id, label = self._read(handle, [PyKCS11.CKA_ID, PyKCS11.CKA_LABEL])
+                is_public = kind == PyKCS11.CKO_PUBLIC_KEY
+                key = self._public_key(handle) if is_public else self._certificate(handle)
+                if key is not None:
+                    # A certificate's label is its own, not the key's.
+                    name = _as_text(label) if is_public else ""
+                    yield TokenObject(key, name, _as_bytes(key_id))
+
+    def _rsa_private_objects(self) -> Iterator[TokenObject]:
+        """RSA keys whose public half the token does not store apart: the private one has it."""
+        rsa = (PyKCS11.CKA_KEY_TYPE, PyKCS11.CKK_RSA)
+        names = [PyKCS11.CKA_ID, PyKCS11.CKA_LABEL, PyKCS11.CKA_MODULUS]
+        for handle in self._find(PyKCS11.CKO_PRIVATE_KEY, rsa):
+            key_id, label, modulus = self._read(handle, names)
+            (exponent,) = self._read(handle, [PyKCS11.CKA_PUBLIC_EXPONENT])
+            key = _key_or_none(lambda m=modulus, e=exponent: rsa_key(_as_bytes(m), _as_bytes(e)))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+            if key is not None:
+                yield TokenObject(key, _as_text(label), _as_bytes(key_id))
+
+    def _public_key(self, handle: Any) -> PublicKey | None:
+        (kind,) = self._read(handle, [PyKCS11.CKA_KEY_TYPE])
+        if kind == PyKCS11.CKK_RSA:
+            modulus, exponent = self._read(
+                handle, [PyKCS11.CKA_MODULUS, PyKCS11.CKA_PUBLIC_EXPONENT]
+            )
+            return _key_or_none(lambda: rsa_key(_as_bytes(modulus), _as_bytes(exponent)))
+        params, point = self._read(handle, [PyKCS11.CKA_EC_PARAMS, PyKCS11.CKA_EC_POINT])
+        return _key_or_none(lambda: curve_key(_as_bytes(params), _as_bytes(point)))
+
+    def _certificate(self, handle: Any) -> PublicKey | None:
+        (der,) = self._read(handle, [PyKCS11.CKA_VALUE])
+        return _key_or_none(lambda: certificate_key(_as_bytes(der)))
+
+    def _find(self, kind: int, *more: tuple[int, Any]) -> list[Any]:
+        template = [(PyKCS11.CKA_CLASS, kind), *more]
+        return list(self.session.findObjects(template)[:MAX_OBJECTS])
+
+    def _read(self, handle: Any, names: list[int]) -> list[Any]:
+        """Attributes; None for what the object does not have, or if it is gone by now."""
+        try:
+            return list(self.session.getAttributeValue_fragmented(handle, names))
+        except PyKCS11.PyKCS11Error as error:
+            if error.value in _STALE_HANDLE:
+                return [None] * len(names)
+            raise
+
+    def sign(self, key: PublicKey, data: bytes, flags: int) -> bytes:
+        """The encoded signature, verified; raises `TokenError`, or `LostTokenError`.
+
+        A handle that no longer stands for the key is looked for once more.
+        """
+        row = find_algorithm(key.algorithm)
+        signature_format = choose_format(key, flags)
+        message = message_for(row, signature_format, data)
+        for is_fresh in (False, True):
+            if is_fresh or key.blob not in self._handles:
+                self._handles[key.blob] = self._find_private(key, row)
+            for handle in self._handles[key.blob]:
+                raw = self._sign_raw(handle, row, message)
+                if raw is None:
+                    continue
+                signature = wrap_signature(row, signature_format, raw)
+                try:
+                    verify_signature(key, signature, data)
+                except VerificationError:
+                    continue
+                self._handles[key.blob] = [handle]
+                return signature
+        del self._handles[key.blob]
+        raise TokenError("key_gone", "the token does not hold this key any more")
+
+    def _find_private(self, key: PublicKey, row: KeyAlgorithm) -> list[_Handle]:
+        """Every private key that may be this one: exact for RSA, by identifier for the others."""
+        try:
+            if row.family == "rsa":
+                numbers: Any = load_public_fields(key).loaded
+                n = numbers.public_numbers().n
+                modulus = n.to_bytes((n.bit_length() + 7) // 8, "big")
+                found = self._find(PyKCS11.CKO_PRIVATE_KEY, (PyKCS11.CKA_MODULUS, modulus))
+                return [self._handle(one) for one in found]
+            identifiers = {o.key_id for o in self._public_objects() if o.key.blob == key.blob}
+            return [
+                self._handle(one)
+                for key_id in identifiers
+                for one in self._find(PyKCS11.CKO_PRIVATE_KEY, (PyKCS11.CKA_ID, key_id))
+            ]
+        except PyKCS11.PyKCS11Error as error:
+            raise LostTokenError(str(error)) from error
+
+    def _handle(self, handle: Any) -> _Handle:
+        (needs_pin,) = self._read(handle, [PyKCS11.CKA_ALWAYS_AUTHENTICATE])
+        return _Handle(handle, bool(needs_pin))
+
+    def _sign_raw(self, handle: _Handle, row: KeyAlgorithm, message: bytes) -> bytes | None:
+        """What the token answers; None if the handle is not, or no longer, this key's."""
+        library, session = self.session.lib, self.session.session
+        mechanism = PyKCS11.Mechanism(_MECHANISMS[row.family]).to_native()
+        result = library.C_SignInit(session, mechanism, handle.handle)
+        if result == PyKCS11.CKR_OK and handle.needs_pin:
+            pin = PyKCS11.ckbytelist(self.pin or b"")
+            result = library.C_Login(session, PyKCS11.CKU_CONTEXT_SPECIFIC, pin)
+            if result in _PIN_REFUSALS:
+                self.pin = None
+                raise LostTokenError(_PIN_REFUSALS[result])
+        signature = LowLevel.ckbytelist(MAX_SIGNATURE_BYTES)
+        if result == PyKCS11.CKR_OK:
+            data = PyKCS11.ckbytelist(message)
+            result = library.C_Sign(session, data, signature)
+        if result == PyKCS11.CKR_OK:
+            return bytes(signature)
+        if result in _STALE_HANDLE:
+            return None
+        if result in _REFUSALS:
+            name = PyKCS11.CKR.get(result, hex(result))
+            raise TokenError("token_refused", f"the token would not sign: {name}")
+        raise LostTokenError(str(PyKCS11.CKR.get(result, hex(result))))
+
+
+def open_token(module: str, selector: TokenSelector, pin: bytes | None) -> TokenSession:
+    """The token that a selector means, logged in to where there is a PIN; raises `TokenError`.
+
+    A PIN is tried at most once, and not at all where one more failure would lock the token.
+    """
+    library = PyKCS11.PyKCS11Lib()
+    try:
+        library.load(module)
+        slots = library.getSlotList(tokenPresent=True)
+    except PyKCS11.PyKCS11Error as error:
+        message = f"{module} cannot be loaded: {error}"
+        raise TokenError("module_failed", message, "check module_path") from error
+    slot, token, flags = _choose(library, slots, selector)
+    try:
+        session = library.openSession(slot)
+    except PyKCS11.PyKCS11Error as error:
+        raise TokenError("token_absent", f"the token does not open: {error}") from error
+    opened = TokenSession(session, selector, token, pin, flags, slot)
+    if flags & PyKCS11.CKF_LOGIN_REQUIRED:
+        _log_in(opened)
+    return opened
+
+
+def _choose(library: Any, slots: Any, selector: TokenSelector) -> tuple[int, dict[str, str], int]:
+    present = []
+    for slot in slots:
+        try:
+            info = library.getTokenInfo(slot)
+        except PyKCS11.PyKCS11Error:
+            continue
+        token = {
+            "label": _as_text(info.label).rstrip(),
+            "serial": _as_text(info.serialNumber).rstrip(),
+            "manufacturer": _as_text(info.manufacturerID).rstrip(),
+            "model": _as_text(info.model).rstrip(),
+        }
+        if not info.flags & PyKCS11.CKF_TOKEN_INITIALIZED:
+            continue
+        present.append(token["label"])
+        if selector.matches_token(int(slot), token):
+            return slot, token, int(info.flags)
+    there = ", ".join(map(repr, present)) or "none"
+    message = f"no token with {selector.words} (tokens there: {there})"
+    raise TokenError("token_absent", message, "insert it, or correct uri or token_label")
+
+
+def _log_in(opened: TokenSession) -> None:
+    if opened.flags & PyKCS11.CKF_USER_PIN_LOCKED:
+        raise TokenError("pin_locked", "the token's PIN is locked", "unblock it with the SO PIN")
+    has_pad = bool(opened.flags & PyKCS11.CKF_PROTECTED_AUTHENTICATION_PATH)
+    if opened.pin is None and not has_pad:
+        remedy = "set pin_env, pin_file, pin_command or askpass"
+        raise TokenError("pin_required", "the token wants a PIN and none is configured", remedy)
+    if opened.flags & PyKCS11.CKF_USER_PIN_FINAL_TRY:
+        remedy = "log in once with the right PIN by another program"
+        raise TokenError("pin_final_try", "one more wrong PIN would lock the token", remedy)
+    pin = None if opened.pin is None else PyKCS11.ckbytelist(opened.pin)
+    # What counts is whether this process is logged in, however it came about.
+    result = opened.session.lib.C_Login(opened.session.session, PyKCS11.CKU_USER, pin)
+    if result in (PyKCS11.CKR_OK, PyKCS11.CKR_USER_ALREADY_LOGGED_IN):
+        return
+    name = PyKCS11.CKR.get(result, hex(result))
+    reason = _PIN_REFUSALS.get(result, "login_failed")
+    raise TokenError(reason, f"the token refused the login: {name}")
+
+
+def still_there(opened: TokenSession) -> bool:
+    """Whether the slot has the same token as when it was opened."""
+    try:
+        info = opened.session.pykcs11.getTokenInfo(opened.slot)
+    except PyKCS11.PyKCS11Error:
+        return False
+    same = _as_text(info.serialNumber).rstrip() == opened.token["serial"]
+    return same and bool(info.flags & PyKCS11.CKF_TOKEN_INITIALIZED)
+
+
+def _key_or_none(make: Any) -> PublicKey | None:
+    try:
+        return make()  # type: ignore[no-any-return] # one of the functions above
+    except WireError:
+        return None
+
+
+def _as_bytes(value: Any) -> bytes:
+    return b"" if value is None else bytes(value)
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    text = bytes(value).decode(errors="replace") if not isinstance(value, str) else value
+    return text.rstrip("\0")
