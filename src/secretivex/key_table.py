@@ -39,7 +39,9 @@ class TableEntry:
     sha256: str
     sha512: str
     lane: str = ""
-    """Keys of one lane sign one after another, and hold up no key of another; "" is none."""
+    """Keys of one lane wait for each other, and hold up no key of another; "" is none."""
+    lane_width: int = 1
+    """Signatures of the lane that are under way at a time."""
     destinations: tuple[Destination, ...] = ()
     is_ssh_only: bool = False
     """Whether nothing but logins and SSHSIG may be signed: PROTOCOL.u2f."""

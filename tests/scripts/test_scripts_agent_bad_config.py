@@ -92,10 +92,12 @@ def test_a_store_of_a_later_version_is_unavailable(
     command_line: CommandLine, tmp_path: Path, command: str
 ) -> None:
     file = tmp_path / "agent.toml"
-    file.write_text("[[stores]]\ntype = 'pkcs11'\nmodule_path = '/usr/lib/softhsm.so'\n")
+    file.write_text("[[stores]]\ntype = 'secure_enclave'\n")
     result = command_line("secretive-agent", *CHECKS[command], "--config", file)
     assert result.returncode == 5
-    assert f"{file}:2: stores[0].type: store type 'pkcs11' is not available" in result.stderr
+    assert (
+        f"{file}:2: stores[0].type: store type 'secure_enclave' is not available" in result.stderr
+    )
     assert sockets(tmp_path) == []
 
 

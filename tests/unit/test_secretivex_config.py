@@ -121,7 +121,9 @@ def test_paths_expand_home_and_variables_and_start_at_the_files_folder() -> None
         Path("/run/x/k"),
         Path("/etc/base/k"),
     )
-    assert setup.config.stores[0].default_dir is None
+    store = setup.config.stores[0]
+    assert isinstance(store, FileStoreConfig)
+    assert store.default_dir is None
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_paths_expand_home_and_variables_and_start_at_the_files_folder() -> None
         ("[[stores]]\ntype = 7", 2, ["stores[0].type", "unknown store type 7"]),
         ("[[stores]]\ntype = 'file'\npath = 'a'", 3, ["stores[0].path", "did you mean 'paths'"]),
         ("[[stores]]\ntype = 'file'\npaths = 'a'", 3, ["stores[0].paths", "list of texts"]),
-        ("[[stores]]\ntype = 'file'\naskpass = true", 3, ["askpass", "not available"]),
+        ("[[stores]]\ntype = 'file'\naskpass = 'yes'", 3, ["askpass", "true or false"]),
         (
             "[[stores]]\ntype = 'file'\nkey_types = ['ssh-ed2519']",
             3,
@@ -183,7 +185,7 @@ def test_an_invalid_entry_of_the_policy_has_its_own_code_and_place() -> None:
     assert messages[0].startswith("agent.toml:2: policy.deny_fingerprints[1]: not a")
 
 
-@pytest.mark.parametrize("kind", ["pkcs11", "tpm", "secure_enclave"])
+@pytest.mark.parametrize("kind", ["tpm", "secure_enclave"])
 def test_a_known_store_that_this_version_lacks_is_said_to_be_unavailable(kind: str) -> None:
     code, messages = problems_of(f"[[stores]]\ntype = '{kind}'")
     assert code == "store_unavailable"
@@ -207,9 +209,9 @@ def test_a_variable_that_is_nearly_a_setting_is_warned_about() -> None:
 
 
 def test_a_setting_without_effect_is_warned_about_where_somebody_chose_it() -> None:
-    config = setup_of("profile = 'pssh'\nwatch_files = true\nmetrics_every = 0").config
+    config = setup_of("profile = 'pssh'\nmetrics_json = true\nmetrics_every = 0").config
     assert [(warning.where, warning.key) for warning in config.warnings] == [
-        ("agent.toml:2", "watch_files")
+        ("agent.toml:2", "metrics_json")
     ]
 
 

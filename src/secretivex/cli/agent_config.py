@@ -17,7 +17,7 @@ from clikit.command import Call, standard_options
 from clikit.table import render_table
 from secretivex.cli.agent_options import SetupOptions, setup_options
 from secretivex.cli.agent_probe import Probe, probe_stores
-from secretivex.config import AgentConfig, FileStoreConfig
+from secretivex.config import AgentConfig, StoreConfig
 from secretivex.config.settings import SETTINGS, AgentSetting
 from secretivex.loading import AgentSetup
 
@@ -108,9 +108,9 @@ def encode_value(value: Any) -> Any:
     """A setting's value as JSON has it."""
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, FileStoreConfig):
+    if isinstance(value, StoreConfig):
         fields = {key: encode_value(item) for key, item in asdict(value).items()}
-        return {"type": "file", **fields}
+        return {"type": value.kind, **fields}
     if isinstance(value, Mapping):
         return {key: encode_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -54,8 +54,8 @@ class Probe:
 
 def probe_stores(config: AgentConfig, environ: Mapping[str, str]) -> Probe:
     """Open every configured store and read it once."""
-    from secretivex.server.authority import open_stores
     from secretivex.hardening import harden
+    from secretivex.stores.opening import open_stores
     from secretivex.stores.registry import Registry
 
     harden()

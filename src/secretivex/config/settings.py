@@ -297,8 +297,6 @@ SETTINGS: tuple[AgentSetting, ...] = (
         maximum=MAX_MS,
         unit="ms",
         group="limits",
-        state="ignored",
-        acts_as=0,
     ),
     AgentSetting(
         "watch_files",
@@ -306,8 +304,6 @@ SETTINGS: tuple[AgentSetting, ...] = (
         True,
         "Read key files again when they change.",
         group="files",
-        state="ignored",
-        acts_as=False,
         flags=("watch",),
     ),
     AgentSetting(
@@ -319,8 +315,6 @@ SETTINGS: tuple[AgentSetting, ...] = (
         maximum=MAX_MS,
         unit="ms",
         group="files",
-        state="ignored",
-        acts_as=200,
     ),
     AgentSetting(
         "metrics_every",

@@ -13,8 +13,8 @@ from typing import Any
 
 from clikit.nearest import nearest
 from secretivex.config.paths import PathError, expand_path
-from secretivex.config.problems import Problems
 from secretivex.config.pkcs11_uri import UriError, parse_uri
+from secretivex.config.problems import Problems
 from secretivex.config.store_kinds import (
     FileStoreConfig,
     Pkcs11StoreConfig,
@@ -196,7 +196,9 @@ def _check_variable(
         return None
     if not _VARIABLE_NAME.fullmatch(name):
         reason = "must be the name of an environment variable"
-        problems.add(place.problem(key, reason=reason, hint=f"never the {key.removesuffix('_env')} itself"))
+        problems.add(
+            place.problem(key, reason=reason, hint=f"never the {key.removesuffix('_env')} itself")
+        )
     elif not environ.get(name):
         left_out = "the token stays closed" if key == "pin_env" else "encrypted keys are left out"
         reason = f"the variable {name} is not set: {left_out}"

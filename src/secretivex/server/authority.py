@@ -10,15 +10,16 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from secretivex.config import AgentConfig, FileStoreConfig
-from secretivex.identity import AddRules, KeyStore, StoreEvent
+from secretivex.config import AgentConfig
+from secretivex.identity import AddRules, KeyStore, StoreEvent, StoreHealth
 from secretivex.lock import SALT_BYTES, Lock
 from secretivex.server.state import ServerLimits, WorkerState
+from secretivex.stores.opening import open_stores
 from secretivex.stores.registry import Registry
 from secretivex.stores.token.loaded import LoadedModule
 from sshwire.agent.requests import (
@@ -32,10 +33,12 @@ from sshwire.agent.requests import (
 
 if TYPE_CHECKING:
     from secretivex.server.client_keys import ClientKeys
-    from secretivex.stores.file import FileSource
+    from secretivex.stores.hosting.group import HostGroup
     from secretivex.stores.token.tools import TokenTools
 
 LOG = logging.getLogger("secretivex.stores")
+
+OpenStores = Callable[[AgentConfig, Mapping[str, str]], Sequence[KeyStore]]
 
 
 def lifetime_clock() -> float:
@@ -54,9 +57,11 @@ class Authority:
         environ: Mapping[str, str],
         rules: AddRules = AddRules(),  # noqa: B008 - frozen
         clock: Callable[[], float] = lifetime_clock,
+        open_: OpenStores = open_stores,
     ) -> None:
         self._config = config
         self._limits = limits_of(config)
+        self._open_stores = open_
         self._rules = rules
         self._environ = environ
         self._clock = clock
@@ -68,7 +73,18 @@ class Authority:
     @cached_property
     def _registry(self) -> Registry:
         """Opened at the first refresh: by then the zygote has split off."""
-        return Registry(open_stores(self._config, self._environ))
+        return Registry(self._open_stores(self._config, self._environ))
+
+    @cached_property
+    def _hosts(self) -> HostGroup | None:
+        """The processes of stores; None where stores are opened in this one."""
+        if self._open_stores is open_stores:
+            return None
+        from secretivex.stores.hosting.group import HostGroup
+
+        group = HostGroup(self._registry.hosted)
+        group.settle()
+        return group
 
     @cached_property
     def _tools(self) -> TokenTools:
@@ -98,15 +114,58 @@ class Authority:
         before, self._config = self._config, config
         self._limits = limits_of(config)
         if config.stores != before.stores:
-            self.__dict__.pop("_registry", None)
+            self._registry.replace(self._open_stores(config, self._environ))
+            if self._hosts is not None:
+                self._hosts.replace(self._registry.hosted)
         self.__dict__.pop("_tools", None)
 
     def refresh(self) -> None:
-        """Let every store look again and log what it found; the next state is a new generation."""
-        for event in self._registry.refresh():
+        """Let every store look again and log what it found; the next state is a new generation.
+
+        Stores with processes of their own are waited for the first time only.
+        """
+        is_first = "_hosts" not in self.__dict__
+        hosts = self._hosts
+        is_settled = is_first and hosts is not None
+        for event in self._registry.take_events() if is_settled else self._registry.refresh():
             _log_event(event)
         self._clients.show_all()
         self._generation += 1
+        if hosts is not None:
+            hosts.advance()
+
+    def stores_fileno(self) -> int | None:
+        """Readable when `advance_stores` has something to do; None where nothing ever is."""
+        return None if self._hosts is None else self._hosts.fileno()
+
+    def until_stores_s(self) -> float | None:
+        """Seconds to the next thing that `advance_stores` does unasked; None if there is none."""
+        due = None if self._hosts is None else self._hosts.due
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    def advance_stores(self) -> bool:
+        """Take in what stores say, start their processes again; whether the state is another one."""
+        if self._hosts is None or not self._hosts.advance():
+            return False
+        for event in self._registry.take_events():
+            _log_event(event)
+        self._generation += 1
+        return True
+
+    def store_health(self) -> tuple[StoreHealth, ...]:
+        """Of every store, in order."""
+        return self._registry.health()
+
+    def close_stores(self) -> None:
+        """End the processes of stores."""
+        if self._hosts is not None:
+            self._hosts.close()
+
+    def forget_stores(self) -> None:
+        """Let go of the stores' descriptors in a process that was forked from this one."""
+        hosts = self.__dict__.get("_hosts")
+        if hosts is not None:
+            hosts.forget()
 
     def change(self, request: Request | LoadedModule) -> str:
         """Do what a client asks; "ok", or the word for why not."""
@@ -195,29 +254,6 @@ def _make_device_lock() -> int:
 def limits_of(config: AgentConfig) -> ServerLimits:
     """The part of a configuration that bounds workers."""
     return ServerLimits(**{row.name: getattr(config, row.name) for row in fields(ServerLimits)})
-
-
-def open_stores(config: AgentConfig, environ: Mapping[str, str]) -> tuple[KeyStore, ...]:
-    """The configured stores; nothing is read yet."""
-    from secretivex.stores.file import FileStore
-
-    stores: list[KeyStore] = []
-    for number, store in enumerate(config.stores, start=1):
-        name = FileStore.kind if number == 1 else f"{FileStore.kind}-{number}"
-        stores.append(FileStore(_file_source(store, environ), name))
-    return tuple(stores)
-
-
-def _file_source(store: FileStoreConfig, environ: Mapping[str, str]) -> FileSource:
-    from secretivex.stores.file import FileSource
-
-    secret = environ.get(store.passphrase_env) if store.passphrase_env else None
-    return FileSource(
-        paths=(*store.paths, *((store.default_dir,) if store.default_dir else ())),
-        owner_uid=os.geteuid(),
-        key_types=store.key_types,
-        passphrase=None if secret is None else secret.encode(),
-    )
 
 
 def _log_event(event: StoreEvent) -> None:

@@ -65,6 +65,7 @@ async def _serve(
         loop.add_signal_handler(number, obey, around.signals.wish_of(number))
     authority.refresh()
     alone.publish()
+    alone.watch_stores()
     around.notifier.tell("READY=1")
     _keep_alive(loop, around.notifier)
     for wish in around.signals.read():  # those that came before the handlers
@@ -73,6 +74,7 @@ async def _serve(
         await worker.drained
     finally:
         worker.close()
+        alone.close_stores()
 
 
 def _keep_alive(loop: asyncio.AbstractEventLoop, notifier: Notifier) -> None:
@@ -102,6 +104,7 @@ class _Alone:
         self._authority = authority
         self._unlocks: UnlockQueue[int] = UnlockQueue(authority.lock)
         self._expiry: asyncio.TimerHandle | None = None
+        self._restart: asyncio.TimerHandle | None = None
         self.worker = Worker(loop, shared, 0, self._ask)
 
     def publish(self) -> None:
@@ -111,6 +114,32 @@ class _Alone:
             self._expiry.cancel()
         until_s = self._authority.until_expiry_s()
         self._expiry = None if until_s is None else self._loop.call_later(until_s, self._expire)
+
+    def watch_stores(self) -> None:
+        """From now on take in what the stores' processes say."""
+        descriptor = self._authority.stores_fileno()
+        if descriptor is not None:
+            self._loop.add_reader(descriptor, self._advance_stores)
+            self._advance_stores()
+
+    def _advance_stores(self) -> None:
+        if self._authority.advance_stores():
+            self.publish()
+        if self._restart is not None:
+            self._restart.cancel()
+        until_s = self._authority.until_stores_s()
+        self._restart = (
+            None if until_s is None else self._loop.call_later(until_s, self._advance_stores)
+        )
+
+    def close_stores(self) -> None:
+        """End the stores' processes."""
+        descriptor = self._authority.stores_fileno()
+        if descriptor is not None:
+            self._loop.remove_reader(descriptor)
+        if self._restart is not None:
+            self._restart.cancel()
+        self._authority.close_stores()
 
     def _expire(self) -> None:
         self._authority.expire()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from clikit.output import write_atomic
 from secretivex.config import AgentConfig
-from secretivex.identity import AddRules
 from secretivex.hardening import harden
+from secretivex.identity import AddRules
 from secretivex.server.listen_unix import Listener, adopt, listen
 from secretivex.server.signals import Hangup, Interrupt, SignalPipe
 from secretivex.server.surroundings.notify import Notifier
@@ -58,8 +58,9 @@ def serve(
             LOG.info("listening", extra={"fields": fields})
             from secretivex.server.authority import Authority
             from secretivex.server.surroundings.around import Around
+            from secretivex.stores.opening import host_stores
 
-            authority = Authority(config, environ, rules or AddRules())
+            authority = Authority(config, environ, rules or AddRules(), open_=host_stores)
             if config.workers == 1:
                 from secretivex.server.single import run_single as run
             else:

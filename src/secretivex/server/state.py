@@ -68,8 +68,7 @@ def encode_state(state: WorkerState) -> bytes:
         encode_string(state.lock_salt),
         encode_uint32(len(state.keys)),
     ]
-    for record in state.keys:
-        parts.append(encode_record(record))
+    parts += map(encode_record, state.keys)
     return b"".join(parts)
 
 

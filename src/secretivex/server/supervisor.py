@@ -104,6 +104,7 @@ class Supervisor:
         """Serve; returns after a clean stop, with every worker gone."""
         self._authority.refresh()
         self._state = self._encode()
+        self._watch_stores()
         try:
             for number in range(self._authority.workers):
                 self._spawn(number)
@@ -127,12 +128,12 @@ class Supervisor:
         moments = [link.deadline for link in self._links.values() if link.deadline is not None]
         moments += self._retries.values()
         moments += [moment for moment in (self._kill_at, self._unlocks.due) if moment is not None]
-        until_expiry_s = self._authority.until_expiry_s()
-        if until_expiry_s is not None:
-            moments.append(self._clock() + until_expiry_s)
-        until_sign_s = self._around.notifier.until_due_s()
-        if until_sign_s is not None:
-            moments.append(self._clock() + until_sign_s)
+        until_s = (
+            self._authority.until_expiry_s(),
+            self._authority.until_stores_s(),
+            self._around.notifier.until_due_s(),
+        )
+        moments += [self._clock() + seconds for seconds in until_s if seconds is not None]
         return max(0.0, min(moments) - self._clock()) if moments else None
 
     # Workers.
@@ -251,8 +252,8 @@ class Supervisor:
                 self._wait_for_all(ticket)
             else:
                 self._answer(ticket, "wrong_passphrase")
-        if self._authority.expire():
-            self._is_stale = True
+        self._is_stale |= self._authority.expire()
+        self._is_stale |= self._authority.advance_stores()
         # One state at a time: a burst of changes becomes few states, and no outbox grows.
         if self._is_stale and all(link.deadline is None for link in self._links.values()):
             self._publish()
@@ -286,7 +287,14 @@ class Supervisor:
     def _closers(self) -> list[Callable[[], None]]:
         """What closes, in a forked process, what is the supervisor's alone."""
         closers = [link.channel.close for link in self._links.values()]
-        return [*closers, self._listener.drop_lock, self._selector.close, self._signals.close]
+        closers += [self._listener.drop_lock, self._selector.close, self._signals.close]
+        return [*closers, self._authority.forget_stores]
+
+    def _watch_stores(self) -> None:
+        """Their processes speak unasked; `_advance` listens."""
+        descriptor = self._authority.stores_fileno()
+        if descriptor is not None:
+            self._selector.register(descriptor, selectors.EVENT_READ, lambda: None)
 
     def _watch_zygote(self) -> None:
         self._selector.register(self._zygote.channel, selectors.EVENT_READ, self._on_zygote)
@@ -371,6 +379,7 @@ class Supervisor:
             link.kill()
         self._zygote.close()
         self._selector.close()
+        self._authority.close_stores()
 
 
 def run_supervised(listener: Listener, authority: Authority, around: Around) -> None:

@@ -21,10 +21,12 @@ MAX_CERTIFICATE_BYTES = 1024 * 1024
 def load_certificate(path: Path) -> PublicKey:
     """The certificate of a file; raises OSError, or `WireError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise WireError("not a regular file")
-        data = file.read(MAX_CERTIFICATE_BYTES + 1)
+        data = os.read(descriptor, MAX_CERTIFICATE_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_CERTIFICATE_BYTES:
         raise WireError(f"longer than {MAX_CERTIFICATE_BYTES} bytes")
     key, _ = parse_public_line(data.decode(errors="replace").strip())

@@ -6,14 +6,18 @@ reason never holds what the file holds.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from secretivex.stores.certificates import load_certificate
 from sshwire.errors import PassphraseError, UnsupportedError, WireError
-from sshwire.privkey import MAX_PRIVATE_FILE_BYTES, PrivateKey, parse_private_keys
+from sshwire.privkey import MAX_PRIVATE_FILE_BYTES, PrivateKey, parse_private_key
 from sshwire.pubkey import parse_public_line
 
 NOT_KEYS = frozenset(
@@ -33,6 +37,19 @@ class SkippedError(Exception):
     def __init__(self, reason: str, *, quiet: bool = False) -> None:
         super().__init__(reason)
         self.quiet = quiet
+
+
+class ClosedError(SkippedError):
+    """A file that a passphrase would open."""
+
+
+class AwayError(SkippedError):
+    """A file that the system could not read just now: a network file system that hangs or is gone."""
+
+
+_AWAY = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EAGAIN}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +84,80 @@ def _may_be_key(name: str) -> bool:
     return name not in NOT_KEYS and not name.startswith(".") and not name.endswith(_NOT_KEY_ENDINGS)
 
 
-def load_key(candidate: Candidate, passphrase: bytes | None, owner_uid: int) -> PrivateKey:
+@dataclass(frozen=True, slots=True)
+class LoadedFile:
+    """What a key file gives: the key under its comment, and then under each certificate beside it."""
+
+    keys: tuple[PrivateKey, ...]
+
+
+def load_key(candidate: Candidate, passphrases: Sequence[bytes], owner_uid: int) -> LoadedFile:
     """The private key of a file, under the comment of its `.pub` where there is one."""
     data = _read(candidate, owner_uid)
     try:
-        key = parse_private_keys(data, passphrase=passphrase)[0]
+        key = _decrypt(data, passphrases)
     except PassphraseError as error:
-        raise SkippedError(_explain_passphrase(passphrase)) from error
+        raise ClosedError(_explain_passphrase(passphrases)) from error
     except UnsupportedError as error:
         raise SkippedError(str(error), quiet=not _looks_private(data)) from error
     except WireError as error:
         raise SkippedError(f"not a usable private key: {error}") from error
     comment = _public_comment(candidate.path, key) or key.comment or candidate.path.name
-    return PrivateKey(key.public, comment, key.secret)
+    named = PrivateKey(key.public, comment, key.secret)
+    return LoadedFile((named, *_certified(candidate.path, named)))
+
+
+def _decrypt(data: bytes, passphrases: Sequence[bytes]) -> PrivateKey:
+    """With the first passphrase that opens it, or with none."""
+    try:
+        return parse_private_key(data)
+    except PassphraseError:
+        for passphrase in passphrases:
+            with suppress(PassphraseError):
+                return parse_private_key(data, passphrase=passphrase)
+        raise
+
+
+def _certified(path: Path, key: PrivateKey) -> Iterator[PrivateKey]:
+    """The key under the certificate of `FILE-cert.pub`, where that is one of it."""
+    with suppress(OSError, WireError):
+        yield key.with_certificate(load_certificate(path.with_name(path.name + CERTIFICATE_END)))
+
+
+CERTIFICATE_END = "-cert.pub"
+"""What ssh-add(1) looks for beside a key."""
+
+
+def mark_of(path: Path) -> tuple[object, ...]:
+    """What tells whether a key file, or what stands beside it, is still the same."""
+    return tuple(_mark(path.with_name(path.name + end)) for end in ("", ".pub", CERTIFICATE_END))
+
+
+def _mark(path: Path) -> tuple[object, ...]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return (error.errno,)
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_mode,
+        status.st_uid,
+    )
 
 
 def _looks_private(data: bytes) -> bool:
     return b"PRIVATE KEY" in data[:256] or data.startswith(b"PuTTY-User-Key-File")
 
 
-def _explain_passphrase(passphrase: bytes | None) -> str:
-    if passphrase is None:
+def _explain_passphrase(passphrases: Sequence[bytes]) -> str:
+    if not passphrases:
         return (
-            "encrypted, and no passphrase is at hand (set passphrase_env and the variable it names)"
+            "encrypted, and no passphrase is at hand (set passphrase_env and the variable it names,"
+            " passphrase_command, passphrase_keyring or askpass)"
         )
     return "encrypted, and the passphrase does not open it"
 
@@ -113,7 +181,7 @@ def _read_regular(path: Path, *, quiet: bool) -> tuple[bytes, os.stat_result]:
     except FileNotFoundError as error:
         raise SkippedError("no such file") from error
     except OSError as error:
-        raise SkippedError(f"cannot be read: {error.strerror}") from error
+        raise _unreadable(error) from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -121,9 +189,14 @@ def _read_regular(path: Path, *, quiet: bool) -> tuple[bytes, os.stat_result]:
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_PRIVATE_FILE_BYTES + 1), status
     except OSError as error:
-        raise SkippedError(f"cannot be read: {error.strerror}") from error
+        raise _unreadable(error) from error
     finally:
         os.close(descriptor)
+
+
+def _unreadable(error: OSError) -> SkippedError:
+    kind = AwayError if error.errno in _AWAY else SkippedError
+    return kind(f"cannot be read: {error.strerror}")
 
 
 def _check_access(status: os.stat_result, owner_uid: int) -> None:

@@ -42,7 +42,16 @@ KEPT_VARIABLES = frozenset(
 )
 """What of the agent's environment a store's process gets."""
 
-KEPT_PREFIXES = ("LC_", "TPM2_", "TPM2TOOLS_", "TSS2_", "OPENSC_", "PKCS11_", "P11_KIT_", "PYTHON_KEYRING_")
+KEPT_PREFIXES = (
+    "LC_",
+    "TPM2_",
+    "TPM2TOOLS_",
+    "TSS2_",
+    "OPENSC_",
+    "PKCS11_",
+    "P11_KIT_",
+    "PYTHON_KEYRING_",
+)
 """Beginnings of variables that middleware is configured by."""
 
 

@@ -6,6 +6,7 @@ buffers are overwritten here, but the integers of an RSA or ECDSA key and the ou
 through objects that only the garbage collector can reach.
 """
 
+from sshwire.privkey.anyfile import parse_private_key
 from sshwire.privkey.ciphers import DEFAULT_KDF_ROUNDS, MAX_KDF_ROUNDS
 from sshwire.privkey.container import (
     MAX_PRIVATE_FILE_BYTES,
@@ -30,5 +31,6 @@ __all__ = [
     "encode_private_key",
     "parse_private_fields",
     "parse_private_file",
+    "parse_private_key",
     "parse_private_keys",
 ]

@@ -36,6 +36,17 @@ def children_of(pid: int) -> list[int]:
         return []
 
 
+STORE = b"secretivex.stores.hosting.host"
+
+
+def command_line_of(pid: int) -> bytes:
+    """A process's program and arguments; b"" once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def is_running(pid: int) -> bool:
     """Whether a process exists and is no zombie."""
     try:
@@ -80,12 +91,19 @@ class Service:
         return connected
 
     @property
+    def stores(self) -> list[int]:
+        """The processes of stores."""
+        return [pid for pid in children_of(self.process.pid) if STORE in command_line_of(pid)]
+
+    @property
     def zygote(self) -> int:
-        return children_of(self.process.pid)[0]
+        return next(pid for pid in children_of(self.process.pid) if pid not in self.stores)
 
     @property
     def workers(self) -> list[int]:
-        return [pid for child in children_of(self.process.pid) for pid in children_of(child)]
+        stores = self.stores
+        zygotes = [pid for pid in children_of(self.process.pid) if pid not in stores]
+        return [pid for child in zygotes for pid in children_of(child)]
 
     def family(self) -> list[int]:
         return [self.process.pid, *children_of(self.process.pid), *self.workers]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -31,8 +31,8 @@ MAX_BATCH_S = 0.0005
 """Longest stretch of signatures on the loop before other connections are looked at again. It is
 also how exactly the arrival of a request is known that came while the worker was signing."""
 
-MAX_LANES = 16
-"""Lanes that sign at a time."""
+MAX_LANES = 64
+"""Signatures of all lanes that are under way at a time."""
 
 MAX_THREADS = 64
 """Threads of one worker; more of them only fight over the interpreter."""
@@ -127,7 +127,8 @@ class SigningQueue:
         self._batch_is_due = False
         self._in_threads = 0
         self._pool: ThreadPoolExecutor | None = None
-        self._busy_lanes: set[str] = set()
+        self._busy_lanes: Counter[str] = Counter()
+        self._lane_widths: dict[str, int] = {}
         self._lane_pool: ThreadPoolExecutor | None = None
         self._is_closed = False
         self.held_bytes = 0
@@ -146,6 +147,7 @@ class SigningQueue:
         waiting = _Waiting(job, turn, since_s)
         if lane:
             self._lanes.setdefault(lane, FairQueue()).push(owner.caller, owner, waiting)
+            self._lane_widths[lane] = job.entry.lane_width
             self._fill_lane(lane)
         elif job.entry.is_cheap:
             self._inline.push(owner.caller, owner, waiting)
@@ -171,7 +173,7 @@ class SigningQueue:
     @property
     def in_the_making(self) -> int:
         """Signatures that threads make now."""
-        return self._in_threads + len(self._busy_lanes)
+        return self._in_threads + self._busy_lanes.total()
 
     @property
     def is_behind(self) -> bool:
@@ -190,13 +192,13 @@ class SigningQueue:
     # Keys that sign where others must not wait for them.
 
     def _fill_lane(self, lane: str) -> None:
-        """One signature of a lane at a time; it may wait for a person, so it holds no signer's slot."""
+        """As many as the lane is wide; one may wait for a person, so it holds no signer's slot."""
         queue = self._lanes[lane]
-        while queue and lane not in self._busy_lanes:
+        while queue and self._busy_lanes[lane] < self._lane_widths[lane]:
             waiting = queue.pop()
             if not self._begins(waiting, self._clock()):
                 continue
-            self._busy_lanes.add(lane)
+            self._busy_lanes[lane] += 1
             if self._lane_pool is None:
                 self._lane_pool = ThreadPoolExecutor(MAX_LANES, thread_name_prefix="token")
             is_wanted = partial(self._is_wanted, waiting.turn)
@@ -210,7 +212,7 @@ class SigningQueue:
     @property
     def has_busy_lanes(self) -> bool:
         """Whether a key in a token signs now."""
-        return bool(self._busy_lanes)
+        return self._busy_lanes.total() > 0
 
     def close(self) -> None:
         """Give up what waits for a person: the worker is about to end."""
@@ -218,11 +220,11 @@ class SigningQueue:
 
     def _end_lane(self, outcome: SignOutcome, waiting: _Waiting) -> None:
         lane = waiting.job.entry.lane
-        self._busy_lanes.discard(lane)
+        self._busy_lanes[lane] -= 1
         self._end_one(outcome, waiting)
         self._fill_lane(lane)
-        if lane not in self._busy_lanes:
-            self._lanes.pop(lane, None)
+        if not self._busy_lanes[lane]:
+            del self._busy_lanes[lane], self._lanes[lane], self._lane_widths[lane]
 
     # Cheap signatures, on the loop.
 

@@ -15,6 +15,7 @@ from secretivex.key_table import TableEntry, build_entry
 from secretivex.server.control import MAX_WORKER_FRAME_BYTES
 from secretivex.server.state import ServerLimits
 from secretivex.signers import quickest
+from secretivex.stores.hosting.endpoint import RemoteKey
 from secretivex.stores.sha1 import Sha1Key, signs_over_sha1
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.loaded import LoadedModule, encode_loaded_module
@@ -52,6 +53,9 @@ class TokenDesk:
             destinations=parse_destinations(steps) if steps else (),
             must_confirm=record.restrictions.confirm or bool(self.tools.confirm_command),
         )
+        if record.signer is not None:
+            remote = RemoteKey(record.signer, record.identity.key_blob)
+            return replace(build(remote, lane=remote.lane), lane_width=record.signer.at_a_time)
         if not record.private_fields:
             key = ModuleKey(self._module_of(record), record.identity.key_blob)
             return build(key, lane=key.lane)
@@ -119,4 +123,5 @@ def _access_of(record: KeyRecord) -> _Access:
 
 
 def _accesses_of(records: Iterable[KeyRecord]) -> set[_Access]:
-    return {_access_of(record) for record in records if not record.private_fields}
+    modules = (record for record in records if not record.private_fields and not record.signer)
+    return set(map(_access_of, modules))

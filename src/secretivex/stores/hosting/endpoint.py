@@ -160,9 +160,7 @@ def _parse_reply(reply: bytes | None) -> bytes | None:
         raise TokenError("helper_failed", f"the store's answer: {error}") from error
 
 
-def _receive(
-    connection: socket.socket, end: float, is_wanted: Callable[[], bool]
-) -> bytes | None:
+def _receive(connection: socket.socket, end: float, is_wanted: Callable[[], bool]) -> bytes | None:
     """One message; None if the other side closed first."""
     data = bytearray()
     while True:

@@ -41,7 +41,7 @@ class HostGroup:
 
     def fileno(self) -> int:
         """The descriptor of the selector itself: epoll's and kqueue's can be watched."""
-        return self._selector.fileno()  # type: ignore[attr-defined,no-any-return] # not in the stub of the common base
+        return self._selector.fileno()
 
     @property
     def due(self) -> float | None:

@@ -46,6 +46,7 @@ END_S = 1.0
 _READ_BYTES = 1024 * 1024
 _COMMAND = ("-P", "-m", "secretivex.stores.hosting.host")
 
+
 @dataclass(frozen=True, slots=True)
 class HostSpec:
     """What makes a store: two equal ones are one store.
@@ -90,7 +91,7 @@ class HostedStore:
         """Have the process look again; answers what it reported meanwhile."""
         if self._channel is None:
             self._retry_at = self._clock()
-        else:
+        elif self.has_answered:
             self._send(encode_message(Kind.REFRESH))
             self._asked_at = self._asked_at or self._clock()
         return self.take_events()
@@ -227,17 +228,22 @@ class HostedStore:
             for kind, body in self._reader.receive(data):
                 if kind is not Kind.SNAPSHOT:
                     raise WireError(f"a store may not send {kind.name}")
-                self._take(parse_snapshot(body))
-                changed = True
+                changed |= self._take(parse_snapshot(body))
         return changed
 
-    def _take(self, snapshot: Snapshot) -> None:
-        self._records = {record.identity.key_blob: record for record in snapshot.records}
+    def _take(self, snapshot: Snapshot) -> bool:
+        """Whether anything in it is new."""
+        records = {record.identity.key_blob: record for record in snapshot.records}
+        # A dictionary equals another of any order; the order of keys is theirs to choose.
+        is_same = list(records.values()) == list(self._records.values())
+        is_same = is_same and (self._health == snapshot.health) and not snapshot.events
+        self._records = records
         self._events += snapshot.events
         self._memory = snapshot.memory
         self._health = snapshot.health
         self._asked_at = None
         self.has_answered = True
+        return not is_same
 
     def _lose(self, reason: str) -> None:
         """The process is gone, or is made to be."""

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from secretivex.stores.pkcs11.objects import TokenObject
 from secretivex.config.pkcs11_uri import TokenSelector
+from secretivex.stores.pkcs11.objects import TokenObject
 from sshwire.errors import WireError
 from sshwire.keyblob import PublicKey
 

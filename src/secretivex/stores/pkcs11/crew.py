@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from secretivex.config.pkcs11_uri import TokenSelector
 from secretivex.stores.hosting.endpoint import Endpoint, accept_one, serve_one
 from secretivex.stores.pkcs11.conversation import (
     BusyCell,
@@ -27,7 +28,6 @@ from secretivex.stores.pkcs11.conversation import (
     selector_table,
 )
 from secretivex.stores.pkcs11.objects import TokenObject
-from secretivex.config.pkcs11_uri import TokenSelector
 from secretivex.stores.token.errors import TokenError
 from sshwire.errors import WireError
 from sshwire.keyblob import PublicKey
@@ -96,7 +96,7 @@ class Crew:
 
     def fileno(self) -> int:
         """Readable when `tend` has something to do at once."""
-        return self._selector.fileno()  # type: ignore[attr-defined,no-any-return] # not in the stub of the common base
+        return self._selector.fileno()
 
     @property
     def is_open(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import PyKCS11
 from PyKCS11 import LowLevel
 
+from secretivex.config.pkcs11_uri import TokenSelector
 from secretivex.stores.pkcs11.objects import (
     TokenObject,
     certificate_key,
@@ -23,7 +24,6 @@ from secretivex.stores.pkcs11.objects import (
     rsa_key,
     wrap_signature,
 )
-from secretivex.config.pkcs11_uri import TokenSelector
 from secretivex.stores.token.errors import TokenError
 from sshwire.algorithms import KeyAlgorithm, find_algorithm
 from sshwire.errors import VerificationError, WireError
@@ -131,7 +131,7 @@ class TokenSession:
         for handle in self._find(PyKCS11.CKO_PRIVATE_KEY, rsa):
             key_id, label, modulus = self._read(handle, names)
             (exponent,) = self._read(handle, [PyKCS11.CKA_PUBLIC_EXPONENT])
-            key = _key_or_none(lambda m=modulus, e=exponent: rsa_key(_as_bytes(m), _as_bytes(e)))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+            key = _key_or_none(lambda m=modulus, e=exponent: rsa_key(_as_bytes(m), _as_bytes(e)))
             if key is not None:
                 yield TokenObject(key, _as_text(label), _as_bytes(key_id))
 
