@@ -1,7 +1,8 @@
 """The helper processes of one token: how many there are, and what becomes of those that fail.
 
 The first one tries the PIN; the others start when it was right. A helper that hangs in its module is
-killed at the deadline, one that crashed is replaced with back-off. Rule for editors: nothing here
+killed at the deadline, one that crashed is replaced with back-off, and from time to time the oldest makes
+room for a new one: some modules never notice that their token is gone. Rule for editors: nothing here
 waits, and no PIN that was refused is ever tried again.
 """
 
@@ -42,12 +43,17 @@ _READ_BYTES = 65536
 
 @dataclass(frozen=True, slots=True)
 class CrewPlan:
-    """What a crew is made for. `deadline_s` is how long a module may take to answer anything."""
+    """What a crew is made for.
+
+    `deadline_s` is how long a module may take to answer anything, `renew_s` how long until a helper
+    is replaced by a new one.
+    """
 
     module: str
     selector: TokenSelector
     size: int
     deadline_s: float
+    renew_s: float
     endpoint: Endpoint
     environ: Mapping[str, str] = field(repr=False)
 
@@ -82,6 +88,7 @@ class Crew:
         self._selector = selectors.DefaultSelector()
         self._members: list[_Member] = []
         self._retry_at = clock()
+        self._renew_at = clock() + plan.renew_s
         self._pause_s = FIRST_RETRY_S
         self._is_refusing = False
         self.keys: tuple[TokenObject, ...] = ()
@@ -114,8 +121,8 @@ class Crew:
         return tuple(member.process.pid for member in self._members)
 
     def retry_now(self) -> None:
-        """Do not wait for the end of a pause."""
-        self._retry_at = self._clock()
+        """Do not wait for the end of a pause, and look with new eyes."""
+        self._retry_at = self._renew_at = self._clock()
         self.is_blocked = False
 
     def ask_list(self) -> bool:
@@ -156,7 +163,10 @@ class Crew:
         """One at first, the others once it has opened the token."""
         if self.is_blocked or self._clock() < self._retry_at or self.is_starting:
             return
-        if len(self._members) < self._plan.size:
+        is_due = bool(self._members) and self._clock() >= self._renew_at
+        if is_due:
+            self._renew_at = self._clock() + self._plan.renew_s
+        if is_due or len(self._members) < self._plan.size:
             self._start()
 
     def _start(self) -> None:
@@ -210,6 +220,7 @@ class Crew:
                 self.token, self.failure = message["token"], None
                 self._pause_s = FIRST_RETRY_S
                 self._take_keys(message)
+                self._retire(member)
             case "keys":
                 member.is_listing = False
                 self._take_keys(message)
@@ -224,8 +235,20 @@ class Crew:
                 self._drop(member)
                 if error.reason.startswith("pin_"):
                     self._block(error)
-                else:
-                    self._fail(error)
+                    return
+                if error.reason == "token_absent":
+                    # A new helper does not find what older ones still believe in.
+                    for other in tuple(self._members):
+                        self._drop(other)
+                self._fail(error)
+
+    def _retire(self, newest: _Member) -> None:
+        """End an idle helper if there is one more than there should be."""
+        if len(self._members) <= self._plan.size:
+            return
+        idle = [m for m in self._members if m is not newest and m.cell.since_s() is None]
+        for member in idle[:1]:
+            self._drop(member)
 
     def _take_keys(self, message: dict[str, Any]) -> None:
         self.keys = keys_from(message["keys"])

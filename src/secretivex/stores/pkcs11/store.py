@@ -30,6 +30,9 @@ DEADLINE_S = 30.0
 DEFAULT_SESSIONS = 4
 """Sessions with a token unless `max_sessions` says otherwise, and at most one a core, but two."""
 
+RENEW_MS = 60_000
+"""How long until a helper is replaced by a new one, which sees the token afresh."""
+
 LOAD_SHARE = 20
 """Listing a token takes at most one part in so many of the time, however long it takes."""
 
@@ -49,6 +52,7 @@ class Pkcs11Plan:
     poll_s: float
     min_interval_s: float
     deadline_s: float
+    renew_s: float
     key_types: tuple[str, ...]
 
 
@@ -76,6 +80,7 @@ class Pkcs11Store:
             plan.selector,
             plan.sessions,
             plan.deadline_s,
+            plan.renew_s,
             endpoint,
             setup.environ,
         )
@@ -270,5 +275,6 @@ def _plan(settings: Any) -> Pkcs11Plan:
         poll_s=max(settings["poll_ms"], settings["refresh_min_interval_ms"], 50) / 1000,
         min_interval_s=settings["refresh_min_interval_ms"] / 1000,
         deadline_s=settings["module_timeout_ms"] / 1000,
+        renew_s=settings.get("renew_ms", RENEW_MS) / 1000,
         key_types=tuple(settings.get("key_types") or ()),
     )

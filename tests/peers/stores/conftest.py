@@ -1,0 +1,225 @@
+"""Real stores in processes of their own, and the programs that make and take their keys."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from secretivex.identity import Identity, StoreEvent
+from secretivex.stores.hosting.group import HostGroup
+from secretivex.stores.hosting.hosted import HostedStore, HostSpec
+
+ROOT = Path(__file__).resolve().parents[3]
+PATIENCE_S = 20.0
+SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so")
+PIN, SO_PIN = "1234", "87654321"
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+class OpenStore:
+    """A hosted store that a thread looks after, as the supervisor would."""
+
+    def __init__(self, spec: HostSpec) -> None:
+        self.store = HostedStore(spec)
+        self.events: list[StoreEvent] = []
+        self._group = HostGroup((self.store,))
+        self._group.settle()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._look_after)
+        self._thread.start()
+
+    def _look_after(self) -> None:
+        while not self._is_over.wait(0.01):
+            self._group.advance()
+            self.events += self.store.take_events()
+
+    def find(self, comment: str) -> Identity:
+        wait_until(lambda: comment in self.comments, f"no key {comment}: {self.store.health()}")
+        return next(one for one in self.store.identities() if one.comment == comment)
+
+    @property
+    def comments(self) -> list[str]:
+        return [identity.comment for identity in self.store.identities()]
+
+    @property
+    def reason(self) -> str:
+        return self.store.health().reason
+
+    def reload(self) -> None:
+        """What SIGHUP does."""
+        self.events += self.store.refresh()
+
+    def close(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+        self._group.close()
+
+
+def base_environ() -> dict[str, str]:
+    """What every store's process gets."""
+    return {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(ROOT / "src")}
+
+
+@pytest.fixture
+def open_store() -> Iterator[Callable[..., OpenStore]]:
+    """Open a store by kind and settings; it ends with the test."""
+    with ExitStack() as stack:
+
+        def start(
+            kind: str,
+            settings: Mapping[str, Any],
+            environ: Mapping[str, str] | None = None,
+            secrets: Mapping[str, bytes] | None = None,
+        ) -> OpenStore:
+            spec = HostSpec(
+                kind, kind, dict(settings), {**base_environ(), **(environ or {})}, secrets or {}
+            )
+            opened = OpenStore(spec)
+            stack.callback(opened.close)
+            return opened
+
+        yield start
+
+
+@dataclass
+class Token:
+    """A SoftHSM token and a hand that makes and takes its keys with stock programs."""
+
+    folder: Path
+    module: str
+    tool: str
+    util: str
+    label: str = "test"
+    pin: str = PIN
+    more: dict[str, str] = field(default_factory=dict)
+    loaded: str = ""
+    """The module that the agent loads, if not the token's own."""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"SOFTHSM2_CONF": str(self.folder / "softhsm2.conf"), **self.more}
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[bytes]:
+        environ = {**os.environ, **self.environ}
+        return subprocess.run(command, env=environ, check=True, timeout=120, capture_output=True)
+
+    def initialize(self, label: str = "") -> None:
+        pins = ("--pin", self.pin, "--so-pin", SO_PIN)
+        self.run(self.util, "--init-token", "--free", "--label", label or self.label, *pins)
+
+    def act(self, *arguments: str) -> None:
+        login = ("--login", "--pin", self.pin, "--token-label", self.label)
+        self.run(self.tool, "--module", self.module, *login, *arguments)
+
+    def make(self, kind: str, label: str, key_id: str, *more: str) -> None:
+        named = ("--key-type", kind, "--label", label, "--id", key_id)
+        self.act("--keypairgen", *named, *more)
+
+    def destroy(self, key_id: str) -> None:
+        for kind in ("privkey", "pubkey"):
+            self.act("--delete-object", "--type", kind, "--id", key_id)
+
+    @property
+    def objects(self) -> Path:
+        """Where the token itself lies."""
+        return next(path for path in self.folder.iterdir() if path.is_dir())
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        return {
+            "module_path": self.loaded or self.module,
+            "token_label": self.label,
+            "pin": {"env": "TOKEN_PIN"},
+            "poll_ms": 200,
+            "refresh_min_interval_ms": 50,
+            "module_timeout_ms": 30_000,
+            "renew_ms": 1000,
+            **more,
+        }
+
+    @property
+    def secrets(self) -> dict[str, bytes]:
+        return {"TOKEN_PIN": self.pin.encode()}
+
+
+@pytest.fixture(scope="session")
+def softhsm_module(give_up: Callable[[str], NoReturn]) -> str:
+    """SoftHSM 2's library."""
+    found = next((path for path in SOFTHSM if Path(path).exists()), "")
+    return found or give_up("libsofthsm2.so")
+
+
+MakeToken = Callable[..., Token]
+
+
+@pytest.fixture
+def make_token(
+    tmp_path: Path, softhsm_module: str, require_program: Callable[[str], str]
+) -> MakeToken:
+    """An empty token in a folder of its own."""
+
+    def make(label: str = "test", name: str = "softhsm") -> Token:
+        folder = tmp_path / name
+        folder.mkdir()
+        text = f"directories.tokendir = {folder}\nobjectstore.backend = file\nlog.level = ERROR\n"
+        (folder / "softhsm2.conf").write_text(text)
+        tool, util = require_program("pkcs11-tool"), require_program("softhsm2-util")
+        token = Token(folder, softhsm_module, tool, util, label)
+        token.initialize()
+        return token
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shim_module(
+    tmp_path_factory: pytest.TempPathFactory, require_program: Callable[[str], str]
+) -> str:
+    """The module that sleeps, hangs and crashes on order."""
+    path = tmp_path_factory.mktemp("shim") / "shim.so"
+    source = Path(__file__).with_name("shim.c")
+    compiler = require_program("gcc")
+    command: Sequence[str] = (compiler, "-shared", "-fPIC", "-o", str(path), str(source), "-ldl")
+    subprocess.run(command, check=True, timeout=60)
+    return str(path)
+
+
+@pytest.fixture
+def shimmed(make_token: MakeToken, shim_module: str, tmp_path: Path) -> Token:
+    """A token behind that module; orders go into `orders`, logins are lines of `logins`."""
+    token = make_token()
+    token.loaded = shim_module
+    token.more = {
+        "PKCS11_SHIM_REAL": token.module,
+        "PKCS11_SHIM_ORDERS": str(tmp_path / "orders"),
+        "PKCS11_SHIM_LOGINS": str(tmp_path / "logins"),
+    }
+    return token
+
+
+@pytest.fixture
+def wait() -> Callable[[Callable[[], object], str], None]:
+    """`wait_until`, for tests."""
+    return wait_until
+
+
+def remove_token(token: Token) -> Path:
+    """Take the token away; where it lies now."""
+    away = token.folder.parent / "away"
+    shutil.move(token.objects, away)
+    return away
