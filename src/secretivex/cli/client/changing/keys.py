@@ -14,7 +14,7 @@ from secretivex.cli.client.keys import listed_key
 from secretivex.cli.client.session import ClientCall, client_options
 from secretivex.cli.ssh_form.shell import parse_life
 from secretivex.errors import SecretiveError
-from secretivex.stores.key_files import Candidate, SkippedError, load_key
+from secretivex.stores.key_files import Candidate, ClosedError, SkippedError, load_key
 from sshwire.agent.constraints import Constraints
 from sshwire.agent.replies import Identity
 from sshwire.agent.requests import AddRequest, RemoveAllRequest, RemoveRequest
@@ -63,12 +63,13 @@ def load_private(path: Path) -> PrivateKey:
         raise SecretiveError("input_not_found", f"there is no file {path}")
     candidate = Candidate(path, is_named=True)
     try:
-        return load_key(candidate, None, os.geteuid())
+        return load_key(candidate, (), os.geteuid()).keys[0]
+    except ClosedError:
+        passphrase = read_passphrase(f"Passphrase of {path}: ")
     except SkippedError as error:
-        if not str(error).startswith("encrypted"):
-            raise SecretiveError("input_unreadable", f"{path}: {error}") from error
+        raise SecretiveError("input_unreadable", f"{path}: {error}") from error
     try:
-        return load_key(candidate, read_passphrase(f"Passphrase of {path}: "), os.geteuid())
+        return load_key(candidate, (passphrase,), os.geteuid()).keys[0]
     except SkippedError as error:
         raise SecretiveError("input_unreadable", f"{path}: {error}") from error
 
