@@ -77,6 +77,12 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's help: examples, each on a line of its own."""
+    # click keeps the lines of a paragraph apart that begins with a backspace.
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
 @dataclass(slots=True)
 class Call:
     """One command being run: its standard options and the streams that it may use."""
@@ -281,8 +287,8 @@ def _say(error: Failure, prog: str) -> None:
 
 
 def show_lines(text: str) -> str:
-    """`show_text`, but line breaks of a message stay line breaks."""
-    return "\n".join(show_text(line) for line in text.split("\n"))
+    """`show_text`, but line breaks stay; indented, so that no text can pass for a line of ours."""
+    return "\n  ".join(show_text(line) for line in text.split("\n"))
 
 
 def wants_json(argv: Sequence[str]) -> bool:

@@ -14,16 +14,18 @@ _MIN_COLUMN = 6
 
 def show_text(value: object) -> str:
     """A value as printable text: line breaks, escapes and bidi controls are spelled out."""
+    text = str(value)
+    if text.isprintable():
+        return text
     return "".join(
-        char
-        if char.isprintable() and unicodedata.category(char) != "Cf"
-        else char.encode("unicode_escape").decode()
-        for char in str(value)
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
 
 
 def text_width(text: str) -> int:
     """Columns that a terminal needs for `text`."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text

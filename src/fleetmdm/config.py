@@ -7,6 +7,18 @@ from fleetmdm.device import DEFAULT_LIMITS
 
 ENV_PREFIX = "FLEETMDM_"
 
+REPORT_FORMATS = (
+    "table",
+    "json",
+    "csv",
+    "junit",
+    "sarif",
+    "html",
+    "oscal",
+    "markdown",
+)
+"""The forms of a report."""
+
 SETTINGS = (
     Setting("db", "path", "~/.fleetmdm/fleet.db", "where the fleet is kept"),
     Setting(
@@ -14,9 +26,16 @@ SETTINGS = (
         "text",
         "table",
         "how `report` writes its result unless --format says otherwise",
-        choices=("table", "json", "csv", "junit", "sarif", "markdown", "html"),
+        choices=REPORT_FORMATS,
     ),
-    Setting("report.top", "int", 0, "rows that `report` shows; 0 is all", minimum=0),
+    Setting(
+        "report.redaction",
+        "text",
+        "none",
+        "what of inventory `report` lets through, by the profiles of evidence",
+        choices=("none", "minimal", "strict"),
+    ),
+    Setting("report.top", "int", 0, "policies that `report` shows; 0 is all", minimum=0),
     Setting(
         "evidence_export.redaction_profile",
         "text",

@@ -56,6 +56,10 @@ class FleetCall(Call):
         store = open_store(self.store_path(), create=create, now=self.now())
         try:
             yield store
+        except FleetError as failure:
+            from fleetmdm.cli.suggest import with_suggestion
+
+            raise with_suggestion(store, failure) from failure.__cause__
         finally:
             store.close()
 

@@ -127,15 +127,23 @@ def ask(
     )
 
 
+def load_current(store: FleetStore) -> tuple[CompliancePolicy, ...]:
+    """The policies that a check would judge by now. Raises `no_policies`, `policy_invalid`."""
+    return _some_policies(load_policies(store.policy_sources()))
+
+
 def judge_device(
     store: FleetStore, device_id: str, *, as_of: datetime, only_assigned: bool = False
 ) -> Judgement:
     """What the current policies say of one device, without recording a run."""
-    policies = _some_policies(load_policies(store.policy_sources()))
+    policies = load_current(store)
     devices = list(store.devices(device_id=device_id))
     if not devices:
         raise FleetError(
-            "device_not_found", f"there is no device {device_id}", hint="see fleetmdm device list"
+            "device_not_found",
+            f"there is no device {device_id}",
+            hint="see fleetmdm device list",
+            details={"device_id": device_id},
         )
     selections = load_selections(store.assignments(), only_assigned=only_assigned)
     return Judgement(evaluate(devices, policies, as_of, selections), policies)

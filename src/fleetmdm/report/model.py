@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from fleetmdm.governance.effective import (
@@ -18,6 +18,7 @@ from fleetmdm.governance.effective import (
     JudgedRow,
 )
 from fleetmdm.policy import CompliancePolicy, check_severities, worst_severity
+from fleetmdm.report.selection import EVERYTHING, Selection, SortBy
 from fleetmdm.results import Finding, ResultRow, Run, Severity, Status
 
 PROBLEM_STATES = (Status.FAIL, Status.ERROR, Status.UNKNOWN)
@@ -25,16 +26,6 @@ PROBLEM_STATES = (Status.FAIL, Status.ERROR, Status.UNKNOWN)
 
 SCORED_STATES = (Status.PASS, *PROBLEM_STATES)
 """What a score is taken of; the other states stand beside it."""
-
-
-class SortBy(StrEnum):
-    """How policies are ordered in a report."""
-
-    SEVERITY = "severity"
-    """Most severe first, then most failures."""
-    FAILED = "failed"
-    NAME = "name"
-    PASSED = "passed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +83,24 @@ class Report:
     run: Run
     lines: Sequence[PolicyLine]
     rows: Iterable[ReportRow]
-    device_id: str | None = None
-    """Set where the report is about one device: then the counts are of that device."""
+    selection: Selection = EVERYTHING
+    """Where it chooses devices, the counts are of those devices."""
+    live: bool = False
+    """Judged just now and not recorded: then the run has no number and no hashes."""
+    redaction: str = "none"
+    """The profile by which rows were redacted."""
+    devices: int | None = None
+    """How many devices the counts are of, where that is not all of the run's."""
+
+    @property
+    def title(self) -> str:
+        """What this is, in a few words."""
+        return "Compliance now" if self.live else f"Compliance report, run {self.run.run_id}"
+
+    @property
+    def device_count(self) -> int:
+        """How many devices the counts are of."""
+        return self.run.devices if self.devices is None else self.devices
 
     def totals(self) -> dict[Status, int]:
         """Counts over the policies shown, in the order of the states."""
@@ -129,7 +136,7 @@ def sort_lines(lines: Iterable[PolicyLine], by: SortBy) -> list[PolicyLine]:
 
     def rank(line: PolicyLine) -> tuple[Any, ...]:
         failed, passed = line.count(Status.FAIL), line.count(Status.PASS)
-        first: tuple[int, ...] = {
+        first: tuple[float, ...] = {
             SortBy.SEVERITY: (
                 -severities.index(line.policy.severity),
                 -failed,
@@ -138,6 +145,7 @@ def sort_lines(lines: Iterable[PolicyLine], by: SortBy) -> list[PolicyLine]:
             SortBy.FAILED: (-failed, -passed),
             SortBy.NAME: (),
             SortBy.PASSED: (-passed, failed),
+            SortBy.SCORE: (1000.0 if (rated := score(line.counts)) is None else rated, -failed),
         }[by]
         return (*first, line.policy.name.casefold(), line.policy.id)
 
@@ -145,13 +153,26 @@ def sort_lines(lines: Iterable[PolicyLine], by: SortBy) -> list[PolicyLine]:
 
 
 def row_stream(
-    rows: Iterable[ResultRow | JudgedRow], lines: Sequence[PolicyLine]
+    rows: Iterable[ResultRow | JudgedRow],
+    lines: Sequence[PolicyLine],
+    selection: Selection = EVERYTHING,
 ) -> Iterator[ReportRow]:
-    """The rows of the policies that are shown; a row that nobody judged stands as it is."""
+    """The rows of the policies that are shown, within the bounds.
+
+    A row that nobody judged stands as it is.
+    """
+    kept = _rows_shown(rows, lines, only_failing=selection.only_failing)
+    end = selection.offset + selection.limit if selection.limit else None
+    return islice(kept, selection.offset, end)
+
+
+def _rows_shown(
+    rows: Iterable[ResultRow | JudgedRow], lines: Sequence[PolicyLine], *, only_failing: bool
+) -> Iterator[ReportRow]:
     shown = {line.policy.id: (line.policy, check_severities(line.policy.check)) for line in lines}
     for each in rows:
         row = each.row if isinstance(each, JudgedRow) else each
-        if row.policy_id not in shown:
+        if row.policy_id not in shown or (only_failing and row.status is not Status.FAIL):
             continue
         policy, severities = shown[row.policy_id]
         state = (

@@ -47,7 +47,7 @@ def render(report: Report) -> Iterator[str]:
         for finding in each.findings() or (None,):
             yield _line(
                 (
-                    report.run.run_id,
+                    report.run.run_id or "",
                     row.device_id,
                     row.policy_id,
                     each.policy.name,
@@ -56,7 +56,7 @@ def render(report: Report) -> Iterator[str]:
                     each.effective.status.value,
                     each.effective.reason,
                     *_finding_cells(finding),
-                    row.since_run,
+                    row.since_run or "",
                 )
             )
 

@@ -1,13 +1,14 @@
 """A report as JSON, streamed: the envelope's success shape, one row at a time.
 
-Shape of `data`: `run`, `summary`, `severities`, `policies`, `results`.
+Shape of `data`: `run`, `live`, `selection`, `redaction`, `summary`, `severities`, `policies`,
+`results`; `schema` has it as JSON Schema.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from clikit.envelope import SCHEMA, encode_failure
 from clikit.errors import Failure
@@ -21,42 +22,49 @@ def render(report: Report, *, found: Failure | None = None) -> Iterator[str]:
     """The whole document, in pieces; `found` makes it the done-but-wrong shape."""
     yield f'{{"schema": {SCHEMA}, "ok": {"true" if found is None else "false"}, "data": {{\n'
     for name, value in _head(report).items():
-        yield f"{_dump(name)}: {_dump(value)},\n"
+        yield f"{dump(name)}: {dump(value)},\n"
     yield '"results": ['
     separator = "\n"
     for row in report.rows:
-        yield separator + _dump(encode_row(row))
+        yield separator + dump(encode_row(row))
         separator = ",\n"
     yield "\n]}"
     if found is not None:
-        yield f',\n"error": {_dump(encode_failure(found))}'
+        yield f',\n"error": {dump(encode_failure(found))}'
     yield "}\n"
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+dump: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+"""One value as JSON on one line; made once, since a report has many."""
 
 
 def _head(report: Report) -> dict[str, Any]:
     totals = report.totals()
     head: dict[str, Any] = {
         "run": encode_run(report.run),
-        "summary": {"counts": encode_counts(totals), "score": score(totals)},
+        "live": report.live,
+        "selection": list(report.selection.words()),
+        "redaction": report.redaction,
+        "summary": {
+            "devices": report.device_count,
+            "counts": encode_counts(totals),
+            "score": score(totals),
+        },
         "severities": {
             severity.value: encode_counts(counts)
             for severity, counts in report.by_severity().items()
         },
         "policies": [encode_line(line) for line in report.lines],
     }
-    if report.device_id is not None:
-        head["device_id"] = report.device_id
+    if len(report.selection.device_ids) == 1:
+        head["device_id"] = report.selection.device_ids[0]
     return head
 
 
 def encode_run(run: Run) -> dict[str, Any]:
-    """A run's own members."""
+    """A run's own members; one that is not recorded has no number."""
     return {
-        "run_id": run.run_id,
+        "run_id": run.run_id or None,
         "started_at": encode_time(run.started_at),
         "finished_at": encode_time(run.finished_at),
         "as_of": encode_time(run.as_of),
@@ -121,7 +129,7 @@ def encode_row(each: ReportRow) -> dict[str, Any]:
         "severity": each.severity.value,
         "status": row.status.value,
         "effective": encode_effective(each.effective),
-        "since_run": row.since_run,
+        "since_run": row.since_run or None,
         "findings": [encode_finding(finding) for finding in each.findings()],
     }
 

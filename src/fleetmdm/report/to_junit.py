@@ -31,8 +31,8 @@ def render(report: Report) -> Iterator[str]:
     )
     yield (
         "<properties>"
-        f'<property name="run_id" value="{report.run.run_id}"/>'
-        f'<property name="devices" value="{report.run.devices}"/>'
+        f'<property name="run_id" value="{report.run.run_id or ""}"/>'
+        f'<property name="devices" value="{report.device_count}"/>'
         f'<property name="as_of" value="{encode_time(report.run.as_of)}"/>'
         "</properties>\n"
     )

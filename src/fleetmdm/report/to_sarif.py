@@ -8,16 +8,21 @@ result is the same one in the next run.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
+from clikit.table import show_text
 from fleetmdm.governance.effective import EXCUSED, Effective
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.report.model import PROBLEM_STATES, PolicyLine, Report, ReportRow
-from fleetmdm.report.to_json import encode_counts, encode_effective, encode_finding
+from fleetmdm.report.to_json import (
+    dump,
+    encode_counts,
+    encode_effective,
+    encode_finding,
+)
 from fleetmdm.report.to_table import describe
 from fleetmdm.results import Severity, Status
 from fleetmdm.rfc3339 import encode_time
@@ -46,11 +51,11 @@ _SCORES: Final = {
 def render(report: Report, *, max_failures_per_policy: int = 0) -> Iterator[str]:
     """The whole document; 0 keeps every result."""
     places = {line.policy.id: place for place, line in enumerate(report.lines)}
-    yield f'{{"$schema": {_dump(SCHEMA)}, "version": "2.1.0", "runs": [{{\n'
+    yield f'{{"$schema": {dump(SCHEMA)}, "version": "2.1.0", "runs": [{{\n'
     tool = encode_tool(report.run.tool_version, [_rule(line) for line in report.lines])
-    yield f'"tool": {_dump(tool)},\n'
-    yield f'"invocations": {_dump([_invocation(report)])},\n'
-    yield f'"properties": {_dump({"run_id": report.run.run_id, "devices": report.run.devices})},\n'
+    yield f'"tool": {dump(tool)},\n'
+    yield f'"invocations": {dump([_invocation(report)])},\n'
+    yield f'"properties": {dump(_properties(report))},\n'
     yield '"results": ['
     separator, seen = "\n", Counter[str]()
     for each in report.rows:
@@ -59,13 +64,9 @@ def render(report: Report, *, max_failures_per_policy: int = 0) -> Iterator[str]
         seen[each.policy.id] += 1
         if max_failures_per_policy and seen[each.policy.id] > max_failures_per_policy:
             continue
-        yield separator + _dump(_result(each, places[each.policy.id]))
+        yield separator + dump(_result(each, places[each.policy.id]))
         separator = ",\n"
     yield "\n]}]}\n"
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def encode_tool(tool_version: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
@@ -102,6 +103,15 @@ def _help_uri(policy: CompliancePolicy) -> str:
     return first or f"fleetmdm://policy/{quote(policy.id, safe='')}"
 
 
+def _properties(report: Report) -> dict[str, Any]:
+    return {
+        "run_id": report.run.run_id or None,
+        "devices": report.device_count,
+        "selection": list(report.selection.words()),
+        "redaction": report.redaction,
+    }
+
+
 def _invocation(report: Report) -> dict[str, Any]:
     return {
         "executionSuccessful": True,
@@ -114,8 +124,9 @@ def _suppressed(state: Effective) -> dict[str, Any]:
     """SARIF 2.1.0 section 3.35: people look at it and accept it, for now."""
     if state.status not in EXCUSED:
         return {}
+    justification = _message(state.reason)
     return {
-        "suppressions": [{"kind": "external", "status": "accepted", "justification": state.reason}]
+        "suppressions": [{"kind": "external", "status": "accepted", "justification": justification}]
     }
 
 
@@ -131,7 +142,7 @@ def _result(each: ReportRow, rule_index: int) -> dict[str, Any]:
         "ruleIndex": rule_index,
         "kind": "fail" if failed else "open",
         "level": _LEVELS[each.severity] if failed else "none",
-        "message": {"text": f"{row.device_id}: {what}"},
+        "message": {"text": _message(f"{row.device_id}: {what}")},
         "locations": [
             {
                 "physicalLocation": {"artifactLocation": {"uri": uri}},
@@ -142,7 +153,12 @@ def _result(each: ReportRow, rule_index: int) -> dict[str, Any]:
         "properties": {
             "status": row.status.value,
             "effective": encode_effective(each.effective),
-            "since_run": row.since_run,
+            "since_run": row.since_run or None,
             "findings": [encode_finding(finding) for finding in each.findings()],
         },
     }
+
+
+def _message(text: str) -> str:
+    """Text that no viewer takes for a link (section 3.11.6) nor a terminal for a command."""
+    return show_text(text).replace("](", "] (")

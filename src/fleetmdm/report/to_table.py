@@ -21,12 +21,13 @@ def render(report: Report, *, width: int | None, max_rows: int = MAX_ROWS) -> It
     run = report.run
     left_out = run.policies - len(report.lines)
     shown = f" ({len(report.lines)} of them below)" if left_out else ""
-    yield (
-        f"run {run.run_id} of {encode_time(run.finished_at)}: {run.devices} devices, "
-        f"{run.policies} policies{shown}\n"
-    )
-    if report.device_id is not None:
-        yield f"device {show_text(report.device_id)}\n"
+    head = "now" if report.live else f"run {run.run_id} of {encode_time(run.finished_at)}"
+    yield f"{head}: {report.device_count} devices, {run.policies} policies{shown}\n"
+    words = "; ".join(report.selection.words())
+    if words:
+        yield f"{show_text(words)}\n"
+    if report.redaction != "none":
+        yield f"redacted: {report.redaction}\n"
     yield "\n"
     yield from _severities(report, width)
     yield "\n"

@@ -223,6 +223,10 @@ class FleetStore(GovernanceStore, Protocol):
         """How many devices are current."""
         ...
 
+    def device_ids(self, *, prefix: str = "", limit: int = 0) -> Iterator[str]:
+        """Ids of current devices that begin so, in order; 0 is all."""
+        ...
+
     def retire_device(self, device_id: str, *, now: datetime) -> None:
         """Let a device leave the fleet; past runs keep it. Raises `device_not_found`."""
         ...

@@ -76,8 +76,8 @@ class RunStanding:
         self._run = run
         self._governed = Governed(
             policies={policy.id: policy for policy in policies},
-            waivers=_by_policy(store.run_waivers(run.run_id)),
-            attestations=_by_policy(store.run_attestations(run.run_id)),
+            waivers=by_policy(store.run_waivers(run.run_id)),
+            attestations=by_policy(store.run_attestations(run.run_id)),
             stale_after=timedelta(seconds=run.stale_after_s),
             as_of=run.as_of,
         )
@@ -189,8 +189,8 @@ def judge_now(
     """
     governed = Governed(
         policies=policies,
-        waivers=_by_policy(store.waivers()),
-        attestations=_by_policy(store.attestations()),
+        waivers=by_policy(store.waivers()),
+        attestations=by_policy(store.attestations()),
         stale_after=stale_after,
         as_of=as_of,
     )
@@ -210,12 +210,44 @@ def judge_now(
     return judged
 
 
+def judge_rows_now(
+    store: FleetStore,
+    rows: Iterable[tuple[Device, ResultRow]],
+    policies: Mapping[str, CompliancePolicy],
+    *,
+    as_of: datetime,
+    stale_after: timedelta,
+) -> Iterator[JudgedRow]:
+    """`judge_now` for the loud verdicts of many devices, by device id; it streams."""
+    governed = Governed(
+        policies=policies,
+        waivers=by_policy(store.waivers()),
+        attestations=by_policy(store.attestations()),
+        stale_after=stale_after,
+        as_of=as_of,
+    )
+    newest = next(iter(store.runs(limit=1)), None)
+    history = None if newest is None else RunStanding(store, newest, policies.values())
+    past = iter(()) if newest is None else store.results(newest.run_id, statuses=PROBLEMS)
+    at = next(past, None)
+    for device, row in rows:
+        pair = (row.device_id, row.policy_id)
+        while at is not None and (at.device_id, at.policy_id) < pair:
+            at = next(past, None)
+        since = as_of if row.status in PROBLEMS else None
+        if since and history and at is not None and (at.device_id, at.policy_id) == pair:
+            since = history.began(at)
+        state = governed.effective(pair, row.status, device.last_seen, since)
+        yield JudgedRow(row, state, since)
+
+
 def _batched(devices: Iterator[Device]) -> Iterator[list[Device]]:
     while batch := list(islice(devices, _BATCH)):
         yield batch
 
 
-def _by_policy(statements: Iterable[_S]) -> dict[str, list[_S]]:
+def by_policy(statements: Iterable[_S]) -> dict[str, list[_S]]:
+    """Statements by the policy that they are about."""
     grouped: dict[str, list[_S]] = {}
     for one in statements:
         grouped.setdefault(one.policy_id, []).append(one)

@@ -68,7 +68,12 @@ def show_device(call: FleetCall, device_id: str, source: str | None) -> None:
     if device is None:
         hint = "see `fleetmdm device list`"
         said = f"{source} says nothing of" if source else "no device has the id"
-        raise FleetError("device_not_found", f"{said} '{device_id}'", hint=hint)
+        raise FleetError(
+            "device_not_found",
+            f"{said} '{device_id}'",
+            hint=hint,
+            details={"device_id": device_id},
+        )
     document = json.loads(encode_device(device))
     rows = list(flatten(document))
     call.emit(document, lambda: [render_table(("fact", "value"), rows, width=call.width)])

@@ -21,7 +21,8 @@ from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.local import Recorded, record_run
 from fleetmdm.errors import FleetError
 from fleetmdm.governance.effective import Differences
-from fleetmdm.report.model import PolicyLine, Report, SortBy, sort_lines
+from fleetmdm.report.model import PolicyLine, Report, sort_lines
+from fleetmdm.report.selection import SortBy
 from fleetmdm.report.to_json import encode_counts, encode_line, encode_run
 from fleetmdm.report.to_table import render
 from fleetmdm.rfc3339 import parse_time

@@ -83,7 +83,10 @@ def show(call: FleetCall, policy_id: str) -> None:
         sources = [(name, source) for name, source in store.policy_sources() if name == policy_id]
     if not sources:
         raise FleetError(
-            "policy_not_found", f"there is no policy {policy_id}", hint="see fleetmdm policy list"
+            "policy_not_found",
+            f"there is no policy {policy_id}",
+            hint="see fleetmdm policy list",
+            details={"policy_id": policy_id},
         )
     (policy,) = load_policies(sources)
     text = policy.source.decode()

@@ -103,6 +103,11 @@ class SqliteStore(SqliteGovernance):
         with translated(self._path):
             return inventory.count_devices(self._connection, latest_revision(self._connection))
 
+    def device_ids(self, *, prefix: str = "", limit: int = 0) -> Iterator[str]:
+        """Ids of current devices."""
+        with translated(self._path):
+            yield from identity.read_device_ids(self._connection, prefix=prefix, limit=limit)
+
     def retire_device(self, device_id: str, *, now: datetime) -> None:
         """Let a device leave the fleet."""
         with translated(self._path):

@@ -19,6 +19,21 @@ from fleetmdm.store.port import MAX_CONFLICTING, SerialConflict
 from fleetmdm.store.sqlite.inventory import put_within, read_devices
 from fleetmdm.store.sqlite.revisions import latest_revision
 
+_IDS = """
+SELECT name FROM device_names AS names
+WHERE name >= :prefix AND name < :prefix || char(1114111) AND EXISTS (
+    SELECT 1 FROM documents WHERE documents.device = names.device AND until_revision IS NULL
+)
+ORDER BY name LIMIT :limit
+"""
+
+
+def read_device_ids(connection: sqlite3.Connection, *, prefix: str, limit: int) -> Iterator[str]:
+    """Ids of current devices that begin so; 0 is all."""
+    for (name,) in connection.execute(_IDS, {"prefix": prefix, "limit": limit or -1}):
+        yield name
+
+
 _SNAPSHOT = """
 SELECT kept.facts, seen.last_seen
 FROM device_names AS names
@@ -67,7 +82,12 @@ def _current(connection: sqlite3.Connection, device_id: str) -> Device:
     device = next(read_devices(connection, revision, device_id=device_id), None)
     if device is None:
         hint = "see `fleetmdm device list`"
-        raise FleetError("device_not_found", f"no device has the id '{device_id}'", hint=hint)
+        raise FleetError(
+            "device_not_found",
+            f"no device has the id '{device_id}'",
+            hint=hint,
+            details={"device_id": device_id},
+        )
     return device
 
 

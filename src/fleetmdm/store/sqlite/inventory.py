@@ -287,7 +287,12 @@ def retire_device(connection: sqlite3.Connection, device_id: str, *, now: dateti
             (device_id,),
         ).fetchone()
         if row is None:
-            raise FleetError("device_not_found", f"no device has the id '{device_id}'")
+            raise FleetError(
+                "device_not_found",
+                f"no device has the id '{device_id}'",
+                hint="see `fleetmdm device list`",
+                details={"device_id": device_id},
+            )
         revision = new_revision(connection, "retired", {"device_id": device_id}, now=now)
         for table in ("documents", "sightings"):
             connection.execute(

@@ -82,7 +82,12 @@ def current_policy(connection: sqlite3.Connection, policy_id: str) -> int:
     row = connection.execute(_CURRENT, (policy_id,)).fetchone()
     if row is None:
         hint = "see `fleetmdm policy list`"
-        raise FleetError("policy_not_found", f"no policy has the id '{policy_id}'", hint=hint)
+        raise FleetError(
+            "policy_not_found",
+            f"no policy has the id '{policy_id}'",
+            hint=hint,
+            details={"policy_id": policy_id},
+        )
     return int(row[0])
 
 
