@@ -13,10 +13,12 @@ import pytest
 
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.commit import parse_record
-from fleetmdm.evidence.pack.documents import encode_controls, name_policies
+from fleetmdm.evidence.pack.controls import encode_controls
+from fleetmdm.evidence.pack.documents import name_policies
 from fleetmdm.evidence.pack.folder import atomic_folder
 from fleetmdm.evidence.pack.reconcile import Tally, check_reconciliation, reconcile
 from fleetmdm.evidence.verify import Trust, verify_pack
+from fleetmdm.governance.effective import EffectiveStatus
 from fleetmdm.ledger.entries import parse_leaf
 from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run, Status
@@ -270,11 +272,21 @@ def test_policies_get_file_names_that_every_system_keeps_apart() -> None:
     assert [name for name in names.values() if not is_safe_name(name)] == []
 
 
-def test_controls_cannot_be_formulas() -> None:
+def test_controls_count_every_state_and_cannot_be_formulas(sample_store: SqliteStore) -> None:
     policy = parse_policy(
         b"---\nid: p\nname: p\nreferences:\n  - {framework: '=1+1', control: '@x'}\n"
         b"checks:\n  - {key: a, op: exists}\n",
         name="p",
     )
-    rows = encode_controls([policy], Tally(devices=2)).decode().split("\r\n")
-    assert rows[1].startswith("'=1+1,'@x,p,medium,2,2,0")
+    run = next(sample_store.runs(limit=1))
+    run = replace(run, policy_counts={"p": {Status.PASS: 1, Status.NOT_APPLICABLE: 2}})
+    waived = {(Status.PASS, EffectiveStatus.STALE): 1}
+    text = encode_controls([policy], run, {"p": waived}).decode()
+    header, row = (line.split(",") for line in text.split("\r\n")[:2])
+    assert row[:5] == ["'=1+1", "'@x", "p", "medium", "3"]
+    counted = {name: int(value) for name, value in zip(header[5:], row[5:], strict=True)}
+    assert {name: count for name, count in counted.items() if count} == {
+        "pass": 1,
+        "notapplicable": 2,
+        "stale": 1,
+    }

@@ -281,7 +281,7 @@ FAULTS: dict[str, list[tuple[Callable[[Pack], None], set[str]]]] = {
     ],
     "file_altered": [(_replace_byte("policies/ssh-root-login.yaml"), {"sums_mismatch"})],
     "file_missing": [
-        (_remove("waivers.json"), set()),
+        (_remove("waivers.ndjson"), set()),
         (_remove("view.json"), set()),
         (_remove("SHA256SUMS"), set()),
         (_remove("manifest.json"), {"sums_unexpected"}),
@@ -307,7 +307,7 @@ FAULTS: dict[str, list[tuple[Callable[[Pack], None], set[str]]]] = {
     ],
     "manifest_incomplete": [
         (
-            _manifest(lambda d: d["files"].pop("waivers.json")),
+            _manifest(lambda d: d["files"].pop("waivers.ndjson")),
             {"file_unexpected", "sums_unexpected"},
         )
     ],

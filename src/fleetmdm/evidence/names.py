@@ -11,8 +11,6 @@ POLICIES = "policies"
 METADATA = "metadata.json"
 RUN = "run.json"
 RECONCILIATION = "reconciliation.json"
-ASSIGNMENTS = "assignments.json"
-WAIVERS = "waivers.json"
 CONTROLS = "controls.csv"
 DRIFT = "drift.json"
 LOG_LEAF = "log/leaf.json"
@@ -25,7 +23,6 @@ README = "README.txt"
 WHOLE_FILES = frozenset(
     {
         ALLOWED_SIGNERS,
-        ASSIGNMENTS,
         CONTROLS,
         DRIFT,
         LOG_CHECKPOINT,
@@ -36,7 +33,6 @@ WHOLE_FILES = frozenset(
         README,
         RECONCILIATION,
         RUN,
-        WAIVERS,
     }
 )
 """Files that every pack has and that are the same in every view; beside them the policies."""
@@ -45,8 +41,13 @@ POPULATION = "population.ndjson"
 INVENTORY = "inventory.ndjson"
 RESULTS = "results.ndjson"
 TRANSITIONS = "transitions.ndjson"
+ASSIGNMENTS = "assignments.ndjson"
+WAIVERS = "waivers.ndjson"
+ATTESTATIONS = "attestations.ndjson"
 
-RECORD_FILES = frozenset({INVENTORY, POPULATION, RESULTS, TRANSITIONS})
+RECORD_FILES = frozenset(
+    {ASSIGNMENTS, ATTESTATIONS, INVENTORY, POPULATION, RESULTS, TRANSITIONS, WAIVERS}
+)
 """Files that every pack has and of which views open different fields; one record a line."""
 
 FOLDERS = frozenset({"keys", "log", POLICIES, SIGNATURES})

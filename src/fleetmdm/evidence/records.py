@@ -28,8 +28,14 @@ from fleetmdm.evidence.redact import (
     is_pseudonym_open,
     leaks,
 )
-from fleetmdm.results import Finding, ResultRow, Status, Transition
+from fleetmdm.governance.effective import JudgedRow
+from fleetmdm.results import Finding, Status, Transition
 from fleetmdm.rfc3339 import encode_time
+
+IN_SCOPE = "in_scope"
+RETIRED = "retired"
+NOT_IN_FLEET = "not_in_fleet"
+"""What population.ndjson says of the scope of each device."""
 
 ABSENT = "none"
 """How a pair without a row is written: it passes, does not apply, or was not known."""
@@ -43,19 +49,26 @@ class RecordMaker:
     salt_key: bytes
     profile: Profile
 
-    def population(self, device: Device, *, reason: str) -> Record:
-        """That a device was in scope, and why."""
-        pairs = [
+    def population(self, device: Device, *, reason: str, listed: bool | None = None) -> Record:
+        """That a device was in scope, and why; `listed` says whether an outside list has it."""
+        pairs: list[tuple[str, Any]] = [
             ("device_id", device.device_id),
             ("hostname", device.hostname),
             ("serial", device.serial),
             ("os", device.os),
             ("os_version", device.os_version),
             ("last_seen", encode_time(device.last_seen)),
-            ("scope", "in_scope"),
+            ("scope", IN_SCOPE),
             ("reason", reason),
         ]
-        return self._record(POPULATION, device, pairs)
+        if listed is not None:
+            pairs.append(("on_outside_list", listed))
+        return self._record(POPULATION, device.device_id, pairs)
+
+    def outsider(self, name: str, *, scope: str, reason: str) -> Record:
+        """That something was not in scope, and why; `name` is all that is known of it."""
+        pairs = [("device_id", name), ("scope", scope), ("reason", reason)]
+        return self._record(POPULATION, name, pairs, scope)
 
     def inventory(self, device: Device) -> Record:
         """The document that was judged, every leaf of its facts a field."""
@@ -69,13 +82,17 @@ class RecordMaker:
             ("tags", list(device.tags)),
             *flatten("facts", device.facts),
         ]
-        return self._record(INVENTORY, device, pairs)
+        return self._record(INVENTORY, device.device_id, pairs)
 
-    def result(self, row: ResultRow, guarded: frozenset[str]) -> Record:
+    def result(self, judged: JudgedRow, guarded: frozenset[str]) -> Record:
         """One verdict; `guarded` are the device's own identifiers (`guarded_names`)."""
+        row = judged.row
         fields = [
             *self._subject(row.device_id),
-            *(Field(path, value, is_open=True) for path, value in _result_head(row)),
+            *(
+                Field(path, value, is_open(classify(path), self.profile))
+                for path, value in _result_head(judged)
+            ),
             *self._findings(row.findings, guarded),
         ]
         return encode_record(fields, key=self._key(RESULTS, row.device_id, row.policy_id))
@@ -101,16 +118,28 @@ class RecordMaker:
             Field("device_id", device_id, is_open=shown),
         ]
 
-    def _record(self, file: str, device: Device, pairs: Sequence[tuple[str, Any]]) -> Record:
+    def decision(self, file: str, identity: str, pairs: Iterable[tuple[str, Any]]) -> Record:
+        """What people decided: an assignment, a waiver, an attestation."""
+        fields: list[Field] = []
+        for path, value in pairs:
+            treatment = classify(path)
+            fields.append(Field(path, value, is_open(treatment, self.profile)))
+            if treatment.kind == "user":
+                fields.extend(self._stand_in(path, value, treatment))
+        return encode_record(fields, key=self._key(file, identity))
+
+    def _record(
+        self, file: str, device_id: str, pairs: Sequence[tuple[str, Any]], *identity: str
+    ) -> Record:
         treated = [(path, value, classify(path)) for path, value in pairs]
         guarded = identifiers_in(
             value for _, value, treatment in treated if treatment.kind in GUARDED_KINDS
         )
-        fields = [Field("device", self.keys.pseudonym("device", device.device_id), is_open=True)]
+        fields = [Field("device", self.keys.pseudonym("device", device_id), is_open=True)]
         for path, value, treatment in treated:
             fields.append(Field(path, value, self._opens(path, value, treatment, guarded)))
             fields.extend(self._stand_in(path, value, treatment))
-        return encode_record(fields, key=self._key(file, device.device_id))
+        return encode_record(fields, key=self._key(file, device_id, *identity))
 
     def _opens(self, path: str, value: Any, treatment: Treatment, guarded: frozenset[str]) -> bool:
         if not is_open(treatment, self.profile):
@@ -150,22 +179,30 @@ class RecordMaker:
             yield Field(f"{path}.message", finding.message, self.profile is Profile.NONE or quiet)
 
 
-def result_pairs(row: ResultRow) -> Iterator[tuple[str, Any]]:
+def result_pairs(judged: JudgedRow) -> Iterator[tuple[str, Any]]:
     """Every field of a result but the pseudonym, as (path, value): what judging again must give."""
-    yield "device_id", row.device_id
-    yield from _result_head(row)
-    for index, finding in enumerate(row.findings):
+    yield "device_id", judged.row.device_id
+    yield from _result_head(judged)
+    for index, finding in enumerate(judged.row.findings):
         path = f"finding[{index}]"
         yield path, _rule(finding)
         yield f"{path}.observed", finding.observed
         yield f"{path}.message", finding.message
 
 
-def _result_head(row: ResultRow) -> tuple[tuple[str, Any], ...]:
+def _result_head(judged: JudgedRow) -> tuple[tuple[str, Any], ...]:
+    row, now = judged.row, judged.effective
     return (
         ("policy_id", row.policy_id),
         ("status", row.status.value),
         ("since_run", row.since_run),
+        ("effective", now.status.value),
+        ("effective_reason", now.reason),
+        ("effective_until", None if now.valid_until is None else encode_time(now.valid_until)),
+        (
+            "failing_since",
+            None if judged.failing_since is None else encode_time(judged.failing_since),
+        ),
     )
 
 

@@ -66,6 +66,14 @@ IDENTIFIERS = {
     "device_id": "device",
     "hostname": "host",
     "serial": "serial",
+    "device_ids": "device",
+    "scope_value": "scope",
+    "risk_owner": "user",
+    "approver": "user",
+    "attested_by": "user",
+    **dict.fromkeys(
+        ("effective_reason", "justification", "compensating_control", "statement"), "text"
+    ),
     "facts.listening.tcp[*].address": "ip",
     **dict.fromkeys(
         (
@@ -81,7 +89,11 @@ IDENTIFIERS = {
         "user",
     ),
 }
-"""Fields that name someone or something, and the kind of their pseudonyms."""
+"""Fields that name someone or something, and the kind of their pseudonyms.
+
+What people wrote in their own words (kind "text"), and what a scope means by its value, may name
+anybody: they are withheld in the same way, and have no pseudonyms.
+"""
 
 IDENTIFYING_NAMES = {
     **dict.fromkeys(("serial", "serial_number", "asset_tag", "imei"), "serial"),
@@ -105,11 +117,15 @@ PUBLIC_FIELDS = frozenset(
         "last_seen",
         "scope",
         "reason",
+        "on_outside_list",
         "policy_id",
         "status",
         "since_run",
         "before",
         "after",
+        *("effective", "effective_until", "failing_since"),
+        *("waiver_id", "attestation_id", "assigned_at", "approved_at", "attested_at"),
+        *("scope_kind", "devices", "answer", "expires", "zone", "expires_at", "stale_at"),
     }
 )
 """Fields of records that are no facts and name nobody."""

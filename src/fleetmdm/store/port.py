@@ -42,6 +42,24 @@ class IngestCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Intake:
+    """What had come in when a run began."""
+
+    counts: IngestCounts
+    """Over every ingest that changed something."""
+    documents: int
+    """In force: one for each device and source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A device that people took out of the fleet, and when."""
+
+    device_id: str
+    retired_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SerialConflict:
     """One serial number under several device ids: a machine known twice, or a cloned one."""
 
@@ -303,6 +321,14 @@ class FleetStore(GovernanceStore, Protocol):
 
     def run_devices(self, run_id: int, *, device_id: str | None = None) -> Iterator[Device]:
         """The documents that a run judged, as they were then, in the order of their ids."""
+        ...
+
+    def run_intake(self, run_id: int) -> Intake:
+        """What had come in when a run began. Raises `run_not_found`."""
+        ...
+
+    def run_retired(self, run_id: int) -> Iterator[Retired]:
+        """Devices that had left the fleet when a run began, by id."""
         ...
 
     def run_policies(self, run_id: int) -> Iterator[tuple[str, bytes]]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fleetmdm.cli.evidence.signing import open_signers, signer_options
 from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.errors import FleetError
 
 if TYPE_CHECKING:
-    # Imported for its name alone: `--help` needs no store.
+    # Imported for their names alone: `--help` needs no store.
     from fleetmdm.evidence.pack.export import Exported
+    from fleetmdm.evidence.pack.outside import OutsideList
 
 
 @click.command()
@@ -23,12 +26,19 @@ if TYPE_CHECKING:
     type=click.Choice(("none", "minimal", "strict")),
     help="What the pack shows [strict].",
 )
+@click.option(
+    "--device-list",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Somebody else's list of devices to compare with: an id, serial or host name a line.",
+)
 @signer_options
 @fleet_options(output=("DIR", "The folder to write, complete or not at all."))
 def command(
     call: FleetCall,
     run_id: int | None,
     redact_profile: str | None,
+    device_list: Path | None,
     **keys: Any,
 ) -> None:
     """Write a run as an evidence pack: a new folder at --output, complete or not there at all.
@@ -49,6 +59,7 @@ def command(
             signers=signers,
             tool_version=version("secretivex-fleetmdm"),
             now=call.now(),
+            outside=None if device_list is None else _load_outside(device_list),
         )
         run = newest_run(store) if run_id is None else store.run(run_id)
         with call.progress("exporting devices", run.devices) as progress:
@@ -56,6 +67,18 @@ def command(
     if not signers:
         call.note("the pack is unsigned: nobody vouches for it (--agent-key signs)")
     call.emit(_describe(exported), lambda: _tell(exported))
+
+
+def _load_outside(path: Path) -> OutsideList:
+    from fleetmdm.evidence.pack.outside import OutsideList
+
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return OutsideList(file)
+    except FileNotFoundError as error:
+        raise FleetError("input_not_found", f"no such list of devices: {path}") from error
+    except (OSError, ValueError) as error:
+        raise FleetError("input_unreadable", f"cannot read {path}: {error}") from error
 
 
 def _describe(exported: Exported) -> dict[str, Any]:

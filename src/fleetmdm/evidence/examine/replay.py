@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
+from typing import Any, TypeVar
 
 from fleetmdm.device import Device
 from fleetmdm.errors import FleetError
@@ -19,14 +21,30 @@ from fleetmdm.evaluate import compile_policies, run_programs
 from fleetmdm.evaluate.fact_path import EACH, FactPath, render_path
 from fleetmdm.evaluate.program import Program, fold, program_leaves
 from fleetmdm.evidence.commit import Record, RecordError, parse_record, rewrite_record
+from fleetmdm.evidence.decisions import parse_assignment, parse_attestation, parse_waiver
 from fleetmdm.evidence.examine.sound import SoundPack
 from fleetmdm.evidence.flatten import unflatten
-from fleetmdm.evidence.names import INVENTORY, POLICIES, RESULTS, RUN
+from fleetmdm.evidence.names import (
+    ASSIGNMENTS,
+    ATTESTATIONS,
+    INVENTORY,
+    POLICIES,
+    RESULTS,
+    RUN,
+    WAIVERS,
+)
 from fleetmdm.evidence.records import result_pairs
 from fleetmdm.evidence.redact import fact_path
+from fleetmdm.governance.assign import Selections
+from fleetmdm.governance.effective import JudgedRow
+from fleetmdm.policy import CompliancePolicy
 from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import SILENT, ResultRow, Verdict
 from fleetmdm.rfc3339 import parse_time
+from fleetmdm.store.selections import load_selections
+from fleetmdm.store.standing import Governed, by_policy
+
+Decision = TypeVar("Decision")
 
 BATCH_DEVICES = 1000
 MAX_DIFFERENCES = 100
@@ -56,13 +74,19 @@ def replay_pack(pack: SoundPack) -> Replayed:
     """Judge everything again; raises `replay_needs_hidden_fields`."""
     sources = sorted(name for name in pack.manifest.files if name.startswith(f"{POLICIES}/"))
     policies = [parse_policy(pack.read(name), name=name) for name in sources]
-    programs = compile_policies(sorted(policies, key=lambda policy: policy.id))
     run = pack.document(RUN)
+    named = _asks_for_ids(policies)
+    governed = _governed(pack, policies, run, named=named)
+    selections = _selections(pack, run, named=named)
+    programs = compile_policies(sorted(policies, key=lambda policy: policy.id), selections)
     replayed = Replayed(policies=len(programs))
     written = hashlib.sha256()
     lines = _Lines(pack.lines(RESULTS))
-    for device_mark, verdicts in _judge(pack, programs, parse_time(run["as_of"]), replayed):
-        _compare(device_mark, verdicts, lines.take(device_mark), written, replayed)
+    judging = _Judging(programs, governed.as_of, named=named)
+    for device, verdicts in judging.judge(pack, replayed):
+        mark = str(device.fields["device"])
+        again = [_Again(verdict, device, governed) for verdict in verdicts]
+        _compare(mark, again, lines.take(mark), written, replayed)
     for _ in lines.rest():
         replayed.differ("a result of a device that is not in the inventory, or out of order")
     replayed.results_sha256 = written.hexdigest()
@@ -72,57 +96,150 @@ def replay_pack(pack: SoundPack) -> Replayed:
     return replayed
 
 
-def _judge(
-    pack: SoundPack, programs: Sequence[Program], as_of: datetime, replayed: Replayed
-) -> Iterator[tuple[str, list[Verdict]]]:
-    """(the device's pseudonym, its verdicts by policy), in the order of the inventory."""
-    records = (parse_record(line) for line in pack.lines(INVENTORY))
-    while batch := list(islice(records, BATCH_DEVICES)):
-        devices = [_device(record, programs) for record in batch]
-        replayed.devices += len(batch)
-        verdicts = iter(run_programs(devices, programs, as_of))
-        for record in batch:
-            yield str(record.fields["device"]), list(islice(verdicts, len(programs)))
+def _asks_for_ids(policies: Sequence[CompliancePolicy]) -> bool:
+    """Whether a policy looks at the device's id, so that a pseudonym cannot stand for it."""
+    programs = compile_policies(policies)
+    leaves = (leaf for program in programs for leaf in program_leaves(program))
+    return any(leaf.path.steps[0] == "device_id" for leaf in leaves)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """What every batch of devices is judged by; `named` devices go by their own ids."""
+
+    programs: Sequence[Program]
+    as_of: datetime
+    named: bool
+
+    def judge(self, pack: SoundPack, replayed: Replayed) -> Iterator[tuple[Record, list[Verdict]]]:
+        """(the device's record, its verdicts by policy), in the order of the inventory."""
+        records = (parse_record(line) for line in pack.lines(INVENTORY))
+        while batch := list(islice(records, BATCH_DEVICES)):
+            devices = [self._device(record) for record in batch]
+            replayed.devices += len(batch)
+            verdicts = iter(run_programs(devices, self.programs, self.as_of))
+            for record in batch:
+                yield record, list(islice(verdicts, len(self.programs)))
+
+    def _device(self, record: Record) -> Device:
+        """The document behind a record, as far as the programs look at it."""
+        fields = record.fields
+        if record.hidden:
+            missing = _missing(record, self.programs)
+            if missing:
+                raise _hidden(missing, fields["device"])
+        facts = [(path, value) for path, value in fields.items() if _is_fact(path)]
+        return Device(
+            device_id=fields["device_id" if self.named else "device"],
+            hostname=fields.get("hostname", ""),
+            os=fields.get("os", ""),
+            os_version=fields.get("os_version", ""),
+            serial=fields.get("serial"),
+            last_seen=parse_time(fields["last_seen"]),
+            facts=unflatten(facts) if facts else {},
+            tags=tuple(fields.get("tags", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """One verdict, given again."""
+
+    verdict: Verdict
+    device: Record
+    governed: Governed
+
+    def write(self, line: bytes) -> bytes:
+        """The line that an export would have written for this verdict."""
+        record = parse_record(line)
+        verdict, fields = self.verdict, record.fields
+        row = ResultRow(
+            device_id=fields.get("device_id", verdict.device_id),
+            policy_id=verdict.policy_id,
+            status=verdict.status,
+            findings=verdict.findings,
+            since_run=fields["since_run"],
+            until_run=None,
+        )
+        # When problems began only earlier runs know; the pack's word is taken for it.
+        said = fields["failing_since"]
+        began = None if said is None else parse_time(said)
+        pair = (verdict.device_id, verdict.policy_id)
+        seen = parse_time(self.device.fields["last_seen"])
+        effective = self.governed.effective(pair, verdict.status, seen, began)
+        judged = JudgedRow(row, effective, began)
+        values = {"device": fields["device"], **dict(result_pairs(judged))}
+        if len(values) != len(fields) + record.hidden:
+            raise RecordError("the result has other findings")
+        return rewrite_record(line, values)
 
 
 def _compare(
     mark: str,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[_Again],
     lines: Sequence[bytes],
     written: hashlib._Hash,
     replayed: Replayed,
 ) -> None:
-    replayed.counts.update(verdict.status.value for verdict in verdicts)
-    loud = [verdict for verdict in verdicts if verdict.status not in SILENT]
+    replayed.counts.update(each.verdict.status.value for each in verdicts)
+    loud = [each for each in verdicts if each.verdict.status not in SILENT]
     replayed.rows += len(loud)
     if len(loud) != len(lines):
         replayed.differ(f"{mark}: {len(lines)} results in the pack, {len(loud)} again")
-    for verdict, line in zip(loud, lines, strict=False):
+    for each, line in zip(loud, lines, strict=False):
         try:
-            again = _write_again(verdict, line)
+            again = each.write(line)
         except RecordError as error:
-            replayed.differ(f"{mark}, {verdict.policy_id}: {error}")
+            replayed.differ(f"{mark}, {each.verdict.policy_id}: {error}")
             continue
         written.update(again)
         if again != line:
-            replayed.differ(f"{mark}, {verdict.policy_id}: the result is another")
+            replayed.differ(f"{mark}, {each.verdict.policy_id}: the result is another")
 
 
-def _write_again(verdict: Verdict, line: bytes) -> bytes:
-    """The line that an export would have written for this verdict."""
-    record = parse_record(line)
-    row = ResultRow(
-        device_id=record.fields.get("device_id", verdict.device_id),
-        policy_id=verdict.policy_id,
-        status=verdict.status,
-        findings=verdict.findings,
-        since_run=record.fields["since_run"],
-        until_run=None,
+def _selections(pack: SoundPack, run: Mapping[str, Any], *, named: bool) -> Selections | None:
+    """Where the policies were assigned."""
+    only_assigned = run["settings"]["only_assigned"]
+    assignments = list(_decisions(pack, ASSIGNMENTS, partial(parse_assignment, named=named)))
+    return load_selections(assignments, only_assigned=only_assigned)
+
+
+def _governed(
+    pack: SoundPack,
+    policies: Sequence[CompliancePolicy],
+    run: Mapping[str, Any],
+    *,
+    named: bool,
+) -> Governed:
+    """What people decided, as the pack tells it."""
+    return Governed(
+        policies={policy.id: policy for policy in policies},
+        waivers=by_policy(_decisions(pack, WAIVERS, partial(parse_waiver, named=named))),
+        attestations=by_policy(
+            _decisions(pack, ATTESTATIONS, partial(parse_attestation, named=named))
+        ),
+        stale_after=timedelta(seconds=run["settings"]["stale_after_s"]),
+        as_of=parse_time(run["as_of"]),
     )
-    values = {"device": record.fields["device"], **dict(result_pairs(row))}
-    if len(values) != len(record.fields) + record.hidden:
-        raise RecordError("the result has other findings")
-    return rewrite_record(line, values)
+
+
+def _decisions(
+    pack: SoundPack, name: str, parse: Callable[[Mapping[str, Any]], Decision]
+) -> Iterator[Decision]:
+    for line in pack.lines(name):
+        try:
+            yield parse(parse_record(line).fields)
+        except KeyError as error:
+            raise _hidden(str(error.args[0]), name) from error
+
+
+def _hidden(field_name: str, where: str) -> FleetError:
+    return FleetError(
+        "replay_needs_hidden_fields",
+        f"the view withholds what judging needs, such as {field_name} of {where}",
+        hint="replay a view that shows it, such as one with profile none",
+        details={"field": field_name, "where": where},
+    )
 
 
 class _Lines:
@@ -145,31 +262,6 @@ class _Lines:
         while self._next is not None:
             yield self._next
             self._next = next(self._lines, None)
-
-
-def _device(record: Record, programs: Sequence[Program]) -> Device:
-    """The document behind a record, as far as the programs look at it."""
-    fields = record.fields
-    if record.hidden:
-        missing = _missing(record, programs)
-        if missing:
-            raise FleetError(
-                "replay_needs_hidden_fields",
-                f"the view withholds what the policies look at, such as {missing}",
-                hint="replay a view that shows it, such as one with profile none",
-                details={"field": missing, "device": fields["device"]},
-            )
-    facts = [(path, value) for path, value in fields.items() if _is_fact(path)]
-    return Device(
-        device_id=fields.get("device_id", fields["device"]),
-        hostname=fields.get("hostname", ""),
-        os=fields.get("os", ""),
-        os_version=fields.get("os_version", ""),
-        serial=fields.get("serial"),
-        last_seen=parse_time(fields["last_seen"]),
-        facts=unflatten(facts) if facts else {},
-        tags=tuple(fields.get("tags", ())),
-    )
 
 
 def _is_fact(path: str) -> bool:
@@ -197,7 +289,7 @@ def _needed(program: Program) -> Iterator[str]:
     yield "last_seen"
     if program.os:
         yield "os"
-    if program.tags:
+    if program.tags or (program.selected is not None and program.selected.tags):
         yield "tags"
     for leaf in program_leaves(program):
         yield fact_path(_plain(leaf.path))

@@ -5,18 +5,17 @@ JSON is canonical (RFC 8785) with a newline at its end, so that the same run giv
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clikit.canonical import encode_canonical
 from fleetmdm.evidence.names import (
     ALLOWED_SIGNERS,
     ASSIGNMENTS,
+    ATTESTATIONS,
     CONTROLS,
     DRIFT,
     LOG_CHECKPOINT,
@@ -29,17 +28,14 @@ from fleetmdm.evidence.names import (
     RUN,
     WAIVERS,
 )
-from fleetmdm.evidence.pack.reconcile import Tally
 from fleetmdm.ledger.checkpoint import encode_checkpoint
 from fleetmdm.ledger.proof import RunProof
-from fleetmdm.policy import CompliancePolicy
-from fleetmdm.results import Run, Status
+from fleetmdm.results import Run
 from fleetmdm.rfc3339 import encode_time
 
 PRINCIPAL = "evidence"
 """The name under which keys/allowed_signers lists the pack's own keys; it carries no trust."""
 
-_LOUD = tuple(status for status in Status if status not in (Status.PASS, Status.NOT_APPLICABLE))
 _UNSAFE_CHARACTER = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_STEM_CHARACTERS = 120
 
@@ -65,12 +61,13 @@ def encode_metadata(*, tool_version: str, origin: str) -> bytes:
 ROLES = {
     METADATA: "what made this pack, and what each file is",
     RUN: "the run: when, with which tool, over what, with which result",
-    "population.ndjson": "every device in scope, and why",
+    "population.ndjson": "every device in scope and outside it, and why",
     RECONCILIATION: "the counts, and that they add up",
     "inventory.ndjson": "the document of every device, as the run judged it",
     POLICIES: "the exact source of every policy that the run used",
-    ASSIGNMENTS: "policies bound to devices or tags; none: each policy's own targets decide",
-    WAIVERS: "accepted risks; none were recorded",
+    ASSIGNMENTS: "policies bound to devices, tags or conditions; none: all policies apply",
+    WAIVERS: "risks that somebody accepted, and until when",
+    ATTESTATIONS: "answers that people gave where no check can",
     "results.ndjson": "every verdict that is neither pass nor notapplicable",
     "transitions.ndjson": "every verdict that changed since the run before",
     CONTROLS: "counts for each control of a framework and each policy that speaks to it",
@@ -81,7 +78,7 @@ ROLES = {
 
 
 def encode_run(run: Run) -> bytes:
-    """run.json."""
+    """run.json: what the leaf says, and what the run was told."""
     return encode_json(
         {
             "schema": 1,
@@ -96,6 +93,10 @@ def encode_run(run: Run) -> bytes:
             "policy_set_hash": run.policy_set_hash,
             "inventory_root": run.inventory_root,
             "result_root": run.result_root,
+            "settings": {
+                "only_assigned": run.only_assigned,
+                "stale_after_s": run.stale_after_s,
+            },
         }
     )
 
@@ -121,44 +122,6 @@ def _stem(policy_id: str) -> str:
 def _marked(policy_id: str) -> str:
     stem = _UNSAFE_CHARACTER.sub("_", policy_id).strip(".")[:_MAX_STEM_CHARACTERS]
     return f"{stem or '_'}~{hashlib.sha256(policy_id.encode()).hexdigest()[:16]}"
-
-
-def encode_controls(policies: Sequence[CompliancePolicy], tally: Tally) -> bytes:
-    """controls.csv: one row for each control and policy; safe to open in a spreadsheet.
-
-    Passes and devices that a policy does not apply to are counted together: neither has a row.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(
-        ["framework", "control", "policy_id", "severity", "devices", "pass_or_notapplicable"]
-        + [status.value for status in _LOUD]
-    )
-    rows = sorted(
-        (reference.framework, reference.control, policy.id, policy.severity.value)
-        for policy in policies
-        for reference in policy.references or (_NO_REFERENCE,)
-    )
-    for framework, control, policy_id, severity in rows:
-        counts = tally.by_policy.get(policy_id, Counter())
-        quiet = tally.devices - sum(counts.values())
-        texts = [_cell(text) for text in (framework, control, policy_id, severity)]
-        numbers = [tally.devices, quiet, *(counts[status] for status in _LOUD)]
-        writer.writerow([*texts, *numbers])
-    return out.getvalue().encode()
-
-
-class _NoReference:
-    framework = ""
-    control = ""
-
-
-_NO_REFERENCE = _NoReference()
-
-
-def _cell(text: str) -> str:
-    """A spreadsheet must not take text for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def encode_drift(

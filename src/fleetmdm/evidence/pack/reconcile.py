@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fleetmdm.errors import FleetError
 from fleetmdm.results import SILENT, Run, Status
+from fleetmdm.store.port import Intake
 
 
 @dataclass(slots=True)
@@ -20,8 +21,22 @@ class Tally:
 
     devices: int = 0
     policies: int = 0
+    retired: int = 0
+    on_list: int = 0
+    """Devices in scope that an outside list has."""
+    retired_on_list: int = 0
+    listed: int | None = None
+    """Names on the outside list; None where there was none."""
+    missing: int = 0
+    """Names on it that no device has."""
+    intake: Intake | None = None
     rows: Counter[Status] = field(default_factory=Counter)
     by_policy: dict[str, Counter[Status]] = field(default_factory=dict)
+
+    @property
+    def merged(self) -> int:
+        """Documents in force beside the first of each device: what other sources say of it."""
+        return 0 if self.intake is None else max(0, self.intake.documents - self.devices)
 
     def add_row(self, policy_id: str, status: Status) -> None:
         """Count one stored verdict."""
@@ -49,6 +64,15 @@ def sums_of(run: Run, tally: Tally) -> list[Sum]:
         for rows, counted in [(tally.rows[status], run.counts.get(status, 0))]
         if rows or counted
     ]
+    by_policy = [
+        Sum(
+            f"{status} over all policies = verdicts that say {status}",
+            sum(counts.get(status, 0) for counts in run.policy_counts.values()),
+            run.counts.get(status, 0),
+        )
+        for status in Status
+        if run.counts.get(status)
+    ]
     return [
         Sum("devices in the population = devices that the run judged", tally.devices, run.devices),
         Sum("policies in the pack = policies that the run used", tally.policies, run.policies),
@@ -59,6 +83,23 @@ def sums_of(run: Run, tally: Tally) -> list[Sum]:
             silent,
         ),
         *by_state,
+        *by_policy,
+        *_sums_of_intake(tally),
+    ]
+
+
+def _sums_of_intake(tally: Tally) -> list[Sum]:
+    if tally.intake is None:
+        return []
+    counts = asdict(tally.intake.counts)
+    received = counts.pop("received")
+    return [
+        Sum("documents received = their fates added up", received, sum(counts.values())),
+        Sum(
+            "documents in force = one for each device, and those merged into it",
+            tally.intake.documents,
+            tally.devices + tally.merged,
+        ),
     ]
 
 
@@ -76,7 +117,19 @@ def reconcile(run: Run, tally: Tally) -> dict[str, Any]:
     return {
         "schema": 1,
         "run_id": run.run_id,
-        "devices": {"in_scope": tally.devices, "excluded": 0, "evaluated": run.devices},
+        "documents": None
+        if tally.intake is None
+        else {
+            **asdict(tally.intake.counts),
+            "in_force": tally.intake.documents,
+            "merged": tally.merged,
+        },
+        "devices": {
+            "in_scope": tally.devices,
+            "retired": tally.retired,
+            "not_in_fleet": tally.missing,
+            "evaluated": run.devices,
+        },
         "policies": tally.policies,
         "verdicts": {
             "expected": tally.devices * tally.policies,
@@ -86,7 +139,15 @@ def reconcile(run: Run, tally: Tally) -> dict[str, Any]:
             "results": sum(tally.rows.values()),
             "not_stored": tally.devices * tally.policies - sum(tally.rows.values()),
         },
-        "outside_list": None,
+        "outside_list": None
+        if tally.listed is None
+        else {
+            "names": tally.listed,
+            "devices_on_it": tally.on_list,
+            "retired_on_it": tally.retired_on_list,
+            "missing_from_fleet": tally.missing,
+            "devices_not_on_it": tally.devices - tally.on_list,
+        },
         "sums": [{"name": each.name, "left": each.left, "right": each.right} for each in sums],
     }
 
@@ -99,6 +160,12 @@ def check_reconciliation(document: Mapping[str, Any]) -> str | None:
         states = sum(verdicts["by_state"].values())
         if not expected == verdicts["expected"] == states:
             return f"{expected} verdicts expected, {states} counted"
+        outside = document["outside_list"]
+        if outside is not None and (
+            outside["devices_on_it"] + outside["devices_not_on_it"] != devices["in_scope"]
+            or outside["missing_from_fleet"] != devices["not_in_fleet"]
+        ):
+            return "the outside list and the devices in scope do not add up"
         if rows["results"] + rows["not_stored"] != expected:
             return "the rows and the verdicts without a row are not all verdicts"
         if any(each["left"] != each["right"] for each in document["sums"]):

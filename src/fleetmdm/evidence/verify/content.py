@@ -107,7 +107,7 @@ def _check_ledger(
 
 def _check_run(run: Mapping[str, Any], leaf: Mapping[str, Any], report: PackReport) -> None:
     """run.json says what the leaf says, and nothing else."""
-    said = {name: value for name, value in run.items() if name != "schema"}
+    said = {name: value for name, value in run.items() if name not in ("schema", "settings")}
     logged = {name: value for name, value in leaf.items() if name not in ("schema", "type")}
     if leaf.get("type") != "run" or said != logged:
         differing = sorted(name for name in {*said, *logged} if said.get(name) != logged.get(name))
@@ -122,9 +122,22 @@ def _check_counts(
         message = check_reconciliation(reconciliation) or _compare(reconciliation, manifest, run)
         if message is not None:
             report.add("reconciliation_mismatch", RECONCILIATION, message)
+        else:
+            _check_outside(reconciliation, report)
     drift = _object(contents, DRIFT, "drift_mismatch", report)
     if drift is not None and drift.get("transitions") != _count(manifest, TRANSITIONS):
         report.add("drift_mismatch", DRIFT)
+
+
+def _check_outside(document: Mapping[str, Any], report: PackReport) -> None:
+    """A population that is not that of the outside list is no fault of the pack, and is told."""
+    outside = document["outside_list"]
+    if outside is not None and (outside["missing_from_fleet"] or outside["devices_not_on_it"]):
+        message = (
+            f"{outside['missing_from_fleet']} names on the outside list are unknown to the fleet,"
+            f" {outside['devices_not_on_it']} devices are not on it"
+        )
+        report.add("outside_list_differs", RECONCILIATION, message)
 
 
 def _compare(
@@ -133,7 +146,12 @@ def _compare(
     """Why a reconciliation that adds up is not that of these files; None when it is."""
     policies = sum(1 for name in manifest.files if name.startswith(f"{POLICIES}/"))
     pairs = {
-        f"devices in {POPULATION}": (document["devices"]["in_scope"], _count(manifest, POPULATION)),
+        f"devices in {POPULATION}": (
+            sum(
+                document["devices"].get(name, 0) for name in ("in_scope", "retired", "not_in_fleet")
+            ),
+            _count(manifest, POPULATION),
+        ),
         f"devices in {INVENTORY}": (document["devices"]["in_scope"], _count(manifest, INVENTORY)),
         "policies": (document["policies"], policies),
         f"rows in {RESULTS}": (document["rows"]["results"], _count(manifest, RESULTS)),

@@ -76,6 +76,7 @@ CODES: Mapping[str, str] = {
 
 WARNINGS: Mapping[str, str] = {
     "cosigner_untrusted": "a co-signature by a key that the allowed signers do not let sign",
+    "outside_list_differs": "the outside list and the fleet do not know the same devices",
     "signed_before_revocation": "the key was revoked after the time at which it provably signed",
     "signer_surplus_untrusted": "enough signers are trusted, and this one is not",
     "timestamp_unverified": "a time-stamp token, and no authority was given to judge it by",

@@ -18,8 +18,24 @@ from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import ResultRow, Run, Status, Transition
 from fleetmdm.store.failures import translated, translated_files
 from fleetmdm.store.migrations import Migration, load_migrations
-from fleetmdm.store.port import IngestCounts, NewRun, PopulationChange, SerialConflict
-from fleetmdm.store.sqlite import identity, inventory, ledger, policies, results, runs, upkeep
+from fleetmdm.store.port import (
+    IngestCounts,
+    Intake,
+    NewRun,
+    PopulationChange,
+    Retired,
+    SerialConflict,
+)
+from fleetmdm.store.sqlite import (
+    identity,
+    intake,
+    inventory,
+    ledger,
+    policies,
+    results,
+    runs,
+    upkeep,
+)
 from fleetmdm.store.sqlite.connection import connect, create_file, read_fleet_key, writing
 from fleetmdm.store.sqlite.governance.methods import SqliteGovernance
 from fleetmdm.store.sqlite.recording.writer import SqliteRunWriter
@@ -213,6 +229,18 @@ class SqliteStore(SqliteGovernance):
         with translated(self._path):
             revision = runs.revision_of(self._connection, run_id)
             yield from inventory.read_devices(self._connection, revision, device_id=device_id)
+
+    def run_intake(self, run_id: int) -> Intake:
+        """What had come in when a run began."""
+        with translated(self._path):
+            revision = runs.revision_of(self._connection, run_id)
+            return intake.read_intake(self._connection, revision)
+
+    def run_retired(self, run_id: int) -> Iterator[Retired]:
+        """Devices that had left the fleet when a run began."""
+        with translated(self._path):
+            revision = runs.revision_of(self._connection, run_id)
+            yield from intake.read_retired(self._connection, revision)
 
     def run_policies(self, run_id: int) -> Iterator[tuple[str, bytes]]:
         """The policies that a run used."""

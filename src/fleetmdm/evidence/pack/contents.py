@@ -1,0 +1,230 @@
+"""The files of a pack, written from the store; `seal` closes it.
+
+Rule for editors: each file is read from the store once and written once, and nothing here depends
+on the signers but the files that name them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from fleetmdm.errors import FleetError
+from fleetmdm.evidence.commit import RecordError
+from fleetmdm.evidence.decisions import (
+    assignment_key,
+    assignment_pairs,
+    attestation_pairs,
+    waiver_pairs,
+)
+from fleetmdm.evidence.keys import FleetKeys
+from fleetmdm.evidence.names import (
+    ALLOWED_SIGNERS,
+    ASSIGNMENTS,
+    ATTESTATIONS,
+    CONTROLS,
+    DRIFT,
+    INVENTORY,
+    METADATA,
+    POLICIES,
+    POPULATION,
+    README,
+    RECONCILIATION,
+    RESULTS,
+    RUN,
+    TRANSITIONS,
+    WAIVERS,
+)
+from fleetmdm.evidence.pack import documents
+from fleetmdm.evidence.pack.controls import encode_controls
+from fleetmdm.evidence.pack.folder import PackFolder, RecordWriter
+from fleetmdm.evidence.pack.guarded import GuardedNames
+from fleetmdm.evidence.pack.outside import OutsideList
+from fleetmdm.evidence.pack.readme import render_readme
+from fleetmdm.evidence.pack.reconcile import Tally, reconcile
+from fleetmdm.evidence.records import (
+    ABSENT,
+    NOT_IN_FLEET,
+    RETIRED,
+    RecordMaker,
+    guarded_names,
+)
+from fleetmdm.evidence.redact import Profile
+from fleetmdm.evidence.sign import allowed_signers_line, principal_of
+from fleetmdm.ledger.entries import parse_leaf
+from fleetmdm.ledger.merkle import leaf_hash
+from fleetmdm.ledger.proof import RunProof, prove_run
+from fleetmdm.ledger.roots import RunInventory, policy_set_hash
+from fleetmdm.policy import CompliancePolicy
+from fleetmdm.policy_yaml import parse_policy
+from fleetmdm.results import Run
+from fleetmdm.rfc3339 import encode_time
+from fleetmdm.store.port import FleetStore
+from fleetmdm.store.standing import RunStanding
+from sshwire.sshsig import Signer
+
+
+class PackContents:
+    """The parts of one export that its steps share."""
+
+    def __init__(
+        self, store: FleetStore, run: Run, profile: Profile, outside: OutsideList | None
+    ) -> None:
+        self.store = store
+        self.run = run
+        self.outside = outside
+        self.tally = Tally()
+        self.policies: list[CompliancePolicy] = []
+        self.keys = FleetKeys(store.fleet_key())
+        self.origin = self.keys.origin()
+        self.proof = self._prove()
+        salt_key = self.keys.salt_key(leaf_hash(self.proof.leaf))
+        self.maker = RecordMaker(self.keys, salt_key, profile)
+
+    def write(
+        self,
+        folder: PackFolder,
+        signers: Sequence[Signer],
+        *,
+        tool_version: str,
+        advance: Callable[[int], None],
+    ) -> None:
+        """Every file that the manifest lists."""
+        self._write_devices(folder, advance)
+        self._write_policies(folder)
+        standing = RunStanding(self.store, self.run, self.policies)
+        self._write_results(folder, standing)
+        self._write_decisions(folder)
+        self._write_transitions(folder)
+        folder.add_whole(RECONCILIATION, documents.encode_json(reconcile(self.run, self.tally)))
+        controls = encode_controls(self.policies, self.run, standing.differences())
+        folder.add_whole(CONTROLS, controls)
+        self._write_fixed(folder, signers, tool_version)
+
+    def _prove(self) -> RunProof:
+        index = self.store.leaf_of_run(self.run.run_id)
+        proof = prove_run(self.store.leaves(), index, origin=self.origin)
+        entry = parse_leaf(proof.leaf)
+        if (entry["type"], entry.get("run_id")) != ("run", self.run.run_id):
+            raise FleetError(
+                "ledger_invalid",
+                f"leaf {index} of the ledger is not that of run {self.run.run_id}",
+                hint="run `fleetmdm ledger verify`",
+            )
+        return proof
+
+    def _write_devices(self, folder: PackFolder, advance: Callable[[int], None]) -> None:
+        reason = f"judged by run {self.run.run_id}"
+        judged = RunInventory(self.run.roots, self.store.fleet_key())
+        with folder.records(POPULATION) as population, folder.records(INVENTORY) as inventory:
+            for device in self.store.run_devices(self.run.run_id):
+                listed = None if self.outside is None else self.outside.meets(device)
+                try:
+                    population.add(self.maker.population(device, reason=reason, listed=listed))
+                    inventory.add(self.maker.inventory(device))
+                except RecordError as error:
+                    message = f"device {device.device_id} cannot be recorded: {error}"
+                    raise FleetError("inventory_invalid", message) from error
+                judged.add(device)
+                self.tally.devices += 1
+                self.tally.on_list += bool(listed)
+                advance(1)
+            self._write_outsiders(population)
+        self._require(INVENTORY, judged.root().hex(), self.run.inventory_root)
+        self.tally.intake = self.store.run_intake(self.run.run_id)
+
+    def _write_outsiders(self, population: RecordWriter) -> None:
+        """Who is not in scope: those who left, and those on the outside list alone."""
+        tally = self.tally
+        for each in self.store.run_retired(self.run.run_id):
+            reason = f"retired at {encode_time(each.retired_at)}"
+            population.add(self.maker.outsider(each.device_id, scope=RETIRED, reason=reason))
+            tally.retired += 1
+            if self.outside is not None:
+                tally.retired_on_list += self.outside.meets_names(each.device_id)
+        if self.outside is None:
+            return
+        reason = "on the outside list, and unknown to the fleet"
+        missing = self.outside.missing()
+        for name in missing:
+            population.add(self.maker.outsider(name, scope=NOT_IN_FLEET, reason=reason))
+        tally.listed, tally.missing = len(self.outside), len(missing)
+
+    def _write_policies(self, folder: PackFolder) -> None:
+        sources = dict(self.store.run_policies(self.run.run_id))
+        names = documents.name_policies(sources)
+        for policy_id, source in sources.items():
+            folder.add_whole(names[policy_id], source)
+        self.policies = [parse_policy(source, name=names[key]) for key, source in sources.items()]
+        self.tally.policies = len(sources)
+        self._require(POLICIES, policy_set_hash(sources.items()), self.run.policy_set_hash)
+
+    def _require(self, what: str, found: str, committed: str) -> None:
+        """What goes into the pack must be what the run committed to when it was recorded."""
+        if found != committed:
+            raise FleetError(
+                "reconciliation_failed",
+                f"{what} is not what run {self.run.run_id} judged: {found} against {committed}",
+                hint="run `fleetmdm doctor --integrity-check`; nothing was exported",
+            )
+
+    def _write_results(self, folder: PackFolder, standing: RunStanding) -> None:
+        names = GuardedNames(self._names())
+        with folder.records(RESULTS) as results:
+            for judged in standing.judge(self.store.results(self.run.run_id)):
+                row = judged.row
+                results.add(self.maker.result(judged, names.of(row.device_id)))
+                self.tally.add_row(row.policy_id, row.status)
+
+    def _write_decisions(self, folder: PackFolder) -> None:
+        """What people decided, as the run knew it."""
+        run_id, decide = self.run.run_id, self.maker.decision
+        with folder.records(ASSIGNMENTS) as file:
+            for one in self.store.run_assignments(run_id):
+                pairs = assignment_pairs(one, self.keys)
+                file.add(decide(ASSIGNMENTS, assignment_key(one), pairs))
+        with folder.records(WAIVERS) as file:
+            for waiver in self.store.run_waivers(run_id):
+                file.add(decide(WAIVERS, waiver.id, waiver_pairs(waiver, self.keys)))
+        with folder.records(ATTESTATIONS) as file:
+            for said in self.store.run_attestations(run_id):
+                file.add(decide(ATTESTATIONS, said.id, attestation_pairs(said, self.keys)))
+
+    def _write_transitions(self, folder: PackFolder) -> None:
+        before = self._run_before()
+        changes: Counter[tuple[str, str]] = Counter()
+        population: Counter[str] = Counter()
+        names = GuardedNames(self._names())
+        with folder.records(TRANSITIONS) as transitions:
+            if before is not None:
+                for row in self.store.transitions(before.run_id, self.run.run_id):
+                    transitions.add(self.maker.transition(row, names.of(row.device_id)))
+                    changes[row.before or ABSENT, row.after or ABSENT] += 1
+                for each in self.store.population_changes(before.run_id, self.run.run_id):
+                    population[f"{each.kind}_{each.presence}"] += 1
+        drift = documents.encode_drift(
+            before=before, after=self.run, changes=changes, population=population
+        )
+        folder.add_whole(DRIFT, drift)
+
+    def _names(self) -> Iterator[tuple[str, frozenset[str]]]:
+        for device in self.store.run_devices(self.run.run_id):
+            yield device.device_id, guarded_names(device)
+
+    def _run_before(self) -> Run | None:
+        earlier = (run for run in self.store.runs() if run.run_id < self.run.run_id)
+        return next(earlier, None)
+
+    def _write_fixed(
+        self, folder: PackFolder, signers: Sequence[Signer], tool_version: str
+    ) -> None:
+        keys = [signer.public_key for signer in signers]
+        lines = [allowed_signers_line(key, principal_of(key, documents.PRINCIPAL)) for key in keys]
+        for name, data in {
+            METADATA: documents.encode_metadata(tool_version=tool_version, origin=self.origin),
+            RUN: documents.encode_run(self.run),
+            ALLOWED_SIGNERS: "".join(lines).encode(),
+            README: render_readme(keys),
+            **documents.encode_log(self.proof),
+        }.items():
+            folder.add_whole(name, data)
