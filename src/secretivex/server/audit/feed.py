@@ -1,4 +1,4 @@
-"""A worker's end of the audit pipe: lines gathered over one turn of the loop, then one write.
+"""A worker's end of the audit pipe: lines gathered for some milliseconds, then one write.
 
 A write of at most PIPE_BUF bytes is never torn or mixed with another process's (pipe(7)). Rule for
 editors: this never blocks; what the pipe will not take waits here, bounded, and beyond that bound
@@ -16,8 +16,11 @@ from typing import Any, Protocol
 from secretivex.audit.record import PIPE_BYTES
 from secretivex.server.audit.cells import AuditCells
 
-MAX_WAITING = 4096
-"""Records that wait for room in the pipe, which itself holds some hundreds."""
+MAX_BLOCKED = 256
+"""Pieces, each of up to `PIPE_BYTES`, that wait for room in the pipe."""
+
+GATHER_S = 0.005
+"""How long a record may wait here for others: a write for each would cost more than the record."""
 
 RETRY_S = 0.02
 """Pause before a full pipe is tried again."""
@@ -25,10 +28,6 @@ RETRY_S = 0.02
 
 class Later(Protocol):
     """The part of an event loop that is needed here."""
-
-    def call_soon(self, callback: Callable[..., Any], /) -> object:
-        """Call back in the next turn."""
-        ...
 
     def call_later(self, delay: float, callback: Callable[..., Any], /) -> object:
         """Call back after so many seconds."""
@@ -53,43 +52,54 @@ class AuditFeed:
         self._must_record = line.must_record
         self._worker = worker
         self._loop = loop
-        self._waiting: deque[bytes] = deque()
+        self._piece: list[bytes] = []
+        self._room = PIPE_BYTES
+        self._blocked: deque[bytes] = deque()
         self._is_due = False
 
     @property
     def is_refusing(self) -> bool:
         """Whether nothing may be signed now, for it could not be recorded."""
-        return self._must_record and (self._cells.is_stuck or len(self._waiting) >= MAX_WAITING)
+        return self._must_record and (self._cells.is_stuck or len(self._blocked) >= MAX_BLOCKED)
 
     def put(self, line: bytes) -> None:
-        """Have a line written."""
-        if len(self._waiting) >= MAX_WAITING and not self._must_record:
-            self._cells.drop(self._worker, 1)
-            return
-        self._waiting.append(line)
+        """Have a line written; a piece holds as many as fit into one write that cannot be torn."""
+        size = len(line)
+        if size > self._room:
+            self._end_piece()
+        self._piece.append(line)
+        self._room -= size
         if not self._is_due:
             self._is_due = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_later(GATHER_S, self.flush)
 
     def flush(self) -> None:
         """Write what waits, as far as the pipe takes it."""
         self._is_due = False
-        while self._waiting:
-            piece = _take_piece(self._waiting)
-            try:
-                os.write(self._pipe, b"".join(piece))
-            except BlockingIOError:
-                self._waiting.extendleft(reversed(piece))
+        self._end_piece()
+        while self._blocked:
+            if not self._write(self._blocked[0]):
+                return
+            self._blocked.popleft()
+
+    def _end_piece(self) -> None:
+        if not self._piece:
+            return
+        piece, self._piece, self._room = b"".join(self._piece), [], PIPE_BYTES
+        if not self._blocked and self._write(piece):
+            return
+        if len(self._blocked) >= MAX_BLOCKED and not self._must_record:
+            self._cells.drop(self._worker, piece.count(b"\n"))
+        else:
+            self._blocked.append(piece)
+
+    def _write(self, piece: bytes) -> bool:
+        """Whether the pipe took it; if not, it is tried again after a pause."""
+        try:
+            os.write(self._pipe, piece)
+        except BlockingIOError:
+            if not self._is_due:
                 self._is_due = True
                 self._loop.call_later(RETRY_S, self.flush)
-                return
-
-
-def _take_piece(waiting: deque[bytes]) -> list[bytes]:
-    """As many lines as fit into one write that cannot be torn."""
-    piece = [waiting.popleft()]
-    room = PIPE_BYTES - len(piece[0])
-    while waiting and len(waiting[0]) <= room:
-        room -= len(waiting[0])
-        piece.append(waiting.popleft())
-    return piece
+            return False
+        return True

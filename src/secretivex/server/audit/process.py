@@ -7,6 +7,7 @@ it closes what it does not need, ignores signals, and ends when the pipe has no 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import secrets
@@ -30,6 +31,9 @@ from secretivex.server.audit.writer import AuditWriter, WriterRules
 from secretivex.server.signals import TAKEN
 
 LOG = logging.getLogger("secretivex.audit")
+
+PIPE_ROOM_BYTES = 1024 * 1024
+"""What the pipe may hold, where the system lets us ask: some thousands of records."""
 
 CHAIN_NAME_BYTES = 8
 
@@ -76,6 +80,9 @@ class AuditLog:
         self._plan = plan
         self._source, pipe = os.pipe()
         os.set_blocking(pipe, False)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_ROOM_BYTES)
         self.line = AuditLine(pipe, AuditCells(workers), plan.must_record)
         self._pid = 0
         self._life: socket.socket | None = None

@@ -25,6 +25,9 @@ LOG = logging.getLogger("secretivex.audit")
 READ_BYTES = 16 * PIPE_BYTES
 """Most that one batch holds: what a pipe holds by default."""
 
+GATHER_S = 0.01
+"""How long what can be read is left to grow: fewer and larger batches, fewer seals."""
+
 RETRY_S = 0.5
 """Pause before a failed write is tried again."""
 
@@ -68,6 +71,7 @@ class AuditWriter:
         while True:
             if not self._is_readable():
                 continue
+            time.sleep(GATHER_S)
             data = os.read(self._pipe, READ_BYTES)
             if not data:
                 break

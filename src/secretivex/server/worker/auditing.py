@@ -15,6 +15,7 @@ from functools import lru_cache
 from secretivex.audit.record import quote
 from secretivex.context.bindings import Bindings
 from secretivex.engine import Change, Reply, SignJob
+from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
 from secretivex.server.audit.feed import AuditFeed
 from secretivex.server.worker.signing import Turn
@@ -55,6 +56,9 @@ class Auditor:
         self._number = 0
         self._pid = os.getpid()
         self._changes: dict[Turn, tuple[str, Peer, str]] = {}
+        # What a signature's record says, made once for a key, a caller and a path. The objects are
+        # kept with it, so that a number which another one has now is not taken for theirs.
+        self._texts: dict[tuple[int, int, int, str], tuple[TableEntry, Peer, Bindings, str]] = {}
 
     @property
     def is_refusing(self) -> bool:
@@ -68,11 +72,23 @@ class Auditor:
 
     def signed(self, job: SignJob, outcome: str) -> None:
         """A signature that was made or refused."""
-        entry = job.entry
-        fields = f',"key":"{entry.sha256}","algorithm":"{entry.identity.algorithm}"'
-        if job.bindings.hops:
-            fields += _path(job.bindings)
-        self._put("sign", outcome, job.peer, fields)
+        entry, peer, bindings = job.entry, job.peer, job.bindings
+        known = self._texts.get((id(entry), id(peer), id(bindings), outcome))
+        if (
+            known is None
+            or known[0] is not entry
+            or known[1] is not peer
+            or known[2] is not bindings
+        ):
+            fields = f',"key":"{entry.sha256}","algorithm":"{entry.identity.algorithm}"'
+            if bindings.hops:
+                fields += _path(bindings)
+            text = f'","event":"sign","outcome":"{outcome}"{_caller(peer)}{fields},"request":"'
+            if len(self._texts) >= _MEMO:
+                self._texts.clear()
+            known = (entry, peer, bindings, text)
+            self._texts[id(entry), id(peer), id(bindings), outcome] = known
+        self._write(known[3])
 
     def change_begun(self, change: Change, peer: Peer, turn: Turn) -> None:
         """Remember whose change a turn stands for."""
@@ -92,11 +108,12 @@ class Auditor:
         self._put("connect", why, peer, "")
 
     def _put(self, event: str, outcome: str, peer: Peer | None, fields: str) -> None:
+        self._write(f'","event":"{event}","outcome":"{outcome}"{_caller(peer)}{fields},"request":"')
+
+    def _write(self, text: str) -> None:
+        """A record around what it says."""
         self._number += 1
-        line = (
-            f'{{"time":"{self._time()}","event":"{event}","outcome":"{outcome}",'
-            f'"request":"{self._pid}.{self._number}"{_caller(peer)}{fields}}}\n'
-        )
+        line = f'{{"time":"{self._time()}{text}{self._pid}.{self._number}"}}\n'
         self._feed.put(line.encode())
 
     def _time(self) -> str:
