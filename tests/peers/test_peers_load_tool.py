@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import resource
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -76,3 +77,19 @@ def test_each_bad_answer_is_counted_as_what_it_is(
 ) -> None:
     result = run_load(junk_agent(reply), key, "--count=1", "--timeout=300")
     assert (result["completed"], result["failures"][kind], result["failed"]) == (0, 1, 1)
+
+
+def test_thousands_of_open_connections_and_a_thousand_clients_that_reconnect(
+    run_load: Run,
+    standing_agent: Callable[[str], Any],
+    key: str,
+    give_up: Callable[[str], NoReturn],
+) -> None:
+    """4,000 that stay open, 1,000 that come and go: not one error."""
+    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 6000:
+        give_up("a hard limit of 6000 open files")
+    address = standing_agent("secretive-agent").address
+    options = ("--reconnect", "--clients=1000", "--idle=4000", "--duration=1.5")
+    result = run_load(address, key, *options)
+    assert (result["failed"], result["idle"]) == (0, 4000)
+    assert result["completed"] > 100
