@@ -24,6 +24,12 @@ DEFAULT_LIMITS = DeviceLimits()
 _PLAIN = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
 """Identifiers that need no further look."""
 
+_SHORT = 64
+_FIVE_PLAIN = re.compile(
+    rf"(?:[A-Za-z0-9._:-]{{1,{_SHORT}}}\n){{4}}[A-Za-z0-9._:-]{{1,{_SHORT}}}", re.ASCII
+)
+"""Five of them, a line each."""
+
 REQUIRED = ("device_id", "hostname", "os", "os_version", "last_seen")
 OPTIONAL = ("serial", "facts", "tags")
 
@@ -68,6 +74,17 @@ def _parse(document: Any, now: datetime, limits: DeviceLimits, *, sound: bool) -
         except ValueFault as fault:
             raise fault.at("facts") from None
     serial = document.get("serial")
+    if _all_plain(document, limits):
+        return Device(
+            document["device_id"],
+            document["hostname"],
+            document["os"],
+            document["os_version"],
+            serial,
+            _last_seen(document, now, limits),
+            facts,
+            _tags(document, limits),
+        )
     return Device(
         device_id=_identifier(document, "device_id", limits),
         hostname=_identifier(document, "hostname", limits),
@@ -117,6 +134,23 @@ def _identifier(document: dict[str, Any], key: str, limits: DeviceLimits) -> str
     if not text.isprintable():
         raise ValueFault("control_character", "the text has a control character").at(key)
     return text
+
+
+def _all_plain(document: dict[str, Any], limits: DeviceLimits) -> bool:
+    """Whether all identifiers are short and plain, as they mostly are; said at one look."""
+    try:
+        text = "\n".join(
+            (
+                document["device_id"],
+                document["hostname"],
+                document["os"],
+                document["os_version"],
+                "-" if document.get("serial") is None else document["serial"],
+            )
+        )
+    except TypeError:
+        return False
+    return limits.max_identifier_chars >= _SHORT and _FIVE_PLAIN.fullmatch(text) is not None
 
 
 def _last_seen(document: dict[str, Any], now: datetime, limits: DeviceLimits) -> datetime:

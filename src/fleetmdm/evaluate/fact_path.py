@@ -61,9 +61,12 @@ class FactPath:
         return next((i for i, step in enumerate(self.steps) if step is EACH), len(self.steps))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Absent:
-    """Nothing stands at the end of the path. `wrong` says that the shape is not as expected."""
+    """Nothing stands at the end of the path. `wrong` says that the shape is not as expected.
+
+    There is one of each kind, so that they are told apart by identity.
+    """
 
     reason: str
     wrong: bool = False

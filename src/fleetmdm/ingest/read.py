@@ -14,7 +14,7 @@ import msgspec
 
 from fleetmdm.device import DEFAULT_LIMITS, Device, DeviceLimits, decode_sound, parse_device
 from fleetmdm.errors import FleetError
-from fleetmdm.ingest.split import Fault, Piece, split_documents
+from fleetmdm.ingest.split import Fault, Piece, find_whole_fault, split_documents
 
 _decoder = msgspec.json.Decoder()
 
@@ -103,12 +103,12 @@ def read_pieces(
     """
     size = limits.max_document_bytes
     try:
-        for item in split_documents(file.chunks(), max_document_bytes=size, wrapper=wrapper):
-            if isinstance(item, Fault) and item.whole:
-                yield _refuse_place(item, file.name)
-                return
+        fault = find_whole_fault(file.chunks(), max_document_bytes=size, wrapper=wrapper)
     except FleetError as error:
         yield Refused(file.name, 1, "unreadable", error.message, error.hint)
+        return
+    if fault is not None:
+        yield _refuse_place(fault, file.name)
         return
     for item in split_documents(file.chunks(), max_document_bytes=size, wrapper=wrapper):
         yield _refuse_place(item, file.name) if isinstance(item, Fault) else item

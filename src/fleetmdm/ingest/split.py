@@ -10,8 +10,9 @@ in the middle, or goes on after its end); then nothing of it may be kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -44,6 +45,27 @@ class Fault:
     whole: bool = False
 
 
+def find_whole_fault(
+    chunks: Iterable[bytes], *, max_document_bytes: int, wrapper: str = ""
+) -> Fault | None:
+    """The fault for which nothing of a stream may be kept; reads it to its end.
+
+    One document a line can be trusted line by line, so that its lines are not looked at here.
+    """
+    try:
+        stream = _Stream(chunks, max_document_bytes)
+        stream.skip_space()
+        if not stream.at_end() and _form_of(stream, wrapper) is _split_lines:
+            stream.drain()
+            return None
+        return next(
+            (item for item in _split(stream, wrapper) if isinstance(item, Fault) and item.whole),
+            None,
+        )
+    except _Stop as stop:
+        return stop.fault
+
+
 def split_documents(
     chunks: Iterable[bytes], *, max_document_bytes: int, wrapper: str = ""
 ) -> Iterator[Piece | Fault]:
@@ -55,19 +77,27 @@ def split_documents(
     try:
         stream = _Stream(chunks, max_document_bytes)
         stream.skip_space()
-        if stream.at_end():
-            yield Fault(stream.line, "empty", "there is no document", whole=True)
-        elif stream.peek(1) == b"[":
-            yield from _split_array(stream)
-            _check_end(stream)
-        elif wrapper and _opening(stream, wrapper):
-            yield from _split_pages(stream, wrapper)
-        elif stream.peek(1) == b"{" and not _has_lines(stream):
-            yield from _split_values(stream)
-        else:
-            yield from _split_lines(stream)
+        yield from _split(stream, wrapper)
     except _Stop as stop:
         yield stop.fault
+
+
+def _split(stream: _Stream, wrapper: str) -> Iterator[Piece | Fault]:
+    if stream.at_end():
+        yield Fault(stream.line, "empty", "there is no document", whole=True)
+    else:
+        yield from _form_of(stream, wrapper)(stream)
+
+
+def _form_of(stream: _Stream, wrapper: str) -> Callable[[_Stream], Iterator[Piece | Fault]]:
+    """How a stream is cut, as its beginning tells."""
+    if stream.peek(1) == b"[":
+        return _split_whole_array
+    if wrapper and _opening(stream, wrapper):
+        return partial(_split_pages, wrapper=wrapper)
+    if stream.peek(1) == b"{" and not _has_lines(stream):
+        return _split_values
+    return _split_lines
 
 
 class _Stop(Exception):  # noqa: N818 - carries a fault, is none
@@ -130,6 +160,11 @@ class _Stream:
             if matched is not None or not self.more():
                 return
 
+    def drain(self) -> None:
+        """Read to the end, keeping nothing."""
+        for _ in self._chunks:
+            pass
+
     def at_end(self) -> bool:
         """Whether nothing is left."""
         return not len(self) and not self.more()
@@ -160,6 +195,11 @@ def _split_array(stream: _Stream) -> Iterator[Piece | Fault]:
         elif not (first and closed):
             yield Fault(line, "malformed", "a document is missing beside a comma")
         first = False
+
+
+def _split_whole_array(stream: _Stream) -> Iterator[Piece | Fault]:
+    yield from _split_array(stream)
+    _check_end(stream)
 
 
 def _check_end(stream: _Stream) -> None:

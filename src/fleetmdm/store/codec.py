@@ -17,7 +17,9 @@ _decoder = msgspec.json.Decoder(tuple[Finding, ...])
 
 def encode_stamp(moment: datetime) -> str:
     """For example 2026-01-31T08:00:00.000000+00:00."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")
 
 
 def stamp_to_time(stamp: str) -> str:

@@ -8,6 +8,7 @@ Rule for editors: what is written depends on the documents alone, so that it can
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
@@ -45,36 +46,39 @@ def build_table(documents: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
 
 
 def _split(names: Names, values: list[Any]) -> Iterator[tuple[Names, Column]]:
-    kinds = set(map(type, values))
-    below = _member_names(values, kinds) if len(names) <= MAX_DEPTH else None
-    if below is None or len(below) > MAX_NAMES:
-        yield names, _encode(values)
+    types = list(map(type, values))
+    count = types.count(dict)
+    if count * 2 <= len(values) or len(names) > MAX_DEPTH:
+        yield names, _encode(values, set(types))
         return
-    yield names, _encode([OBJECT if type(value) is dict else value for value in values])
+    odd = [] if count == len(values) else [i for i, kind in enumerate(types) if kind is not dict]
+    objects = list(values)
+    for place in odd:
+        objects[place] = {}
+    below = sorted(set().union(*objects))
+    if len(below) > MAX_NAMES:
+        yield names, _encode(values, set(types))
+        return
+    yield names, _shape(values, odd)
     for name in below:
-        yield from _split((*names, name), _members(values, name, kinds))
+        members = list(map(dict.get, objects, repeat(name), repeat(MISSING)))
+        for place in odd:
+            # Where no object is, what following the name there gives.
+            members[place] = follow_step(values[place], name)
+        yield from _split((*names, name), members)
 
 
-def _member_names(values: list[Any], kinds: set[type]) -> list[str] | None:
-    """The names of all objects together; None where few values are objects."""
-    if dict not in kinds:
-        return None
-    objects = values if len(kinds) == 1 else [value for value in values if type(value) is dict]
-    return sorted(set().union(*objects)) if len(objects) * 2 > len(values) else None
+def _shape(values: list[Any], odd: list[int]) -> Column:
+    """Where the objects are, and what stands in the other places."""
+    if not odd:
+        return Column([OBJECT], np.zeros(len(values), dtype=np.int32))
+    shown: list[Any] = [OBJECT] * len(values)
+    for place in odd:
+        shown[place] = values[place]
+    return encode_column(shown)
 
 
-def _members(values: list[Any], name: str, kinds: set[type]) -> list[Any]:
-    """What stands below a name; where no object is, what following the name there gives."""
-    if len(kinds) == 1:
-        return [value.get(name, MISSING) for value in values]
-    return [
-        value.get(name, MISSING) if type(value) is dict else follow_step(value, name)
-        for value in values
-    ]
-
-
-def _encode(values: list[Any]) -> Column:
-    kinds = set(map(type, values))
+def _encode(values: list[Any], kinds: set[type]) -> Column:
     if kinds <= _PLAIN and len(set(values)) > len(values) // 2:
         # Hardly any value comes twice: looking them up would gain nothing.
         return Column(values, np.arange(len(values), dtype=np.int32))

@@ -20,11 +20,10 @@ from fleetmdm.errors import FleetError
 from fleetmdm.ingest.sources import Source, rank_of
 from fleetmdm.store.codec import encode_stamp, parse_stamp
 from fleetmdm.store.port import IngestCounts
+from fleetmdm.store.sqlite.blocks.arrivals import Arrivals, drop_arrivals
+from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
 from fleetmdm.store.sqlite.connection import cache_more, staging, writing
 from fleetmdm.store.sqlite.revisions import IN_FORCE, new_revision
-
-_BATCH = 1000
-"""Documents that are held in memory at a time."""
 
 
 def put_devices(
@@ -33,8 +32,11 @@ def put_devices(
     """Stage the documents, then move them in within one short transaction."""
     cache_more(connection)
     with _tables(connection):
-        received = _stage(connection, iter(devices))
+        arrivals = Arrivals(connection)
+        received = _stage(connection, iter(devices), arrivals)
         with writing(connection):
+            if arrivals.fit(received):
+                return _welcome(connection, arrivals, received, source, now)
             return _apply(connection, received, source, now)
 
 
@@ -69,6 +71,7 @@ def _tables(connection: sqlite3.Connection) -> Iterator[None]:
 def _drop(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE IF EXISTS temp.incoming")
     connection.execute("DROP TABLE IF EXISTS temp.fates")
+    drop_arrivals(connection)
 
 
 # What is large comes last, and what is found out about it has a table of its own: large rows are
@@ -102,11 +105,13 @@ WHERE excluded.last_seen >= last_seen
 """
 
 
-def _stage(connection: sqlite3.Connection, devices: Iterator[Device]) -> int:
+def _stage(connection: sqlite3.Connection, devices: Iterator[Device], arrivals: Arrivals) -> int:
     received = 0
-    while batch := [_row(device) for device in islice(devices, _BATCH)]:
+    while batch := list(islice(devices, BLOCK_DEVICES)):
+        rows = list(map(_row, batch))
         with staging(connection):
-            connection.executemany(_STAGE, batch)
+            connection.executemany(_STAGE, rows)
+            arrivals.take(batch, [row[3] for row in rows])
         received += len(batch)
     return received
 
@@ -205,6 +210,21 @@ def _apply(
         revision = new_revision(connection, "ingested", detail, now=now)
         for statement in _CHANGES:
             connection.execute(statement, {"source": number, "revision": revision})
+    return counts
+
+
+def _welcome(
+    connection: sqlite3.Connection,
+    arrivals: Arrivals,
+    received: int,
+    source: Source,
+    now: datetime,
+) -> IngestCounts:
+    """`_apply` where every document is of a device that nobody knew."""
+    counts = IngestCounts(received=received, added=received)
+    detail = {"source": source.value, **asdict(counts)}
+    revision = new_revision(connection, "ingested", detail, now=now)
+    arrivals.move(source=_source_number(connection, source), revision=revision)
     return counts
 
 
