@@ -56,6 +56,14 @@ SETTINGS = (
         "states that make `check` exit with 1",
     ),
     Setting(
+        "check.workers",
+        "int",
+        0,
+        "processes that judge; 0 is one for each core where the fleet is large enough",
+        minimum=0,
+        maximum=16,
+    ),
+    Setting(
         "check.stale_after",
         "text",
         "30d",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 
 from fleetmdm.device import Device
 from fleetmdm.engines.local import record_run
+from fleetmdm.engines.pool import choose_workers
 from fleetmdm.policy_yaml import parse_policies
 from fleetmdm.results import Run
 from fleetmdm.store.port import NewRun
@@ -41,10 +43,14 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     opened.close()
 
 
-def check(store: SqliteStore, *, full: bool = False, days: int = 0) -> tuple[Run, int]:
+def check(
+    store: SqliteStore, *, full: bool = False, days: int = 0, workers: int = 1
+) -> tuple[Run, int]:
     judged: list[int] = []
     new = NewRun(started_at=NOW, as_of=NOW + timedelta(days=days), tool_version="0")
-    run = record_run(store, new, clock=lambda: NOW, advance=judged.append, full=full).run
+    run = record_run(
+        store, new, clock=lambda: NOW, advance=judged.append, full=full, workers=workers
+    ).run
     return run, sum(judged)
 
 
@@ -111,6 +117,36 @@ def test_another_policy_brings_up_everything(store: SqliteStore) -> None:
         now=NOW,
     )
     assert check(store)[1] == COUNT
+
+
+def test_several_processes_find_what_one_finds(store: SqliteStore) -> None:
+    first, judged = check(store, workers=2)
+    assert judged == COUNT
+    store.put_devices([device(7, n=9999), device(2400, n=None)], now=NOW)
+    again, judged = check(store, full=True, workers=2)
+    assert judged == COUNT
+    assert same(again, check(store, full=True)[0])
+    assert len(list(store.results(first.run_id))) == COUNT - 2000
+    changed = {row.device_id for row in store.intervals(first_run=again.run_id)}
+    assert {"d00007", "d02400"} <= changed
+
+
+def test_a_run_broken_off_ends_its_processes(store: SqliteStore) -> None:
+    def stop(_count: int) -> None:
+        raise KeyboardInterrupt
+
+    new = NewRun(started_at=NOW, as_of=NOW, tool_version="0")
+    with pytest.raises(KeyboardInterrupt):
+        record_run(store, new, clock=lambda: NOW, advance=stop, workers=2)
+    assert not list(store.runs())
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tasks", "some"), [(1, 1000, False), (2, 1, True), (0, 1, False), (0, 31, False)]
+)
+def test_processes_are_started_where_they_pay(wanted: int, tasks: int, *, some: bool) -> None:
+    assert (choose_workers(wanted, tasks) > 1) is some
 
 
 def test_a_run_that_is_overtaken_judges_everything(store: SqliteStore, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Final
 
 from fleetmdm.device import Device
+from fleetmdm.engines.pool import Order, choose_workers, judge_in_processes
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate import (
     EVALUATOR_VERSION,
@@ -23,6 +24,7 @@ from fleetmdm.evaluate import (
     evaluate,
 )
 from fleetmdm.evaluate.program import Program, program_leaves
+from fleetmdm.governance.assign import Assignment
 from fleetmdm.ledger.entries import encode_run_leaf
 from fleetmdm.ledger.roots import policy_set_hash
 from fleetmdm.policy import CompliancePolicy
@@ -30,6 +32,7 @@ from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run
 from fleetmdm.store.port import (
     FleetStore,
+    Judged,
     NewRun,
     Question,
     RunHashes,
@@ -64,51 +67,72 @@ def record_run(
     advance: Callable[[int], None] = lambda _devices: None,
     expect: Callable[[int], None] = lambda _devices: None,
     full: bool = False,
+    workers: int = 0,
 ) -> Recorded:
     """Judge what may have changed since the newest run, or with `full` everything; record the run.
 
-    `expect` is told how many devices there are to judge, `advance` how many were.
+    `expect` is told how many devices there are to judge, `advance` how many were. `workers` are the
+    processes that judge: 1 is this one alone, 0 as many as pay.
     Raises `no_policies`, `no_devices`, `policy_invalid`; then nothing is recorded.
     """
+    run = _Attempt(store, new, clock, expect, advance, workers)
     try:
-        return _record(store, new, clock, (expect, advance), full=full)
+        return run.record(full=full, alone=True)
     except RunOvertaken:
-        # What it built on is no longer the newest; a full run builds on nothing.
-        return _record(store, new, clock, (expect, advance), full=True)
+        # Somebody recorded a run meanwhile; this time it may happen again.
+        return run.record(full=True, alone=False)
 
 
-def _record(
-    store: FleetStore,
-    new: NewRun,
-    clock: Callable[[], datetime],
-    progress: tuple[Callable[[int], None], Callable[[int], None]],
-    *,
-    full: bool,
-) -> Recorded:
-    expect, advance = progress
-    with store.begin_run(new) as writer:
-        sources = list(writer.policy_sources())
-        policies = _some_policies(load_policies(sources))
-        if writer.is_empty():
-            raise no_devices()
-        selections = load_selections(writer.assignments(), only_assigned=new.only_assigned)
-        programs = compile_policies(policies, selections)
-        question = ask(programs, sources, writer, new)
-        evaluator = Evaluator(programs, new.as_of)
-        expect(writer.plan(question, full=full))
-        for batch in writer.due():
-            writer.add_batch(batch, evaluator.judge(batch))
-            advance(len(batch))
-        inventory, results = writer.roots()
-        hashes = RunHashes(policy_set_hash(sources), inventory.hex(), results.hex())
-        run = writer.finish(finished_at=clock(), hashes=hashes, leaf=encode_run_leaf)
-    return Recorded(run, policies)
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What `record_run` was given."""
+
+    store: FleetStore
+    new: NewRun
+    clock: Callable[[], datetime]
+    expect: Callable[[int], None]
+    advance: Callable[[int], None]
+    workers: int
+
+    def record(self, *, full: bool, alone: bool) -> Recorded:
+        """One try."""
+        new = self.new
+        with self.store.begin_run(new) as writer:
+            sources = tuple(writer.policy_sources())
+            policies = _some_policies(load_policies(sources))
+            if writer.is_empty():
+                raise no_devices()
+            assignments = tuple(writer.assignments())
+            selections = load_selections(assignments, only_assigned=new.only_assigned)
+            programs = compile_policies(policies, selections)
+            question = ask(programs, sources, assignments, new)
+            self.expect(writer.plan(question, full=full, alone=alone))
+            order = Order(writer.desk(), sources, assignments, new.only_assigned, new.as_of)
+            for judged in self._judge(writer, programs, order):
+                writer.take(judged)
+                self.advance(judged.count)
+            inventory, results = writer.roots()
+            hashes = RunHashes(policy_set_hash(sources), inventory.hex(), results.hex())
+            run = writer.finish(finished_at=self.clock(), hashes=hashes, leaf=encode_run_leaf)
+        return Recorded(run, policies)
+
+    def _judge(
+        self, writer: RunWriter, programs: Sequence[Program], order: Order
+    ) -> Iterator[Judged]:
+        tasks = writer.tasks()
+        workers = choose_workers(self.workers, len(tasks))
+        if workers:
+            yield from judge_in_processes(order, tasks, workers)
+            return
+        judge = Evaluator(programs, order.as_of).judge
+        for task in tasks:
+            yield writer.do(task, judge)
 
 
 def ask(
     programs: Sequence[Program],
     sources: Iterable[tuple[str, bytes]],
-    writer: RunWriter,
+    assignments: Iterable[Assignment],
     new: NewRun,
 ) -> Question:
     """All that verdicts depend on beside devices and time."""
@@ -116,7 +140,7 @@ def ask(
         "evaluator": EVALUATOR_VERSION,
         "tool": new.tool_version,
         "policies": policy_set_hash(sources),
-        "assignments": [repr(one) for one in writer.assignments()],
+        "assignments": [repr(one) for one in assignments],
         "only_assigned": new.only_assigned,
     }
     leaves = [leaf for program in programs for leaf in program_leaves(program)]

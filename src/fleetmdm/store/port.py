@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.evaluate import VerdictBatch
@@ -113,6 +113,34 @@ class RunOvertaken(Exception):  # noqa: N818 - it asks for another try, it is no
 
 
 Batch = FactBatch | DocumentBatch
+Judge = Callable[[Batch], VerdictBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came of a task; what else it holds is for the store that made it."""
+
+    count: int
+    """Devices that were judged."""
+
+
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class TaskWorker(Protocol[T_contra]):
+    """Does tasks of a run, in whatever process."""
+
+    def do(self, task: T_contra, judge: Judge) -> Judged:
+        """Read the devices of a task and have them judged."""
+        ...
+
+
+class TaskDesk(Protocol[T_contra]):
+    """What a worker in another process needs; can be pickled."""
+
+    def open(self) -> TaskWorker[T_contra]:
+        """A worker for the process that calls."""
+        ...
 
 
 class RunWriter(Protocol):
@@ -139,15 +167,28 @@ class RunWriter(Protocol):
         """The same documents as `devices`, still encoded, in batches of at most so many."""
         ...
 
-    def plan(self, question: Question, *, full: bool = False) -> int:
+    def plan(self, question: Question, *, full: bool = False, alone: bool = True) -> int:
         """Find out what has to be judged; answers about how many devices.
 
-        Unless `full`, verdicts of the newest run stay where nothing can have changed them.
+        Unless `full`, verdicts of the newest run stay where nothing can have changed them. `alone`
+        trusts that nobody records a run meanwhile: then `finish` may raise `RunOvertaken`.
         """
         ...
 
-    def due(self) -> Iterator[Batch]:
-        """The batches that `plan` found; each is to be given back to `add_batch`."""
+    def tasks(self) -> Sequence[Any]:
+        """The parts of the plan; `do` each, here or in another process, and `take` what comes."""
+        ...
+
+    def desk(self) -> TaskDesk[Any]:
+        """With what workers in other processes do the tasks."""
+        ...
+
+    def do(self, task: Any, judge: Judge) -> Any:
+        """Do a task in this process."""
+        ...
+
+    def take(self, judged: Any) -> None:
+        """Take what came of a task, in whatever order."""
         ...
 
     def policy_sources(self) -> Iterator[tuple[str, bytes]]:
@@ -162,12 +203,12 @@ class RunWriter(Protocol):
         """Verdicts, passes included (they are counted, not stored); at most one for each pair."""
         ...
 
-    def add_batch(self, batch: Batch, verdicts: VerdictBatch) -> None:
-        """`add` for all verdicts on a batch that `documents` or `due` gave."""
+    def add_batch(self, documents: DocumentBatch, verdicts: VerdictBatch) -> None:
+        """`add` for all verdicts on a batch that `documents` gave."""
         ...
 
     def roots(self) -> tuple[bytes, bytes]:
-        """After `due`: the roots of inventory and results over the whole fleet."""
+        """After all tasks: the roots of inventory and results over the whole fleet."""
         ...
 
     def finish(

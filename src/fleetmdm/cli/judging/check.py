@@ -79,7 +79,13 @@ def command(
         call.progress("devices judged") as progress,
     ):
         recorded = record_run(
-            store, new, clock=call.now, advance=progress.advance, expect=progress.expect, full=full
+            store,
+            new,
+            clock=call.now,
+            advance=progress.advance,
+            expect=progress.expect,
+            full=full,
+            workers=call.setting("check.workers"),
         )
         differences = RunStanding(store, recorded.run, recorded.policies).differences()
     _emit_run(call, recorded, differences, states)

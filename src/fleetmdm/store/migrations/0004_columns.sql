@@ -25,11 +25,12 @@ CREATE TABLE judged (
 ) STRICT;
 
 -- Microseconds since 1970: nothing in the block was judged later than `since`, and time alone
--- changes nothing in it before `until`.
+-- changes nothing in it before `until`. `rows` is the hash of the rows it left, where it is known.
 CREATE TABLE judged_blocks (
     block INTEGER PRIMARY KEY,
     since INTEGER NOT NULL,
-    until INTEGER NOT NULL
+    until INTEGER NOT NULL,
+    rows BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE judged_parts (

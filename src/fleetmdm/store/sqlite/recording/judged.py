@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetmdm.evaluate.operators.times import NEVER
-from fleetmdm.evaluate.verdicts import STATES, VerdictBatch
+from fleetmdm.evaluate.verdicts import STATES
 from fleetmdm.ledger.merkle import HASH_BYTES
 from fleetmdm.ledger.roots import root_of_set
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
+from fleetmdm.store.sqlite.recording.work import Packed
 
 ABSENT: Final = 0xFF
 """The code of a device that is not there."""
@@ -59,6 +60,8 @@ class BlockState:
     results: npt.NDArray[np.uint8]
     inventory: npt.NDArray[np.uint8]
     since: int = LONG_AGO
+    rows: bytes = b""
+    """The hash of the rows that the block left; empty where it is not known."""
 
     def until(self) -> int:
         """Before this moment, time alone changes nothing here."""
@@ -92,8 +95,11 @@ def read_state(connection: sqlite3.Connection, block: int, policies: int) -> Blo
     for part, data in rows:
         array = getattr(state, part)
         setattr(state, part, np.frombuffer(data, array.dtype).reshape(array.shape).copy())
-    row = connection.execute("SELECT since FROM judged_blocks WHERE block = ?", (block,)).fetchone()
-    state.since = LONG_AGO if row is None else row[0]
+    row = connection.execute(
+        "SELECT since, rows FROM judged_blocks WHERE block = ?", (block,)
+    ).fetchone()
+    if row is not None:
+        state.since, state.rows = row
     return state
 
 
@@ -136,23 +142,13 @@ class Judged:
             due[block] = np.flatnonzero(ends <= self._as_of)
         return due
 
-    def merge(
-        self,
-        handles: Sequence[int],
-        verdicts: VerdictBatch,
-        leaves: tuple[list[bytes], list[bytes]],
-    ) -> None:
-        """Take the verdicts on some devices; `leaves` are hashes of results and of inventory."""
-        numbers = np.array(handles, dtype=np.int64)
-        codes = np.empty((len(handles), self._policies), dtype=np.uint8)
-        ends = np.full(len(handles), NEVER, dtype=np.int64)
-        for place, column in enumerate(verdicts.columns):
-            codes[:, place] = column.outcomes
-            if column.until is not None:
-                np.minimum(ends, column.until, out=ends)
-        results, inventory = (
-            np.frombuffer(b"".join(each), np.uint8).reshape(-1, HASH_BYTES) for each in leaves
-        )
+    def merge(self, packed: Packed) -> None:
+        """Take the verdicts on some devices."""
+        numbers = np.frombuffer(packed.handles, np.int64)
+        codes = np.frombuffer(packed.codes, np.uint8).reshape(len(numbers), self._policies)
+        ends = np.frombuffer(packed.ends, np.int64)
+        results = np.frombuffer(packed.results, np.uint8).reshape(-1, HASH_BYTES)
+        inventory = np.frombuffer(packed.inventory, np.uint8).reshape(-1, HASH_BYTES)
         for block, rows, places in self._by_block(numbers):
             state = self._state(block)
             self._count(state.codes[places], -1)
@@ -160,6 +156,7 @@ class Judged:
             state.codes[places], state.ends[places] = codes[rows], ends[rows]
             state.results[places], state.inventory[places] = results[rows], inventory[rows]
             state.since = max(state.since, self._as_of)
+            state.rows = packed.rows_hash if packed.task.block is not None else b""
 
     def begin_block(self, block: int) -> set[int]:
         """Judge a block as a whole; answers the numbers of the devices that were in it."""
@@ -180,6 +177,7 @@ class Judged:
         for block, _, places in self._by_block(np.array(handles, dtype=np.int64)):
             state = self._state(block)
             self._count(state.codes[places], -1)
+            state.rows = b""
             state.codes[places], state.ends[places] = ABSENT, NEVER
             state.results[places] = state.inventory[places] = 0
 
@@ -242,10 +240,10 @@ class Judged:
 
     def _write_block(self, block: int, state: BlockState) -> None:
         self._connection.execute(
-            "INSERT INTO judged_blocks VALUES (?, ?, ?) ON CONFLICT (block) DO UPDATE"
-            " SET since = excluded.since, until = excluded.until"
-            " WHERE (since, until) IS NOT (excluded.since, excluded.until)",
-            (block, state.since, state.until()),
+            "INSERT INTO judged_blocks VALUES (?, ?, ?, ?) ON CONFLICT (block) DO UPDATE"
+            " SET since = excluded.since, until = excluded.until, rows = excluded.rows"
+            " WHERE (since, until, rows) IS NOT (excluded.since, excluded.until, excluded.rows)",
+            (block, state.since, state.until(), state.rows),
         )
         kept = dict(
             self._connection.execute(
@@ -257,6 +255,11 @@ class Judged:
             " ON CONFLICT (block, part) DO UPDATE SET data = excluded.data",
             [(block, part, data) for part, data in state.parts().items() if kept.get(part) != data],
         )
+
+
+def read_rows_hashes(connection: sqlite3.Connection) -> dict[int, bytes]:
+    """By block, the hash of the rows that the run whose verdicts are kept left in it."""
+    return dict(connection.execute("SELECT block, rows FROM judged_blocks").fetchall())
 
 
 def forget(connection: sqlite3.Connection) -> None:

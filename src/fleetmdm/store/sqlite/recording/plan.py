@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
@@ -18,6 +18,7 @@ from fleetmdm.store.port import Question
 from fleetmdm.store.sqlite.blocks.changes import Changes, read_seen
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
 from fleetmdm.store.sqlite.recording.judged import Basis, Judged, Places
+from fleetmdm.store.sqlite.recording.work import Task
 from fleetmdm.store.sqlite.revisions import IN_FORCE
 
 WHOLE_SHARE: Final = 4
@@ -32,6 +33,16 @@ class Plan:
     devices: tuple[int, ...] = ()
     seen: tuple[tuple[int, bytes, str], ...] = ()
     """Number, hash of the document, when it was seen."""
+    hashes: Mapping[int, bytes] = field(default_factory=dict)
+    """By block, of the rows that are open in it, where they are known."""
+
+    def tasks(self) -> Sequence[Task]:
+        """Blocks, then devices, as many at a time as a block has."""
+        places = range(0, len(self.devices), BLOCK_DEVICES)
+        return [
+            *(Task(block, rows_hash=self.hashes.get(block, b"")) for block in self.blocks),
+            *(Task(devices=self.devices[at : at + BLOCK_DEVICES]) for at in places),
+        ]
 
 
 def make_plan(
@@ -92,9 +103,3 @@ def _read_seen_again(
     rows = connection.execute(_SEEN, chosen).fetchall()
     alone = tuple((row[0], row[3], stamp_to_time(row[2])) for row in rows if row[1] == 1)
     return alone, {row[0] for row in rows if row[1] > 1}
-
-
-def chunks(devices: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """As many at a time as a block has."""
-    for begin in range(0, len(devices), BLOCK_DEVICES):
-        yield devices[begin : begin + BLOCK_DEVICES]

@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from itertools import islice, repeat
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -23,16 +22,15 @@ import numpy.typing as npt
 
 from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.evaluate import VerdictBatch
-from fleetmdm.evaluate.operators.times import decode_end, encode_end
-from fleetmdm.evaluate.verdicts import STATES, PolicyColumn
+from fleetmdm.evaluate.operators.times import encode_end
+from fleetmdm.evaluate.verdicts import STATES
 from fleetmdm.governance.assign import Assignment
-from fleetmdm.ledger.roots import InventoryLeaves, ResultLeaves, root_salt
+from fleetmdm.ledger.roots import InventoryLeaves, root_salt
 from fleetmdm.results import SILENT, Run, Status, Verdict
 from fleetmdm.store.codec import encode_findings, encode_stamp
 from fleetmdm.store.failures import translated
-from fleetmdm.store.port import Batch, NewRun, Question, RunHashes
+from fleetmdm.store.port import Judge, NewRun, Question, RunHashes
 from fleetmdm.store.sqlite.blocks.columns import (
-    BlockReader,
     NewColumns,
     read_blocks,
     write_columns,
@@ -40,16 +38,16 @@ from fleetmdm.store.sqlite.blocks.columns import (
 from fleetmdm.store.sqlite.blocks.documents import (
     BLOCK_DEVICES,
     read_documents,
-    read_some_documents,
 )
 from fleetmdm.store.sqlite.connection import read_fleet_key, writing
 from fleetmdm.store.sqlite.governance.assignments import read_assignments
 from fleetmdm.store.sqlite.inventory import count_devices, has_devices, read_devices
 from fleetmdm.store.sqlite.ledger import append_leaf
 from fleetmdm.store.sqlite.policies import policy_numbers, read_policies
-from fleetmdm.store.sqlite.recording.judged import Judged, forget, read_basis
-from fleetmdm.store.sqlite.recording.plan import Plan, chunks, make_plan
+from fleetmdm.store.sqlite.recording.judged import Judged, forget, read_basis, read_rows_hashes
+from fleetmdm.store.sqlite.recording.plan import Plan, make_plan
 from fleetmdm.store.sqlite.recording.staging import Row, Staging
+from fleetmdm.store.sqlite.recording.work import Desk, Packed, Task, Worker, rows_of, sort_rows
 from fleetmdm.store.sqlite.revisions import latest_revision
 from fleetmdm.store.sqlite.runs import newest_run, read_run
 
@@ -57,11 +55,6 @@ _ROWS_AT_ONCE: Final = 10_000
 
 _BLOCKS_AT_ONCE: Final = 32
 """Blocks whose new columns are kept in one transaction."""
-
-_STORED: Final = np.array([state not in SILENT for state in STATES])
-"""By the code of a state: whether it has a row."""
-_STATUS_TEXT: Final = tuple(state.value for state in STATES)
-_NO_FINDINGS: Final = encode_findings(())
 
 
 class SqliteRunWriter:
@@ -78,6 +71,8 @@ class SqliteRunWriter:
         self._staging = Staging(connection)
         self._question: Question | None = None
         self._plan: Plan | None = None
+        self._worker: Worker | None = None
+        self._renewed: list[NewColumns] = []
 
     def close(self) -> None:
         """Forget what is staged."""
@@ -100,72 +95,86 @@ class SqliteRunWriter:
         with translated(self._path):
             yield from read_documents(self._connection, self._revision, batch_devices)
 
-    def plan(self, question: Question, *, full: bool = False) -> int:
+    def plan(self, question: Question, *, full: bool = False, alone: bool = True) -> int:
         """Find out what has to be judged."""
         with translated(self._path):
             self._question = question
-            self._judged = Judged(
-                self._connection, len(self._policies), encode_end(self._new.as_of)
-            )
-            salt = root_salt(read_fleet_key(self._connection))
-            self._leaves = ResultLeaves(list(self._policies), STATES, salt), InventoryLeaves(salt)
-            basis = None if full else read_basis(self._connection)
-            if basis is None or basis.question != question.text or basis.revision > self._revision:
-                self._plan = Plan(tuple(read_blocks(self._connection)))
+            policies, as_of = len(self._policies), encode_end(self._new.as_of)
+            self._judged = Judged(self._connection, policies, as_of)
+            basis, newest = read_basis(self._connection), newest_run(self._connection)
+            if basis is not None and basis.run != newest:
+                basis = None
+            if alone:
+                self._staging.build_on(newest)
+            if full or not basis or basis.question != question.text:
+                known = read_rows_hashes(self._connection) if alone and basis else {}
+                self._plan = Plan(tuple(read_blocks(self._connection)), hashes=known)
                 return count_devices(self._connection, self._revision)
             self._judged.build_on(self._counts_of(read_run(self._connection, basis.run)))
-            self._staging.build_on(basis.run)
             self._plan = make_plan(self._connection, basis, self._revision, self._judged, question)
             return len(self._plan.devices) + len(self._plan.blocks) * BLOCK_DEVICES
 
-    def due(self) -> Iterator[Batch]:
+    def desk(self) -> Desk:
+        """With what tasks are done."""
+        with translated(self._path):
+            salt = root_salt(read_fleet_key(self._connection))
+            return Desk(self._path, self._revision, self._policies, salt)
+
+    def tasks(self) -> Sequence[Task]:
         """What the plan holds."""
         assert self._plan is not None  # noqa: S101 - the port says so
+        return self._plan.tasks()
+
+    def do(self, task: Task, judge: Judge) -> Packed:
+        """Do a task in this process."""
         with translated(self._path):
-            if self._plan.blocks:
-                yield from self._due_blocks(self._plan.blocks)
-            for devices in chunks(self._plan.devices):
-                batches = list(read_some_documents(self._connection, self._revision, devices))
-                yield from batches
-                self._drop(set(devices).difference(*(batch.handles for batch in batches)))
-            self._renew_inventory(self._plan.seen)
+            if self._worker is None:
+                self._worker = Worker(self._connection, self.desk())
+            return self._worker.do(task, judge)
 
-    def _due_blocks(self, blocks: Sequence[int]) -> Iterator[Batch]:
-        reader = BlockReader(self._connection, self._revision)
-        renewed: list[NewColumns] = []
-        for block in blocks:
-            read = reader.read(block)
-            gone = self._judged.begin_block(block)
-            for batch in read.batches:
-                yield batch
-                gone.difference_update(batch.handles)
-            self._drop(gone)
-            if read.renewed is not None:
-                renewed.append(read.renewed)
-            if len(renewed) == _BLOCKS_AT_ONCE:
-                self._keep_columns(renewed)
-        self._keep_columns(renewed)
+    def take(self, packed: Packed) -> None:
+        """Take what came of a task."""
+        with translated(self._path):
+            block = packed.task.block
+            handles = np.frombuffer(packed.handles, np.int64).tolist()
+            if block is None:
+                gone = set(packed.task.devices).difference(handles)
+                numbers: Sequence[int] = packed.task.devices
+            else:
+                gone = self._judged.begin_block(block).difference(handles)
+                numbers = range(block * BLOCK_DEVICES, (block + 1) * BLOCK_DEVICES)
+            if gone:
+                self._judged.drop(sorted(gone))
+            self._judged.merge(packed)
+            if packed.rows is not None:
+                self._staging.add(packed.rows, numbers)
+            self._keep_columns(packed.renewed)
 
-    def _keep_columns(self, renewed: list[NewColumns]) -> None:
-        if renewed:
+    def _keep_columns(self, renewed: NewColumns | None) -> None:
+        """Gather new columns, and write them once there are enough, or, of None, all the same."""
+        if renewed is not None:
+            self._renewed.append(renewed)
+        if len(self._renewed) >= _BLOCKS_AT_ONCE:
+            self._write_columns()
+
+    def _write_columns(self) -> None:
+        if self._renewed:
             with writing(self._connection):
-                write_columns(self._connection, renewed, self._revision)
-            renewed.clear()
-
-    def _drop(self, gone: Collection[int]) -> None:
-        """Devices that left the fleet: nothing is said of them any more."""
-        if gone:
-            self._judged.drop(sorted(gone))
-            self._staging.add((), sorted(gone))
+                write_columns(self._connection, self._renewed, self._revision)
+            self._renewed.clear()
 
     def _renew_inventory(self, seen: Sequence[tuple[int, bytes, str]]) -> None:
         if seen:
             handles, hashes, times = zip(*seen, strict=True)
-            self._judged.renew_inventory(handles, self._leaves[1].of(hashes, times))
+            leaves = InventoryLeaves(root_salt(read_fleet_key(self._connection)))
+            self._judged.renew_inventory(handles, leaves.of(hashes, times))
 
     def roots(self) -> tuple[bytes, bytes]:
         """Over the whole fleet."""
+        assert self._plan is not None  # noqa: S101 - the port says so
         with translated(self._path):
+            self._write_columns()
+            self._renew_inventory(self._plan.seen)
             return self._judged.roots()
 
     def is_empty(self) -> bool:
@@ -190,26 +199,13 @@ class SqliteRunWriter:
             while rows := list(islice(stored, _ROWS_AT_ONCE)):
                 self._staging.add(rows)
 
-    def add_batch(self, batch: Batch, verdicts: VerdictBatch) -> None:
+    def add_batch(self, documents: DocumentBatch, verdicts: VerdictBatch) -> None:
         """`add` by columns."""
         with translated(self._path):
-            handles = np.array(batch.handles, dtype=np.int64)
-            rows: list[Row] = []
+            rows = sort_rows(rows_of(documents.handles, verdicts, self._policies))
+            self._staging.add(rows, documents.handles)
             for column in verdicts.columns:
-                rows.extend(_rows(column, handles, self._policies[column.policy_id]))
-            # In the order of the table that they go to.
-            rows.sort(key=itemgetter(0, 1))
-            self._staging.add(rows, batch.handles)
-            if self._question is None:
-                for column in verdicts.columns:
-                    self._counts[column.policy_id].update(column.counts())
-                return
-            results, inventory = self._leaves
-            leaves = (
-                results.hashes(verdicts.state_codes()),
-                inventory.of(batch.hashes, batch.last_seen),
-            )
-            self._judged.merge(batch.handles, verdicts, leaves)
+                self._counts[column.policy_id].update(column.counts())
 
     def _stored(self, verdicts: Iterable[Verdict]) -> Iterator[Row]:
         for verdict in verdicts:
@@ -291,30 +287,6 @@ class SqliteRunWriter:
 
 def _in_order(counts: Counter[Status]) -> dict[Status, int]:
     return {state: counts[state] for state in Status if counts[state]}
-
-
-def _rows(column: PolicyColumn, handles: npt.NDArray[np.int64], policy: int) -> Iterator[Row]:
-    """The stored verdicts of one policy on a batch."""
-    places = np.flatnonzero(_STORED[column.outcomes])
-    encoded = [encode_findings(findings) for findings in column.found.findings]
-    # Rows that only say that the policy is not selected or not checked have no findings.
-    findings = [_NO_FINDINGS] * len(places)
-    found = np.searchsorted(places, column.found.places).tolist()
-    for row, group in zip(found, column.found.groups.tolist(), strict=True):
-        findings[row] = encoded[group]
-    return zip(
-        handles[places].tolist(),
-        repeat(policy),
-        [_STATUS_TEXT[code] for code in column.outcomes[places].tolist()],
-        findings,
-        repeat(None) if column.until is None else map(_stamp, column.until[places].tolist()),
-        strict=False,
-    )
-
-
-def _stamp(end: int) -> str | None:
-    until = decode_end(end)
-    return None if until is None else encode_stamp(until)
 
 
 _INSERT_RUN = """
