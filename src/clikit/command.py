@@ -6,7 +6,6 @@ for a usage error. Only `run` chooses an exit status.
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import sys
@@ -22,7 +21,6 @@ import click
 from clikit.envelope import failed, render_json, success
 from clikit.envelope import found as found_document
 from clikit.errors import Exit, Failure
-from clikit.nearest import nearest
 from clikit.output import FULL, atomic_file, write_failure
 from clikit.progress import Progress
 from clikit.table import show_text
@@ -35,46 +33,6 @@ INTERRUPTED = 130
 
 BROKEN_PIPE = 141
 """128 + SIGPIPE, what a shell reports for a program whose reader went away."""
-
-
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called, so that help stays quick.
-
-    `table` maps a name to ("module:attribute", short help).
-    """
-
-    def __init__(self, name: str, *, table: Mapping[str, tuple[str, str]], **options: Any) -> None:
-        super().__init__(name, **options)
-        self._table = table
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the table."""
-        return [*self._table, *super().list_commands(ctx)]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and answer one command."""
-        if cmd_name not in self._table:
-            return super().get_command(ctx, cmd_name)
-        module, _, attribute = self._table[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{module}:{attribute} is not a command")
-        return command
-
-    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        rows = [(name, text) for name, (_, text) in self._table.items()]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; an unknown one is answered with the nearest name."""
-        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
-            near = nearest(args[0], self.list_commands(ctx))
-            ctx.fail(f"no such command '{args[0]}'." + (f" Did you mean '{near}'?" if near else ""))
-        return super().resolve_command(ctx, args)
 
 
 def examples(*lines: str) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import click
 import pytest
 
-from clikit.command import Call, LazyGroup, run, standard_options
+from clikit.command import Call, run, standard_options
 from clikit.errors import COMMON_ROWS, ErrorRow, ErrorTable, Exit, Failure
+from clikit.group import LazyGroup
 
 
 class AppError(Failure):

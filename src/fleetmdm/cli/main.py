@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from clikit.command import LazyGroup, run
+from clikit.command import run
 from clikit.errors import Failure
+from clikit.group import LazyGroup
 from fleetmdm.errors import FleetError
 
 COMMANDS = {
@@ -45,6 +47,10 @@ COMMANDS = {
     "schema": ("fleetmdm.cli.schema:command", "Print JSON Schemas."),
     "config": ("fleetmdm.cli.config:command", "Show the settings in force."),
     "errors": ("fleetmdm.cli.errors:command", "Print the table of error codes."),
+    "completion": (
+        "fleetmdm.cli.completion:command",
+        "Print what makes a shell complete words.",
+    ),
     "version": ("fleetmdm.cli.version:command", "Print the version."),
 }
 
@@ -69,10 +75,17 @@ def build() -> click.Group:
     group = LazyGroup(
         "fleetmdm",
         table=COMMANDS,
+        prepare=_offer_ids if "_FLEETMDM_COMPLETE" in os.environ else None,
         help="Local-first compliance: ingest inventory, judge it, prove the result.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     return click.version_option(package_name="secretivex-fleetmdm", message="%(version)s")(group)
+
+
+def _offer_ids(command: click.Command) -> None:
+    from fleetmdm.cli.completion import add_completions
+
+    add_completions(command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import click
 
-from clikit.command import LazyGroup, run
+from clikit.command import run
+from clikit.group import LazyGroup
 from secretivex.errors import SecretiveError
 
 PROG = "secretive-agent"

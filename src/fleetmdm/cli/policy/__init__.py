@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from clikit.command import LazyGroup
+from clikit.group import LazyGroup
 
 _COMMANDS: Final = {
     "add": ("fleetmdm.cli.policy.stored:add", "Add policies, or replace them by id."),

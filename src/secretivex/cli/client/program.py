@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from clikit.command import LazyGroup, run
+from clikit.command import run
+from clikit.group import LazyGroup
 from secretivex.cli.client.session import translate
 from secretivex.errors import SecretiveError
 

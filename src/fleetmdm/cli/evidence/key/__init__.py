@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clikit.command import LazyGroup
+from clikit.group import LazyGroup
 
 command = LazyGroup(
     "key",
