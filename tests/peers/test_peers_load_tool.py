@@ -89,7 +89,6 @@ def test_thousands_of_open_connections_and_a_thousand_clients_that_reconnect(
     if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 6000:
         give_up("a hard limit of 6000 open files")
     address = standing_agent("secretive-agent").address
-    options = ("--reconnect", "--clients=1000", "--idle=4000", "--duration=1.5")
-    result = run_load(address, key, *options)
-    assert (result["failed"], result["idle"]) == (0, 4000)
-    assert result["completed"] > 100
+    options = ("--reconnect", "--clients=1000", "--idle=4000", "--count=3000")
+    result = run_load(address, key, *options, "--timeout=30000", "--connect-timeout=30000")
+    assert (result["failed"], result["idle"], result["completed"]) == (0, 4000, 3000)
