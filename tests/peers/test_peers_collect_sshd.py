@@ -24,6 +24,7 @@ from fleetmdm.collect.hosts import HostEntry
 from fleetmdm.collect.plan import Pace, plan_collection
 from fleetmdm.collect.run import HostResult, collect
 from fleetmdm.collect.session import Access, parse_known_hosts, require_agent
+from fleetmdm.device import DEFAULT_LIMITS, DeviceLimits
 from fleetmdm.errors import FleetError
 from fleetmdm.exporters.bundle import stand_alone
 
@@ -131,13 +132,18 @@ def listen() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
 
 
 def gather(
-    hosts: Sequence[HostEntry], agent: str, known: str, pace: Pace = PACE
+    hosts: Sequence[HostEntry],
+    agent: str,
+    known: str,
+    pace: Pace = PACE,
+    limits: DeviceLimits = DEFAULT_LIMITS,
 ) -> dict[str, HostResult]:
     """Every host's result by name."""
     access = Access(
         agent=agent,
         known_hosts=parse_known_hosts(known.encode(), name="known_hosts"),
         program=stand_alone("linux").encode(),
+        limits=limits,
     )
     targets = plan_collection(hosts, user=getpass.getuser())
 
@@ -155,6 +161,17 @@ def write_hosts(path: Path, hosts: Sequence[HostEntry]) -> Path:
     ]
     path.write_text("---\n" + "".join(rows))
     return path
+
+
+def test_what_a_host_prints_keeps_to_the_limits_that_are_set(
+    start_agent: Callable[[str], Any], start_server: StartServer
+) -> None:
+    agent, server = start_agent("ssh-agent"), start_server("one")
+    reasons = [
+        gather([server.entry()], agent.address, server.known, limits=limits)["one"].reason
+        for limits in (DeviceLimits(max_values=10), DeviceLimits(max_document_bytes=100))
+    ]
+    assert reasons == ["document_invalid", "output_too_large"]
 
 
 @pytest.mark.parametrize("kind", ["ssh-agent", "secretive-agent"])

@@ -101,6 +101,7 @@ def _read(path: Path, what: str) -> bytes:
 
 
 def _access(call: FleetCall, agent: str | None, known_hosts: Path | None) -> Access:
+    from fleetmdm.cli.inventory.reading import limits_in_force
     from fleetmdm.collect.session import Access, parse_known_hosts
     from fleetmdm.exporters.bundle import stand_alone
 
@@ -114,7 +115,12 @@ def _access(call: FleetCall, agent: str | None, known_hosts: Path | None) -> Acc
     home = Path(call.environ.get("HOME", "~")).expanduser()
     path = known_hosts or home / ".ssh" / "known_hosts"
     trusted = parse_known_hosts(_read(path, "known_hosts file"), name=str(path))
-    return Access(agent=address, known_hosts=trusted, program=stand_alone("linux").encode())
+    return Access(
+        agent=address,
+        known_hosts=trusted,
+        program=stand_alone("linux").encode(),
+        limits=limits_in_force(call),
+    )
 
 
 def _pace(call: FleetCall, flags: dict[str, Any]) -> Pace:

@@ -20,7 +20,7 @@ from typing import Any
 import asyncssh
 
 from fleetmdm.collect.plan import Target
-from fleetmdm.device import DEFAULT_LIMITS, Device, parse_device
+from fleetmdm.device import DEFAULT_LIMITS, Device, DeviceLimits, parse_device
 from fleetmdm.errors import FleetError
 
 _log = logging.getLogger("fleetmdm.collect")
@@ -41,6 +41,8 @@ class Access:
     known_hosts: asyncssh.SSHKnownHosts
     program: bytes
     """Source of the exporter."""
+    limits: DeviceLimits = DEFAULT_LIMITS
+    """Bounds on what a host prints."""
 
 
 class HostError(Exception):
@@ -102,7 +104,7 @@ async def try_host(target: Target, access: Access) -> Device:
         async with agent:
             keys = await _agent_keys(agent)
             async with _closing(await _connect(target, access, keys)) as connection:
-                output = await _run_exporter(connection, target.command, access.program)
+                output = await _run_exporter(connection, target.command, access)
     except (HostError, TimeoutError):
         raise  # the time-out is that of the whole host
     except Exception as error:
@@ -111,7 +113,7 @@ async def try_host(target: Target, access: Access) -> Device:
             reason = f"the SSH agent would not sign: {agent.refused}"
             raise HostError("agent_refused", reason) from error
         raise _explain(error, target, access) from error
-    return _parse_output(output)
+    return _parse_output(output, access.limits)
 
 
 @contextlib.asynccontextmanager
@@ -187,16 +189,16 @@ def _host_key_reason(target: Target, access: Access) -> str:
 
 
 async def _run_exporter(
-    connection: asyncssh.SSHClientConnection, command: str, program: bytes
+    connection: asyncssh.SSHClientConnection, command: str, access: Access
 ) -> bytes:
     # Not as a context: leaving it would wait for a process that may never end.
     process = await connection.create_process(command, encoding=None)
     said = asyncio.create_task(_keep_start(process.stderr))
     try:
         with contextlib.suppress(BrokenPipeError):  # gone already; its exit status says why
-            process.stdin.write(program)
+            process.stdin.write(access.program)
             process.stdin.write_eof()
-        output = await _read_bounded(process.stdout, DEFAULT_LIMITS.max_document_bytes)
+        output = await _read_bounded(process.stdout, access.limits.max_document_bytes)
         await process.wait_closed()
         message = (await said).decode("utf-8", "replace").strip()
     finally:
@@ -225,9 +227,9 @@ async def _keep_start(stream: Any) -> bytes:
     return kept
 
 
-def _parse_output(output: bytes) -> Device:
+def _parse_output(output: bytes, limits: DeviceLimits) -> Device:
     try:
-        return parse_device(json.loads(output), now=datetime.now(UTC))
+        return parse_device(json.loads(output), now=datetime.now(UTC), limits=limits)
     except FleetError as error:
         raise HostError("document_invalid", error.message) from error
     except (ValueError, RecursionError) as error:

@@ -6,12 +6,13 @@ aware and in UTC; each method is one transaction unless it says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from fleetmdm.device import Device, DocumentBatch
@@ -238,6 +239,14 @@ class PopulationChange:
     presence: Presence
 
 
+class SnapshotOvertaken(Exception):  # noqa: N818 - it asks for another try, it is no error
+    """Another ingest changed a snapshot on which a document builds: read again, and build anew."""
+
+
+NO_BASES: Mapping[str, str | None] = MappingProxyType({})
+"""Documents that build on nothing."""
+
+
 class FleetStore(GovernanceStore, Protocol):
     """Devices, policies, runs and the ledger of one fleet; what people decide is in its base."""
 
@@ -248,12 +257,19 @@ class FleetStore(GovernanceStore, Protocol):
     # Inventory.
 
     def put_devices(
-        self, devices: Iterable[Device], *, source: Source = Source.DOCUMENT, now: datetime
+        self,
+        devices: Iterable[Device],
+        *,
+        source: Source = Source.DOCUMENT,
+        now: datetime,
+        based_on: Mapping[str, str | None] = NO_BASES,
     ) -> IngestCounts:
         """Keep documents; an older `last_seen` never overwrites a newer one. All or nothing.
 
         Others may read and write while `devices` is still being drawn from; what it raises passes
-        through and nothing is kept.
+        through and nothing is kept. `based_on` says of devices that continue what was kept which
+        snapshot that was (`facts_hash`, None for none); it may grow while `devices` is drawn
+        from. Where another is kept by now, nothing is and `SnapshotOvertaken` is raised.
         """
         ...
 

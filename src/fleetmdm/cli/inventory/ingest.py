@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -22,12 +22,13 @@ from fleetmdm.cli.inventory.reading import (
 )
 from fleetmdm.cli.inventory.watch import watch_folder
 from fleetmdm.cli.session import FleetCall, fleet_options
+from fleetmdm.device import Device, facts_hash
 from fleetmdm.errors import FleetError
 from fleetmdm.ingest.files import open_inventory
 from fleetmdm.ingest.forms import FORMS
 from fleetmdm.ingest.read import Reading
 from fleetmdm.ingest.sources import Source
-from fleetmdm.store.port import FleetStore, IngestCounts, SerialConflict
+from fleetmdm.store.port import FleetStore, IngestCounts, SerialConflict, SnapshotOvertaken
 
 
 @click.command()
@@ -50,12 +51,7 @@ def command(
     A document that is refused is reported with its file and line, and the others go in.
     """
     with call.open_store() as store:
-        reading = Reading(
-            now=call.now(),
-            limits=limits_in_force(call),
-            columns=columns,
-            kept=partial(store.snapshot, source=Source(form)),
-        )
+        reading = Reading(now=call.now(), limits=limits_in_force(call), columns=columns)
         if watch:
             _watch(call, store, paths, form, reading, strict=strict)
             return
@@ -108,16 +104,44 @@ def take_in(
     strict: bool,
 ) -> tuple[IngestCounts, Refusals, int]:
     """Read files and keep their documents: what became of them, and how many files there were."""
-    refusals = Refusals()
     suffixes = FORMS[Source(form)].suffixes
     with (
         open_inventory(paths, sys.stdin.buffer, suffixes=suffixes) as files,
         call.progress("documents read") as progress,
     ):
-        items = read_form(form, files, reading)
-        devices = accepted(items, refusals, progress, strict=strict)
-        counts = store.put_devices(devices, source=Source(form), now=reading.now)
-    return counts, refusals, len(files)
+        for _ in range(MAX_TRIES):
+            refusals, bases = Refusals(), Bases(store, Source(form))
+            items = read_form(form, files, replace(reading, kept=bases.kept))
+            devices = accepted(items, refusals, progress, strict=strict)
+            with suppress(SnapshotOvertaken):
+                counts = store.put_devices(
+                    devices, source=Source(form), now=reading.now, based_on=bases.digests
+                )
+                return counts, refusals, len(files)
+    raise FleetError(
+        "database_locked",
+        f"other ingests changed the same devices {MAX_TRIES} times while this one read",
+        hint="let one finish before the next begins",
+    )
+
+
+MAX_TRIES = 10
+"""How often files are read anew because another ingest changed what they build on."""
+
+
+class Bases:
+    """Remembers which kept snapshots the documents of an ingest build on."""
+
+    def __init__(self, store: FleetStore, source: Source) -> None:
+        self._store = store
+        self._source = source
+        self.digests: dict[str, str | None] = {}
+
+    def kept(self, device_id: str) -> Device | None:
+        """The snapshot of a device, if there is one."""
+        device = self._store.snapshot(device_id, self._source)
+        self.digests[device_id] = None if device is None else facts_hash(device)
+        return device
 
 
 def _emit(

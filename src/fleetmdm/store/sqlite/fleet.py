@@ -6,7 +6,7 @@ Rule for editors: no SQL here; every method translates errors, iterators include
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from fleetmdm.results import ResultRow, Run, Status, Transition
 from fleetmdm.store.failures import translated, translated_files
 from fleetmdm.store.migrations import Migration, load_migrations
 from fleetmdm.store.port import (
+    NO_BASES,
     IngestCounts,
     Intake,
     NewRun,
@@ -85,11 +86,18 @@ class SqliteStore(SqliteGovernance):
             self._connection.close()
 
     def put_devices(
-        self, devices: Iterable[Device], *, source: Source = Source.DOCUMENT, now: datetime
+        self,
+        devices: Iterable[Device],
+        *,
+        source: Source = Source.DOCUMENT,
+        now: datetime,
+        based_on: Mapping[str, str | None] = NO_BASES,
     ) -> IngestCounts:
         """Keep documents, all or nothing."""
         with translated(self._path):
-            return inventory.put_devices(self._connection, devices, source=source, now=now)
+            return inventory.put_devices(
+                self._connection, devices, source=source, now=now, based_on=based_on
+            )
 
     def devices(self, *, device_id: str | None = None) -> Iterator[Device]:
         """Current devices."""

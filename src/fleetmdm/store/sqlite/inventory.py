@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -19,7 +19,7 @@ from fleetmdm.device import Device, decode_facts, encode_facts, merge_snapshots
 from fleetmdm.errors import FleetError
 from fleetmdm.ingest.sources import Source, rank_of
 from fleetmdm.store.codec import encode_stamp, parse_stamp
-from fleetmdm.store.port import IngestCounts
+from fleetmdm.store.port import IngestCounts, SnapshotOvertaken
 from fleetmdm.store.sqlite.blocks.arrivals import Arrivals, drop_arrivals
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
 from fleetmdm.store.sqlite.connection import cache_more, staging, writing
@@ -27,7 +27,12 @@ from fleetmdm.store.sqlite.revisions import IN_FORCE, new_revision
 
 
 def put_devices(
-    connection: sqlite3.Connection, devices: Iterable[Device], *, source: Source, now: datetime
+    connection: sqlite3.Connection,
+    devices: Iterable[Device],
+    *,
+    source: Source,
+    now: datetime,
+    based_on: Mapping[str, str | None],
 ) -> IngestCounts:
     """Stage the documents, then move them in within one short transaction."""
     cache_more(connection)
@@ -35,9 +40,27 @@ def put_devices(
         arrivals = Arrivals(connection)
         received = _stage(connection, iter(devices), arrivals)
         with writing(connection):
+            _check_bases(connection, source, based_on)
             if arrivals.fit(received):
                 return _welcome(connection, arrivals, received, source, now)
             return _apply(connection, received, source, now)
+
+
+_BASE = """
+SELECT kept.facts_hash FROM device_names AS names
+JOIN documents AS kept USING (device) JOIN sources USING (source)
+WHERE names.name = ? AND sources.name = ? AND kept.until_revision IS NULL
+"""
+
+
+def _check_bases(
+    connection: sqlite3.Connection, source: Source, based_on: Mapping[str, str | None]
+) -> None:
+    """Nobody changed what a document builds on since it was read. Raises `SnapshotOvertaken`."""
+    for name, digest in based_on.items():
+        row = connection.execute(_BASE, (name, source.value)).fetchone()
+        if (None if row is None else row[0].hex()) != digest:
+            raise SnapshotOvertaken(name)
 
 
 Put = Callable[[Device, Source, datetime], IngestCounts]
