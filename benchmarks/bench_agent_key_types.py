@@ -8,7 +8,7 @@ from agent_rows import (
     failures,
     in_turn,
     rates,
-    raw_rate,
+    raw_signer,
     side_by_side,
     some_keys,
 )
@@ -30,14 +30,14 @@ def rows_of(kind: str, rounds: int) -> list[Measured]:
         runs = in_turn(
             {
                 "ours": lambda: load(ours, shape, keys[0]),
-                "raw": lambda: raw_rate(keys[0], cores=every, flags=flags),
+                "raw": lambda: raw_signer(keys[0], cores=every, flags=flags),
             },
             rounds,
         )
     work = f"{kind} sign, 200 persistent clients, all cores"
     raw = "raw signer on every core"
     return [
-        judge(work, raw, rates(runs["ours"]), runs["raw"], at_least=0.75, unit="/s"),
+        judge(work, raw, rates(runs["ours"]), rates(runs["raw"]), at_least=0.75, unit="/s"),
         bound(f"{work}: failures", failures(runs["ours"]), at_most=0, worst=True, unit=""),
     ]
 

@@ -9,10 +9,11 @@ from agent_rows import (
     AGENT_CORE,
     CORES,
     LOAD_CORE,
+    cpu_us,
     failures,
     in_turn,
     rates,
-    raw_rate,
+    raw_signer,
     side_by_side,
     some_keys,
 )
@@ -33,14 +34,21 @@ def one_worker(rounds: int) -> list[Measured]:
         runs = in_turn(
             {
                 "ours": lambda: load(ours, shape, keys[0]),
-                "raw": lambda: raw_rate(keys[0], cores=[AGENT_CORE]),
+                "raw": lambda: raw_signer(keys[0], cores=[AGENT_CORE]),
                 "other": lambda: load(other, shape, keys[0]),
             },
             rounds,
         )
     mine, work = rates(runs["ours"]), f"Ed25519 sign, {CLIENTS} persistent clients, 1 worker"
     return [
-        judge(work, RAW, mine, runs["raw"], at_least=0.75, unit="/s"),
+        judge(work, RAW, mine, rates(runs["raw"]), at_least=0.75, unit="/s"),
+        judge(
+            f"{work}: processor time of the raw signer in one of the agent's",
+            "",
+            [raw["cpu_us"] for raw in runs["raw"]],
+            cpu_us(runs["ours"]),
+            unit="us",
+        ),
         judge(work, f"{OPENSSH} pinned alike", mine, rates(runs["other"]), at_least=7, unit="/s"),
         bound(f"{work}: failures", failures(runs["ours"]), at_most=0, worst=True, unit=""),
     ]
