@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetmdm.lint import LINT_CODES, lint_files
+from fleetmdm.lint import LINT_CODES, lint_files, lint_tags
 from fleetmdm.policy_yaml import read_policies
 
 TESTED = """
@@ -122,3 +122,104 @@ def test_a_test_whose_result_depends_on_the_day_is_found() -> None:
 
 def test_what_makes_a_file_unusable_is_a_finding_too() -> None:
     assert ("0.yaml", 1, "missing_key") in lint("id: a\n")
+
+
+# What a policy can come to at all. The last places are where the finding stands.
+
+ROOT = "{key: disk_encryption.root, op: eq, value: true}"
+MEM = "key: users.count"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        # Never fails.
+        (f"  - any: [{ROOT}, {{key: disk_encryption.root, op: ne, value: true}}]\n", "never_fails"),
+        ("  - {key: users.uid0, op: length_gte, value: 0}\n", "never_fails"),
+        ("  - {key: kernel.release, op: regex, value: '.*'}\n", "never_fails"),
+        ("  - none: [{key: kernel.release, op: not_regex, value: '^'}]\n", "never_fails"),
+        # Passes only where facts are missing.
+        ("  - {key: tpm.present, op: not_exists}\n", "passes_only_on_absent_data"),
+        ("  - not: {key: tpm.present, op: exists}\n", "passes_only_on_absent_data"),
+        (
+            f"  - {{{MEM}, op: length_lt, value: 0, on_missing: pass}}\n",
+            "passes_only_on_absent_data",
+        ),
+        # Never holds, or never asked.
+        (
+            f"  - {{{MEM}, op: gt, value: 5}}\n  - any: [{{{MEM}, op: lt, value: 3}}, {ROOT}]\n",
+            "unreachable_check",
+        ),
+        (
+            (
+                f"  - {{{MEM}, op: gt, value: 5, when: {{all: [{{key: a, op: gt, value: 2}},"
+                " {key: a, op: lt, value: 2}]}}\n"
+            ),
+            "unreachable_check",
+        ),
+        (
+            (
+                f"  - {{{MEM}, op: gt, value: 5, when: {{key: os, op: eq, value: windows}}}}\n"
+                "targets: {os: [Linux]}\n"
+            ),
+            "unreachable_check",
+        ),
+        # Presence and comparison.
+        (
+            "  - {key: tpm.version, op: not_exists}\n  - {key: tpm.version, op: eq, value: 2}\n",
+            "contradictory_checks",
+        ),
+        # A severity where no verdict names it.
+        (
+            (
+                f"  - {{{MEM}, op: gt, value: 5, when:"
+                " {key: tpm.present, op: eq, value: true, severity: low}}\n"
+            ),
+            "severity_without_effect",
+        ),
+        (
+            f"  - {ROOT}\ntargets: {{where: {{key: tpm.version, op: exists, severity: low}}}}\n",
+            "severity_without_effect",
+        ),
+    ],
+)
+def test_what_can_never_be_is_found(lines: str, expected: str) -> None:
+    assert expected in {code for _, _, code in lint(checks(lines))}
+
+
+SOUND = {
+    "never_fails",
+    "passes_only_on_absent_data",
+    "unreachable_check",
+    "severity_without_effect",
+}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"  - {ROOT}\n",
+        # Either is enough, or the fact is of another element.
+        f"  - any: [{ROOT}, {{key: tpm.present, op: not_exists}}]\n",
+        "  - any: [{key: 'a[*].b', op: eq, value: 1}, {key: 'a[*].b', op: ne, value: 1}]\n",
+        # The bounds leave something between them.
+        f"  - any: [{{{MEM}, op: lt, value: 3}}, {{{MEM}, op: gt, value: 5}}]\n",
+        f"  - {{{MEM}, op: gt, value: 3, when: {{{MEM}, op: lt, value: 5}}}}\n",
+        # Below `not`, what never holds may be meant.
+        f"  - not: {{all: [{{{MEM}, op: gt, value: 5}}, {ROOT}]}}\n",
+        "  - {key: users.uid0, op: length_gte, value: 1, severity: critical}\n",
+        (
+            f"  - {{{MEM}, op: gt, value: 3, when: {{key: os, op: in, value: [linux, macos]}}}}\n"
+            "targets: {os: [Linux]}\n"
+        ),
+    ],
+)
+def test_what_may_well_be_right_is_left_alone(lines: str) -> None:
+    assert not SOUND & {code for _, _, code in lint(checks(lines))}
+
+
+def test_a_tag_that_no_device_has_is_found() -> None:
+    file = read_policies(f"{GOOD}targets: {{tags: [Web, gone]}}\n".encode(), name="p")
+    assert [(one.code, "'gone'" in one.message) for one in lint_tags(file, {"web", "db"})] == [
+        ("unmatched_tag", True)
+    ]

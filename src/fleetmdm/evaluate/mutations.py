@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from decimal import Decimal
+from ipaddress import ip_network
+from itertools import islice
 from typing import Any, Final
 
 from fleetmdm.evaluate.examples import run_tests
@@ -28,6 +31,8 @@ _LAST_NUMBER = re.compile(r"[0-9]+(?=[^0-9]*\Z)", re.ASCII)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?=\Z|[Tt ])", re.ASCII)
 _NUMBERS: Final = frozenset({"lt", "lte", "gt", "gte"})
 _TEXTS: Final = frozenset({"contains", "not_contains", "starts_with", "ends_with"})
+_MEMBERS: Final = frozenset({"in", "not_in", "any_of", "all_of", "subset_of", "superset_of"})
+_PATTERNS: Final = frozenset({"regex", "not_regex"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +126,52 @@ def _shifts(leaf: Leaf) -> Iterator[Any]:
         yield from _others(value)
     elif leaf.op in _TEXTS and isinstance(value, str):
         yield f"{value[:-1]}{'-' if value.endswith('~') else '~'}"
-    elif leaf.op.startswith("version_") or (
-        OPERATORS[leaf.op].timely and _DAY.match(value) is None
-    ):
+    elif leaf.op in _MEMBERS and isinstance(value, list):
+        yield from _members(value)
+    elif leaf.op in _PATTERNS:
+        yield f"{value}~"
+    elif leaf.op == "cidr":
+        yield from _networks(value)
+    elif leaf.op.startswith("version_"):
         yield from _renumbered(value)
+    elif OPERATORS[leaf.op].timely:
+        day = _DAY.match(value)
+        yield from _renumbered(value) if day is None else _next_days(value, day)
+
+
+def _members(values: list[Any]) -> Iterator[list[Any]]:
+    """Each member left out in turn, and the first of them shifted."""
+    if len(values) > 1:
+        for place in range(len(values)):
+            yield [*values[:place], *values[place + 1 :]]
+    for shifted in islice(_others(values[0]), 1):
+        yield [shifted, *values[1:]]
+
+
+def _networks(value: Any) -> Iterator[Any]:
+    """A list without each of its networks, or the one network by its half and its double."""
+    if isinstance(value, list) and len(value) > 1:
+        for place in range(len(value)):
+            yield [*value[:place], *value[place + 1 :]]
+        return
+    try:
+        network = ip_network(value[0] if isinstance(value, list) else value, strict=False)
+    except ValueError:
+        return
+    if network.prefixlen < network.max_prefixlen:
+        yield str(next(iter(network.subnets())))
+    if network.prefixlen:
+        yield str(network.supernet())
+
+
+def _next_days(text: str, day: re.Match[str]) -> Iterator[str]:
+    """The date that a fixed moment names, a day earlier and a day later."""
+    for step in (-1, 1):
+        try:
+            other = date.fromisoformat(day[0]) + timedelta(days=step)
+        except (ValueError, OverflowError):
+            continue
+        yield f"{other.isoformat()}{text[day.end() :]}"
 
 
 def _near(number: Any) -> Iterator[Any]:

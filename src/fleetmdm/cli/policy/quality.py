@@ -17,7 +17,7 @@ from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.local import load_policies
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate.examples import TestOutcome, run_tests
-from fleetmdm.lint import LINT_CODES, lint_files
+from fleetmdm.lint import LINT_CODES, lint_files, lint_tags
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.policy_yaml import PolicyFile, Problem
 from fleetmdm.report.lint_to_sarif import render_findings
@@ -38,15 +38,25 @@ _PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), meta
     metavar="CODE",
     help="Leave findings with this code out; may be repeated.",
 )
+@click.option("--fleet", is_flag=True, help="Look for tags that no device of the fleet has, too.")
 @fleet_options(formats=("table", "json", "sarif"))
 def lint(
-    call: FleetCall, paths: Sequence[Path], library: str | None, ignore: Sequence[str]
+    call: FleetCall,
+    paths: Sequence[Path],
+    library: str | None,
+    ignore: Sequence[str],
+    *,
+    fleet: bool,
 ) -> None:
     """Look for mistakes in policy files; folders are searched to the bottom."""
     files = _files(paths, library)
     if not files:
         raise FleetError("usage", "nothing to lint", hint="name files or folders")
     findings = lint_files(files, ignore=ignore)
+    if fleet and "unmatched_tag" not in ignore:
+        with call.open_store() as store:
+            tags = {tag for device in store.devices() for tag in device.tags}
+        findings = sorted([*findings, *(one for file in files for one in lint_tags(file, tags))])
     data = {
         "files": len(files),
         "policies": sum(len(file.policies) for file in files),

@@ -13,7 +13,10 @@ from typing import Final
 from fleetmdm.evaluate import evaluate
 from fleetmdm.evaluate.examples import EXAMPLE_MOMENT, example_device
 from fleetmdm.evaluate.fact_path import DOCUMENT_FIELDS, Step, parse_path, render_path
+from fleetmdm.evaluate.outcome import Outcome
 from fleetmdm.fields import FIELDS, NAMESPACES, find_field
+from fleetmdm.lint.contradictions import contradiction
+from fleetmdm.lint.possible import outcomes_of, unreachable
 from fleetmdm.policy import (
     Combine,
     CompliancePolicy,
@@ -30,10 +33,15 @@ from fleetmdm.results import Status
 LINT_CODES: Final[Mapping[str, str]] = {
     **PROBLEM_CODES,
     "contradictory_checks": "two checks of one `all` that no value can satisfy together",
+    "never_fails": "no facts can make the policy fail",
     "no_failing_test": "no test expects fail",
     "no_passing_test": "no test expects pass",
     "no_tests": "the policy has no tests",
+    "passes_only_on_absent_data": "the policy passes only where facts are missing",
     "repeated_check": "the same check twice in one composition",
+    "severity_without_effect": "a severity on a condition, which no verdict names",
+    "unmatched_tag": "a tag of targets that no device of the fleet has (with --fleet)",
+    "unreachable_check": "a check that can never hold or never be asked where it stands",
     "undated_test": "a test without as_of whose result depends on the moment",
     "unknown_fact": "no exporter produces this fact",
     "unused_parameter": "a parameter that no value or message uses",
@@ -42,8 +50,6 @@ LINT_CODES: Final[Mapping[str, str]] = {
 
 _LONG_AGO: Final = datetime(1971, 1, 1, tzinfo=UTC)
 _FAR_OFF: Final = datetime(2100, 1, 1, tzinfo=UTC)
-_LOWER: Final = {"gt": 1, "gte": 0}
-_UPPER: Final = {"lt": 1, "lte": 0}
 
 
 def lint_files(
@@ -89,6 +95,53 @@ def _lint_policy(policy: CompliancePolicy) -> Iterator[_Finding]:
             continue
         yield from _lint_groups(root)
         yield from _lint_facts(root)
+    yield from _lint_severities(policy)
+    # None are there where a person answers, or where they could not be read.
+    if policy.check.members:
+        yield from _lint_outcomes(policy)
+
+
+def _lint_severities(policy: CompliancePolicy) -> Iterator[_Finding]:
+    """Findings name the leaves of `checks` alone."""
+    conditions = [policy.targets.where, *_conditions(policy.check)]
+    for root in conditions:
+        for leaf in () if root is None else _leaves(root):
+            if leaf.severity is not None:
+                message = "a condition has no severity; give it to the check itself"
+                yield _finding(leaf.position, "severity_without_effect", message)
+
+
+def _conditions(node: Node) -> Iterator[Node]:
+    if isinstance(node, Leaf):
+        return
+    members = node.members
+    if node.combine is Combine.WHEN:
+        yield members[0]
+        members = members[1:]
+    for member in members:
+        yield from _conditions(member)
+
+
+def _lint_outcomes(policy: CompliancePolicy) -> Iterator[_Finding]:
+    possible = outcomes_of(policy)
+    if Outcome.FALSE not in possible:
+        yield _finding(policy.position, "never_fails", f"nothing can make {policy.id} fail")
+    present = outcomes_of(policy, present=True)
+    if Outcome.TRUE in possible and Outcome.TRUE not in present:
+        message = f"{policy.id} passes only where facts are missing"
+        yield _finding(policy.position, "passes_only_on_absent_data", message)
+    for node, why in unreachable(policy):
+        yield _finding(node.position, "unreachable_check", why)
+
+
+def lint_tags(file: PolicyFile, tags_in_use: Collection[str]) -> Iterator[Problem]:
+    """Tags of targets that no device has; tags are compared as targets do."""
+    used = {tag.strip().casefold() for tag in tags_in_use}
+    for policy in file.policies:
+        for tag in policy.targets.tags:
+            if tag.strip().casefold() not in used:
+                where, message = policy.position, f"no device has the tag {tag!r} of {policy.id}"
+                yield Problem(file.name, where.line, where.column, "unmatched_tag", message)
 
 
 def _lint_tests(policy: CompliancePolicy) -> Iterator[_Finding]:
@@ -185,31 +238,6 @@ def _contradictory(leaves: Sequence[Leaf]) -> Iterator[_Finding]:
     for leaf in leaves:
         by_key.setdefault(leaf.key, []).append(leaf)
     for key, members in by_key.items():
-        reason = _bounds(members) or _equalities(members)
+        reason = contradiction(members)
         if reason:
             yield _finding(members[-1].position, "contradictory_checks", f"{key}: {reason}")
-
-
-def _bounds(leaves: Sequence[Leaf]) -> str:
-    lower = [(leaf.value, _LOWER[leaf.op]) for leaf in leaves if leaf.op in _LOWER]
-    upper = [(leaf.value, _UPPER[leaf.op]) for leaf in leaves if leaf.op in _UPPER]
-    for leaf in leaves:
-        if leaf.op == "between":
-            lower.append((leaf.value[0], 0))
-            upper.append((leaf.value[1], 0))
-    for low, low_open in lower:
-        for high, high_open in upper:
-            if low > high or (low == high and (low_open or high_open)):
-                return f"nothing is above {low} and below {high}"
-    return ""
-
-
-def _equalities(leaves: Sequence[Leaf]) -> str:
-    wanted = [leaf.value for leaf in leaves if leaf.op == "eq"]
-    refused = [leaf.value for leaf in leaves if leaf.op == "ne"]
-    for place, value in enumerate(wanted):
-        if any(repr(other) != repr(value) for other in wanted[place + 1 :]):
-            return "it cannot equal two values"
-        if any(repr(other) == repr(value) for other in refused):
-            return "it cannot both equal a value and not equal it"
-    return ""
