@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import pty
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 StandingAgent = Callable[[str], Any]
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("--warmup", "100ms", "--processes", "2")
 
 
@@ -124,3 +128,16 @@ def test_wrong_command_lines_are_refused(
     target = () if named else ("--socket", standing_agent("ssh-agent").address)
     result = command_line("secretive-bench", *words, *target)
     assert result.returncode == status, result.stderr
+
+
+def test_a_terminal_sees_the_progress(standing_agent: StandingAgent) -> None:
+    address = standing_agent("ssh-agent").address
+    ours, theirs = pty.openpty()
+    words = ["run", "--socket", address, "--mode", "list", "--duration", "1s", "--processes", "1"]
+    command = [sys.executable, "-m", "secretivex.cli.bench", *words]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run(command, env=environ, stderr=theirs, stdout=subprocess.DEVNULL, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "\r32 clients: " in shown

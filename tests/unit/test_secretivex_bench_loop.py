@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from secretivex.bench.loop.client import Part
 from secretivex.bench.loop.poller import Poller, SelectorPoller, open_poller
-from secretivex.bench.loop.process import Loop, Part
+from secretivex.bench.loop.process import Loop
 from secretivex.bench.scenario import Scenario
 from secretivex.bench.tally import Tally
 from sshwire.agent.connection import encode_frame

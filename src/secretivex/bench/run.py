@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final
 
-from secretivex.bench.loop.process import NS, Part, run_part
+from secretivex.bench.loop.client import NS, Part
+from secretivex.bench.loop.process import run_part
 from secretivex.bench.scenario import Scenario, share_of
 from secretivex.bench.tally import Tally
 from secretivex.errors import SecretiveError

@@ -10,16 +10,14 @@ import os
 import socket
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
+from secretivex.bench.loop.client import CONNECTING, NS, READING, RESTING, Client, Part
 from secretivex.bench.loop.poller import Poller, open_poller
 from secretivex.bench.loop.requests import Requests
-from secretivex.bench.scenario import Scenario
 from secretivex.bench.tally import FailureKind, Sample, Slice, Tally
 from sshwire.agent.numbers import FRAME_HEADER_BYTES, MAX_FRAME_BYTES, ReplyNumber
 
-NS: Final = 1_000_000_000
 SWEEP_NS: Final = 50_000_000
 """How often time-outs are looked for."""
 PENALTY_NS: Final = 5_000_000
@@ -28,58 +26,6 @@ RETRY_S: Final = 0.0005
 """Pause between attempts to connect to a full backlog."""
 READ_BYTES: Final = 65536
 CUT = FRAME_HEADER_BYTES + 1
-
-RESTING, CONNECTING, READING = range(3)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one process has to do of a scenario."""
-
-    scenario: Scenario
-    index: int
-    clients: int
-    count: int
-    rate_per_s: float
-    begin_ns: int
-    """On the monotonic clock, which all processes of a machine share."""
-
-    @property
-    def window_ns(self) -> int:
-        """When the warm-up is over."""
-        return self.begin_ns + int(self.scenario.warmup_s * NS)
-
-    @property
-    def end_ns(self) -> int:
-        """After which nothing is due; far away where a count ends the run."""
-        if self.scenario.count:
-            return self.window_ns + 24 * 3600 * NS
-        return self.window_ns + int(self.scenario.duration_s * NS)
-
-
-class Client:
-    """One connection at a time."""
-
-    __slots__ = (
-        "began_ns",
-        "buffer",
-        "connected",
-        "due_ns",
-        "is_queued",
-        "rest_ns",
-        "serial",
-        "state",
-    )
-
-    def __init__(self) -> None:
-        self.connected: socket.socket | None = None
-        self.state = RESTING
-        self.due_ns = 0
-        self.began_ns = 0
-        self.rest_ns = 0
-        self.serial = 0
-        self.buffer = b""
-        self.is_queued = False
 
 
 class Loop:
