@@ -74,10 +74,7 @@ def command(
         only_assigned=only_assigned,
         stale_after_s=int(stale_after(call).total_seconds()),
     )
-    with (
-        call.open_store() as store,
-        call.progress("devices judged") as progress,
-    ):
+    with call.open_store() as store, call.progress("devices judged") as progress:
         recorded = record_run(
             store,
             new,
