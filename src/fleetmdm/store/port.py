@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
@@ -32,6 +31,7 @@ from fleetmdm.store.run_port import (
     TaskDesk,
     TaskWorker,
 )
+from fleetmdm.store.upkeep_port import UpkeepStore
 
 __all__ = [
     "MAX_CONFLICTING",
@@ -132,8 +132,8 @@ NO_BASES: Mapping[str, str | None] = MappingProxyType({})
 """Documents that build on nothing."""
 
 
-class FleetStore(GovernanceStore, Protocol):
-    """Devices, policies, runs and the ledger of one fleet; what people decide is in its base."""
+class FleetStore(GovernanceStore, UpkeepStore, Protocol):
+    """Devices, policies, runs and the ledger of one fleet; more in its bases."""
 
     def close(self) -> None:
         """Release the database; the store is not used again."""
@@ -286,40 +286,4 @@ class FleetStore(GovernanceStore, Protocol):
 
     def population_changes(self, before: int, after: int) -> Iterator[PopulationChange]:
         """Devices, then policies, that only one of two runs knew, each by id."""
-        ...
-
-    # Ledger.
-
-    def append_leaf(self, leaf: bytes) -> int:
-        """Append one canonical leaf; answers its index."""
-        ...
-
-    def leaves(self) -> Iterator[bytes]:
-        """Every leaf in order."""
-        ...
-
-    def leaf_of_run(self, run_id: int) -> int:
-        """The index of the leaf that a run appended. Raises `run_not_found`."""
-        ...
-
-    def fleet_key(self) -> bytes:
-        """The fleet's secret of 32 bytes, made with the database: salts and pseudonyms derive from it."""
-        ...
-
-    # Upkeep.
-
-    def find_problems(self) -> Iterator[str]:
-        """Sentences about damage, loose references and loose permissions; none is healthy."""
-        ...
-
-    def row_counts(self) -> dict[str, int]:
-        """How many rows each part of the database has, by its name."""
-        ...
-
-    def compact(self) -> tuple[int, int]:
-        """Give unused space back; bytes before and after."""
-        ...
-
-    def back_up(self, target: Path) -> None:
-        """Write a consistent copy while others go on writing. Raises `output_exists`."""
         ...
