@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from itertools import count
@@ -17,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from fleet import NOW, make_documents, make_policies
-from fleetmdm.device import encode_device, parse_device
+from fleetmdm.device import Device, encode_device, parse_device
 from fleetmdm.engines.local import record_run
 from fleetmdm.results import Run
 from fleetmdm.store.port import NewRun
@@ -27,22 +28,28 @@ from ratio import ROUNDS, compare, finish, read_options
 AT_MOST = 3.0
 
 
-def fill(path: Path, devices: int) -> list[bytes]:
-    """Make the store; gives the documents' bytes."""
-    documents = []
+def fill(path: Path, devices: int, *, keep: bool = True) -> list[bytes]:
+    """Make the store; gives the documents' bytes, if they are to be kept."""
+    documents: list[bytes] = []
+
+    def parsed() -> Iterator[Device]:
+        for document in make_documents(devices):
+            device = parse_device(document, now=NOW)
+            if keep:
+                documents.append(encode_device(device))
+            yield device
+
     with closing(open_store(path, create=True, now=NOW)) as store:
-        parsed = [parse_device(document, now=NOW) for document in make_documents(devices)]
-        documents = [encode_device(device) for device in parsed]
-        store.put_devices(parsed, now=NOW)
+        store.put_devices(parsed(), now=NOW)
         store.put_policies(make_policies(), now=NOW)
         store.compact()
     return documents
 
 
-def check(store: SqliteStore) -> Run:
+def check(store: SqliteStore, *, full: bool = True) -> Run:
     """One run."""
     new = NewRun(started_at=NOW, as_of=NOW, tool_version="benchmark")
-    return record_run(store, new, clock=lambda: NOW + timedelta(seconds=1), full=True).run
+    return record_run(store, new, clock=lambda: NOW + timedelta(seconds=1), full=full).run
 
 
 def check_fresh(path: Path) -> None:
