@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmdm.governance.effective import EffectiveStatus as E
-from fleetmdm.governance.effective import Standing, effective
+from fleetmdm.governance.effective import Standing, effective, plain_effective
 from fleetmdm.governance.findings import Present, find_waiver_faults
 from fleetmdm.governance.scope import Scope, ScopeKind
 from fleetmdm.governance.statements import Answer, Attestation, Waiver
@@ -191,3 +191,17 @@ def test_each_fault_of_a_waiver_is_found() -> None:
     assert codes(*both) == [("W1", "overlapping_waivers")]
     # What is over does not overlap.
     assert codes(waiver(-1, 3), waiver(-5, -1, "W2")) == [("W2", "expired_waiver")]
+
+
+@given(
+    st.sampled_from(Status),
+    st.none() | numbers.map(lambda day: NOW + day * DAY),
+    st.integers(0, 4).map(lambda days: days * DAY),
+    numbers,
+)
+def test_the_quick_way_says_the_same(
+    raw: Status, last_seen: datetime | None, stale_after: timedelta, day: int
+) -> None:
+    as_of = NOW + day * DAY
+    quick = plain_effective(raw, last_seen, stale_after, as_of=as_of)
+    assert quick == effective(Standing(raw, last_seen, stale_after), as_of=as_of)

@@ -23,6 +23,7 @@ from fleetmdm.governance.effective import (
     JudgedRow,
     Standing,
     effective,
+    plain_effective,
 )
 from fleetmdm.governance.statements import Attestation, Waiver
 from fleetmdm.policy import CompliancePolicy
@@ -56,6 +57,9 @@ class Governed:
     ) -> Effective:
         """The effective state of a (device id, policy id)."""
         policy = self.policies.get(pair[1])
+        stated = pair[1] in self.waivers or pair[1] in self.attestations
+        if not stated and not (policy and policy.grace):
+            return plain_effective(raw, last_seen, self.stale_after, as_of=self.as_of)
         standing = Standing(
             raw=raw,
             last_seen=last_seen,
