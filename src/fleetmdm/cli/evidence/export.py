@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     help="Somebody else's list of devices to compare with: an id, serial or host name a line.",
 )
 @signer_options
-@fleet_options(output=("DIR", "The folder to write, complete or not at all."))
+@fleet_options(
+    output=("PACK", "The folder, or the .tar.zst file, to write, complete or not at all.")
+)
 def command(
     call: FleetCall,
     run_id: int | None,
@@ -41,7 +43,7 @@ def command(
     device_list: Path | None,
     **keys: Any,
 ) -> None:
-    """Write a run as an evidence pack: a new folder at --output, complete or not there at all.
+    """Write a run as an evidence pack: a new folder or .tar.zst file at --output, complete or not there at all.
 
     Without --agent-key or --signing-key-file the pack is unsigned and does not verify.
     """
@@ -50,7 +52,7 @@ def command(
 
     output, call.output = call.output, None
     if output is None:
-        raise click.UsageError("--output DIR is needed: the folder to write")
+        raise click.UsageError("--output PACK is needed: the folder or .tar.zst file to write")
     profile = call.setting("evidence_export.redaction_profile", redact_profile)
     with open_signers(call, **keys) as signers, call.open_store() as store:
         options = ExportOptions(

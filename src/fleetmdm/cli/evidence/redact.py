@@ -18,7 +18,9 @@ from fleetmdm.cli.session import FleetCall, fleet_options
     show_default=True,
     help="What the new view may show.",
 )
-@fleet_options(output=("DIR", "The folder to write, complete or not at all."))
+@fleet_options(
+    output=("PACK", "The folder, or the .tar.zst file, to write, complete or not at all.")
+)
 def command(call: FleetCall, pack: Path, profile: str) -> None:
     """Write a view of PACK that shows less, as a new folder at --output.
 
@@ -29,7 +31,7 @@ def command(call: FleetCall, pack: Path, profile: str) -> None:
 
     output, call.output = call.output, None
     if output is None:
-        raise click.UsageError("--output DIR is needed: the folder to write")
+        raise click.UsageError("--output PACK is needed: the folder or .tar.zst file to write")
     derived = derive_view(pack, output, Profile(profile))
     opened = sum(shown.opened for shown in derived.shown.values())
     hidden = sum(shown.hidden for shown in derived.shown.values())

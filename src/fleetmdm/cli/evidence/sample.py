@@ -40,14 +40,15 @@ def sample(call: FleetCall, pack: Path, nonce: str, size: int) -> None:
     line's number from 0, each on a line; the lowest are drawn.
     """
     from fleetmdm.evidence.examine.sample import MAX_NONCE_CHARS, draw_sample
-    from fleetmdm.evidence.examine.sound import SoundPack
+    from fleetmdm.evidence.examine.sound import sound_pack
 
     if not nonce or "\n" in nonce or len(nonce) > MAX_NONCE_CHARS:
         raise click.UsageError(f"--nonce is one line of at most {MAX_NONCE_CHARS} characters")
-    sound = SoundPack(pack)
-    drawn = draw_sample(sound, nonce=nonce, size=size)
+    with sound_pack(pack) as sound:
+        drawn = draw_sample(sound, nonce=nonce, size=size)
+        digest = sound.report.manifest_sha256
     data = {
-        "manifest_sha256": sound.report.manifest_sha256,
+        "manifest_sha256": digest,
         "nonce": nonce,
         "devices": [
             {"line": each.line, "ticket": each.ticket, "fields": dict(each.fields)}
@@ -68,9 +69,10 @@ def replay(call: FleetCall, pack: Path) -> None:
     Exits 6 where the view withholds what the policies look at, 1 where the results differ.
     """
     from fleetmdm.evidence.examine.replay import replay_pack
-    from fleetmdm.evidence.examine.sound import SoundPack
+    from fleetmdm.evidence.examine.sound import sound_pack
 
-    replayed = replay_pack(SoundPack(pack))
+    with sound_pack(pack) as sound:
+        replayed = replay_pack(sound)
     data = {
         "devices": replayed.devices,
         "policies": replayed.policies,

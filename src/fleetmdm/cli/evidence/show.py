@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     # Imported for its name alone.
     from fleetmdm.evidence.examine.sound import SoundPack
 
-_RECORDS = ("population", "inventory", "results", "transitions")
+_RECORDS = (
+    *("population", "inventory", "results", "transitions"),
+    *("assignments", "waivers", "attestations"),
+)
 
 
 @click.command()
@@ -30,14 +33,14 @@ def command(call: FleetCall, pack: Path, records: str | None, limit: int, offset
 
     Nobody vouches for it by that: whom to trust is asked by `evidence verify`.
     """
-    from fleetmdm.evidence.examine.sound import SoundPack
+    from fleetmdm.evidence.examine.sound import sound_pack
 
-    sound = SoundPack(pack)
-    if records is None:
-        data = _describe(sound)
-        call.emit(data, lambda: _tell(data))
-        return
-    rows = list(_rows(sound, f"{records}.ndjson", offset, limit))
+    with sound_pack(pack) as sound:
+        if records is None:
+            data = _describe(sound)
+            call.emit(data, lambda: _tell(data))
+            return
+        rows = list(_rows(sound, f"{records}.ndjson", offset, limit))
     call.emit(rows, lambda: (_tell_row(row) for row in rows))
 
 
@@ -46,7 +49,7 @@ def _describe(pack: SoundPack) -> dict[str, Any]:
 
     shown = pack.report.shown
     return {
-        "pack": str(pack.root),
+        "pack": str(pack.path),
         "metadata": pack.document(METADATA),
         "run": pack.document(RUN),
         "ledger": dict(pack.manifest.ledger),

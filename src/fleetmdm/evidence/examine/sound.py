@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fleetmdm.errors import FleetError
+from fleetmdm.evidence.archive.read import refused, unpacked
 from fleetmdm.evidence.commit import MAX_RECORD_BYTES
 from fleetmdm.evidence.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from fleetmdm.evidence.names import MANIFEST
@@ -20,26 +22,24 @@ TOLERATED = frozenset({"no_trust_anchor", "unsigned"})
 """Findings that say whom to trust, and nothing of the bytes."""
 
 
-def require_sound(root: Path) -> PackReport:
-    """Verify all but trust; raises `evidence_invalid` for a pack that does not hold."""
-    # The time matters to trust alone, which is somebody else's to judge.
-    report = verify_pack(root, Trust(None, (), datetime.fromtimestamp(0, UTC)))
-    codes = sorted({finding.code for finding in report.findings} - TOLERATED)
-    if codes:
-        raise FleetError(
-            "evidence_invalid",
-            f"{root} does not verify: {', '.join(codes)}",
-            hint="see `fleetmdm evidence verify`",
-        )
-    return report
-
-
 class SoundPack:
-    """A pack that was verified a moment ago."""
+    """A folder of a pack that was verified a moment ago, all but trust.
 
-    def __init__(self, root: Path) -> None:
-        self.report = require_sound(root)
+    Raises `evidence_invalid` for a pack that does not hold. `path` is how its user knows it.
+    """
+
+    def __init__(self, root: Path, path: Path | None = None) -> None:
         self.root = root
+        self.path = path or root
+        # The time matters to trust alone, which is somebody else's to judge.
+        self.report = verify_pack(root, Trust(None, (), datetime.fromtimestamp(0, UTC)))
+        codes = sorted({finding.code for finding in self.report.findings} - TOLERATED)
+        if codes:
+            raise FleetError(
+                "evidence_invalid",
+                f"{self.path} does not verify: {', '.join(codes)}",
+                hint="see `fleetmdm evidence verify`",
+            )
         self.tree: Tree = scan(root, PackReport())
         self.manifest: Manifest = parse_manifest(self.tree.read(MANIFEST, MAX_MANIFEST_BYTES))
 
@@ -56,3 +56,13 @@ class SoundPack:
         """The lines of a file of records."""
         with self.tree.open(name) as file:
             yield from iter(lambda: file.readline(MAX_RECORD_BYTES), b"")
+
+
+@contextmanager
+def sound_pack(path: Path) -> Iterator[SoundPack]:
+    """A pack in a folder or an archive; raises `evidence_invalid` and `evidence_unreadable`."""
+    report = PackReport()
+    with unpacked(path, report) as root:
+        if root is None:
+            raise refused(path, report)
+        yield SoundPack(root, path)

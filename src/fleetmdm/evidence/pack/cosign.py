@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clikit.output import write_atomic
 from fleetmdm.errors import FleetError
+from fleetmdm.evidence.archive.read import editable
 from fleetmdm.evidence.attest.note import can_note, cosign_note
 from fleetmdm.evidence.attest.timestamp import TimeStamp, TokenError, read_token, token_of
 from fleetmdm.evidence.examine.sound import TOLERATED, SoundPack
@@ -28,10 +29,11 @@ def add_cosignature(
     root: Path, signers: Sequence[Signer], *, now: datetime, older: Path | None = None
 ) -> list[str]:
     """Sign the manifest of a pack whose bytes hold; answers the names of what was added."""
-    pack = _open(root, older)
-    data = pack.tree.read(MANIFEST, MAX_MANIFEST_BYTES)
-    files = {_name(signer, "cosign"): sign_subject(signer, data, now=now) for signer in signers}
-    return _add(pack, files)
+    with editable(root) as folder:
+        pack = _open(folder, root, older)
+        data = pack.tree.read(MANIFEST, MAX_MANIFEST_BYTES)
+        files = {_name(signer, "cosign"): sign_subject(signer, data, now=now) for signer in signers}
+        return _add(pack, files)
 
 
 def add_witness(
@@ -43,19 +45,24 @@ def add_witness(
     older: Path | None = None,
 ) -> list[str]:
     """Sign the log's checkpoint: as SSHSIG, and with a time as a note where the key can."""
-    pack = _open(root, older)
-    data = pack.read(LOG_CHECKPOINT)
-    files: dict[str, bytes] = {}
-    for signer in signers:
-        namespace = WITNESS_NAMESPACE
-        files[_name(signer, "witness")] = sign_subject(signer, data, now=now, namespace=namespace)
-        if can_note(signer.public_key):
-            try:
-                note = cosign_note(signer, data, name=name, now=now)
-            except WireError as error:
-                raise FleetError("usage", f"--name: {error}") from error
-            files[_name(signer, "witness_note")] = note
-    return _add(pack, files)
+    with editable(root) as folder:
+        pack = _open(folder, root, older)
+        data = pack.read(LOG_CHECKPOINT)
+        files: dict[str, bytes] = {}
+        for signer in signers:
+            files.update(_witness(signer, data, name=name, now=now))
+        return _add(pack, files)
+
+
+def _witness(signer: Signer, data: bytes, *, name: str, now: datetime) -> dict[str, bytes]:
+    signature = sign_subject(signer, data, now=now, namespace=WITNESS_NAMESPACE)
+    files = {_name(signer, "witness"): signature}
+    if can_note(signer.public_key):
+        try:
+            files[_name(signer, "witness_note")] = cosign_note(signer, data, name=name, now=now)
+        except WireError as error:
+            raise FleetError("usage", f"--name: {error}") from error
+    return files
 
 
 def add_timestamp(root: Path, answer: bytes) -> tuple[str, TimeStamp]:
@@ -63,7 +70,11 @@ def add_timestamp(root: Path, answer: bytes) -> tuple[str, TimeStamp]:
 
     Raises `timestamp_invalid` for one that does not hold or is over something else.
     """
-    pack = _open(root, None)
+    with editable(root) as folder:
+        return _add_token(_open(folder, root, None), answer)
+
+
+def _add_token(pack: SoundPack, answer: bytes) -> tuple[str, TimeStamp]:
     refusal: TokenError | None = None
     for signer in pack.manifest.signers:
         signature = signature_name(signer.fingerprint, "manifest")
@@ -85,15 +96,15 @@ def _name(signer: Signer, kind: str) -> str:
     return signature_name(fingerprint(signer.public_key.blob), kind)
 
 
-def _open(root: Path, older: Path | None) -> SoundPack:
-    pack = SoundPack(root)
+def _open(root: Path, path: Path, older: Path | None) -> SoundPack:
+    pack = SoundPack(root, path)
     if older is not None:
         nobody = Trust(None, (), datetime.fromtimestamp(0, UTC))
         report = verify_pack(root, nobody, older=older)
         codes = sorted({finding.code for finding in report.findings} - TOLERATED)
         if codes:
             raise FleetError(
-                "evidence_invalid", f"{root} does not continue {older}: {', '.join(codes)}"
+                "evidence_invalid", f"{path} does not continue {older}: {', '.join(codes)}"
             )
     return pack
 

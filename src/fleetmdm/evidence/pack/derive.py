@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fleetmdm.errors import FleetError
+from fleetmdm.evidence.archive.write import pack_target
 from fleetmdm.evidence.commit import MAX_RECORD_BYTES, narrow_record, parse_record
-from fleetmdm.evidence.examine.sound import require_sound
+from fleetmdm.evidence.examine.sound import SoundPack, sound_pack
 from fleetmdm.evidence.manifest import MAX_MANIFEST_BYTES, Whole, parse_manifest
 from fleetmdm.evidence.names import (
     INVENTORY,
@@ -23,7 +24,7 @@ from fleetmdm.evidence.names import (
     SUMS,
     VIEW,
 )
-from fleetmdm.evidence.pack.folder import PackFolder, atomic_folder, refuse_existing
+from fleetmdm.evidence.pack.folder import PackFolder, refuse_existing
 from fleetmdm.evidence.pack.guarded import GuardedNames
 from fleetmdm.evidence.redact import (
     GUARDED_KINDS,
@@ -35,8 +36,7 @@ from fleetmdm.evidence.redact import (
     may_show,
 )
 from fleetmdm.evidence.sign import MAX_SIGNATURE_FILE_BYTES, OF_THE_VIEW, parse_signature_name
-from fleetmdm.evidence.verify.findings import PackReport
-from fleetmdm.evidence.verify.tree import Tree, scan
+from fleetmdm.evidence.verify.tree import Tree
 from fleetmdm.evidence.view import Shown, View, encode_sums, encode_view
 
 _ORDER = tuple(Profile)
@@ -60,18 +60,23 @@ def derive_view(source: Path, output: Path, profile: Profile) -> Derived:
     `redaction_impossible` for a profile that would show more than the pack does.
     """
     refuse_existing(output)
-    report = require_sound(source)
+    with sound_pack(source) as pack:
+        return _derive(pack, output, profile)
+
+
+def _derive(pack: SoundPack, output: Path, profile: Profile) -> Derived:
+    report, source = pack.report, pack.path
     if report.profile is None or _ORDER.index(profile) < _ORDER.index(Profile(report.profile)):
         raise FleetError(
             "redaction_impossible",
             f"{source} shows only what {report.profile} lets through, and cannot show {profile}",
             hint="export the run again with that profile",
         )
-    tree = scan(source, PackReport())
-    with atomic_folder(output) as root:
+    with pack_target(output) as (root, finish):
         folder = PackFolder(root)
         digest = report.manifest_sha256 or ""
-        _write(tree, folder, profile, digest)
+        _write(pack.tree, folder, profile, digest)
+        finish()
     return Derived(output, profile, digest, dict(folder.shown))
 
 

@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 
 from fleetmdm.errors import FleetError
+from fleetmdm.evidence.archive.write import pack_target
 from fleetmdm.evidence.pack.contents import PackContents
-from fleetmdm.evidence.pack.folder import PackFolder, atomic_folder
+from fleetmdm.evidence.pack.folder import PackFolder
 from fleetmdm.evidence.pack.outside import OutsideList
 from fleetmdm.evidence.pack.seal import seal
 from fleetmdm.evidence.redact import Profile
@@ -69,7 +70,7 @@ def export_pack(
     signers = sorted(options.signers, key=lambda each: expected_signer(each).fingerprint)
     marks = tuple(expected_signer(signer).fingerprint for signer in signers)
     contents = PackContents(store, run, options.profile, options.outside)
-    with atomic_folder(options.output) as root:
+    with pack_target(options.output) as (root, finish):
         folder = PackFolder(root)
         contents.write(folder, signers, tool_version=options.tool_version, advance=advance)
         manifest_sha256 = seal(
@@ -80,6 +81,7 @@ def export_pack(
             tool_version=options.tool_version,
             now=options.now,
         )
+        finish()
         index = store.append_leaf(
             encode_export_leaf(
                 run_id=run.run_id,

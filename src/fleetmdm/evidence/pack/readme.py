@@ -18,8 +18,8 @@ _HEAD = """\
 Evidence of a compliance run
 ============================
 
-This folder holds what one run of FleetMDM judged, by which policies, and with which result.
-It can be checked without FleetMDM. Run the commands below inside this folder.
+What one run of FleetMDM judged, by which policies, and with which result. It can be checked
+without FleetMDM: run the commands below inside this folder.
 
 1. Every file is as listed
 
@@ -44,7 +44,7 @@ _SIGNED = """
 
     {principal} namespaces="{namespace}" ssh-ed25519 AAAA...
 
-   The keys that signed say of themselves that they are (keys/allowed_signers):
+   The keys in keys/allowed_signers say of themselves:
 
 {fingerprints}
 """
@@ -103,19 +103,12 @@ _SIGNED_TAIL = """
 _TAIL = """
 3. How to read it
 
-   run.json              when, with which tool, over what
-   population.ndjson     every device in scope; reconciliation.json shows that the counts add up
-   inventory.ndjson      what was known of each device
-   policies/             the rules, exactly as they were
-   results.ndjson        every verdict that is neither pass nor notapplicable
-   transitions.ndjson    what changed since the run before; drift.json counts it
-   controls.csv          the same by control
-   log/                  the run's place in the fleet's append-only log
-   view.json             what this view shows and what it withholds
+   metadata.json says what each file holds; run.json when, with which tool and over what. The
+   rules are in policies/ as they were. view.json says what this view withholds.
 
    A line of an .ndjson file opens some fields, each as [salt, value], and lists digests of the
    fields that are withheld. A digest is SHA-256 over ["salt","name",value] without spaces.
-   Devices go by pseudonyms, which are the same in every file and every pack of this fleet.
+   Devices go by pseudonyms, the same in every pack of this fleet.
 
 4. What it does not prove
 

@@ -19,20 +19,28 @@ from fleetmdm.evidence.verify.trust import Trust, check_signatures
 __all__ = ["CODES", "WARNINGS", "PackFinding", "PackReport", "Trust", "verify_pack", "verify_tree"]
 
 
-def verify_pack(root: Path, trust: Trust, *, older: Path | None = None) -> PackReport:
-    """Check the pack in a folder, and that its log continues that of an older pack.
+def verify_pack(path: Path, trust: Trust, *, older: Path | None = None) -> PackReport:
+    """Check a pack, a folder or a .tar.zst file, and that its log continues an older pack's.
 
-    Raises only for what is no folder that can be read.
+    Raises only for what cannot be read at all.
     """
     report = PackReport()
-    contents = verify_tree(scan(root, report), trust, report)
-    if older is not None:
+    contents = _verify(path, trust, report)
+    if older is not None and contents is not None:
         older_report = PackReport()
         # The time matters to trust alone, and the older pack is the verifier's own.
         nobody = Trust(None, (), datetime.fromtimestamp(0, UTC))
-        older_contents = verify_tree(scan(older, older_report), nobody, older_report)
+        older_contents = _verify(older, nobody, older_report) or Contents()
         check_since(contents, older, older_contents, older_report, report)
     return report
+
+
+def _verify(path: Path, trust: Trust, report: PackReport) -> Contents | None:
+    # It reports in the words of this package, so it cannot be imported before it.
+    from fleetmdm.evidence.archive.read import unpacked
+
+    with unpacked(path, report) as root:
+        return None if root is None else verify_tree(scan(root, report), trust, report)
 
 
 def verify_tree(tree: Tree, trust: Trust, report: PackReport) -> Contents:

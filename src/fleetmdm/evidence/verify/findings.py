@@ -12,6 +12,9 @@ from datetime import datetime
 from fleetmdm.evidence.view import Shown
 
 CODES: Mapping[str, str] = {
+    "archive_bomb": "an archive is far longer unpacked than any pack",
+    "archive_malformed": "a .tar.zst file is not an archive of a pack",
+    "archive_not_canonical": "an archive is not in the one form of its files",
     "attestation_mismatch": "a DSSE envelope is not about this manifest",
     "drift_mismatch": "drift.json does not count what transitions.ndjson holds",
     "file_altered": "a file is not the one that was listed",
@@ -30,6 +33,7 @@ CODES: Mapping[str, str] = {
     "manifest_not_canonical": "manifest.json says the same in other bytes",
     "manifest_unsupported": "a newer version wrote this pack",
     "name_collision": "two names differ in letter case alone",
+    "name_duplicate": "an archive holds two files of one name",
     "name_unsafe": "a name that could leave the pack, or mean something else elsewhere",
     "no_trust_anchor": "no allowed signers were given, so nobody vouches for this pack",
     "note_mismatch": "a signed note is not about this pack's checkpoint",
@@ -75,6 +79,7 @@ CODES: Mapping[str, str] = {
 """Every code that makes a pack invalid, with what it means; sorted."""
 
 WARNINGS: Mapping[str, str] = {
+    "archive_recompressed": "the archive's compressed form is not the one that this version writes",
     "cosigner_untrusted": "a co-signature by a key that the allowed signers do not let sign",
     "outside_list_differs": "the outside list and the fleet do not know the same devices",
     "signed_before_revocation": "the key was revoked after the time at which it provably signed",

@@ -5,7 +5,7 @@ Nobody is trusted here; `trust` judges the keys whose signatures hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from fleetmdm.evidence.verify.findings import PackReport
 from fleetmdm.evidence.verify.tree import Tree
 from sshwire.errors import VerificationError, WireError
 from sshwire.pubkey import PublicKey, fingerprint
-from sshwire.sshsig import MAX_ARMOR_BYTES, check_message, is_canonical, parse_sshsig
+from sshwire.sshsig import MAX_ARMOR_BYTES, SshSig, check_message, encode_sshsig, parse_sshsig
 
 if TYPE_CHECKING:
     # Imported for its name alone: most packs have no time-stamp token.
@@ -89,6 +89,17 @@ class _File:
     mark: str
     kind: str
     data: bytes
+    sshsig: SshSig | WireError | None
+    """Of an SSHSIG: what stands in it, or why nothing does."""
+
+
+def _parse(kind: str, data: bytes) -> SshSig | WireError | None:
+    if kind not in _SSHSIG:
+        return None
+    try:
+        return parse_sshsig(data)
+    except WireError as error:
+        return error
 
 
 def read_signatures(
@@ -132,41 +143,39 @@ def _read_files(tree: Tree, contents: Contents, report: PackReport) -> list[_Fil
             continue
         if announced is not None and kind not in LATER and mark not in announced:
             report.add("signer_unexpected", name, f"{mark} is not announced by the manifest")
-        files.append(_File(name, mark, kind, data))
+        files.append(_File(name, mark, kind, data, _parse(kind, data)))
     return files
 
 
 def _key_inside(file: _File) -> PublicKey | None:
     """The key in an SSHSIG, where it is the one in the file's name."""
-    if file.kind not in _SSHSIG:
+    if not isinstance(file.sshsig, SshSig):
         return None
-    try:
-        key = parse_sshsig(file.data).public_key
-    except WireError:
-        return None
+    key = file.sshsig.public_key
     return key if fingerprint(key.blob) == file.mark else None
 
 
 def _check_sshsig(file: _File, contents: Contents, sound: Sound, report: PackReport) -> None:
-    try:
-        key = parse_sshsig(file.data).public_key
-    except WireError as error:
-        report.add("signature_malformed", file.name, str(error))
+    sshsig = file.sshsig
+    if not isinstance(sshsig, SshSig):
+        report.add("signature_malformed", file.name, str(sshsig))
         return
-    if not is_canonical(file.data):
+    key = sshsig.public_key
+    if sshsig.reserved or encode_sshsig(sshsig) != file.data:
         report.add("signature_not_canonical", file.name)
-    if fingerprint(key.blob) != file.mark:
-        report.add("signature_misnamed", file.name, f"by {fingerprint(key.blob)}")
-    subjects: dict[str, Callable[[], bytes | None]] = {
-        "manifest": lambda: contents.manifest_bytes,
-        "cosign": lambda: contents.manifest_bytes,
-        "sums": lambda: contents.sums_bytes,
-        "witness": lambda: contents.kept.get(LOG_CHECKPOINT),
+    mark = fingerprint(key.blob)
+    if mark != file.mark:
+        report.add("signature_misnamed", file.name, f"by {mark}")
+    subjects = {
+        "manifest": contents.manifest_bytes,
+        "cosign": contents.manifest_bytes,
+        "sums": contents.sums_bytes,
+        "witness": contents.kept.get(LOG_CHECKPOINT),
     }
-    data = subjects[file.kind]()
+    data = subjects[file.kind]
     if data is not None:
         check_message(data, file.data, namespace=_SSHSIG[file.kind])
-        if fingerprint(key.blob) == file.mark:
+        if mark == file.mark:
             sound.add(file.mark, file.kind, key)
 
 

@@ -55,7 +55,9 @@ def scan(root: Path, report: PackReport, *, max_files: int = MAX_FILES) -> Tree:
         raise FleetError("input_not_found", f"no such evidence pack: {root}", hint="check the path")
     if not root.is_dir():
         raise FleetError(
-            "evidence_unreadable", f"{root} is not a folder", hint="name the folder of a pack"
+            "evidence_unreadable",
+            f"{root} is not a pack",
+            hint="name a folder, or a file that ends in .tar.zst",
         )
     tree = Tree(root)
     try:
