@@ -118,4 +118,53 @@ class Pkcs11StoreConfig:
         return self.pin.variables
 
 
-StoreConfig = FileStoreConfig | Pkcs11StoreConfig
+@dataclass(frozen=True, slots=True)
+class TpmStoreConfig:
+    """Keys that a TPM 2.0 sealed, in files."""
+
+    kind: ClassVar[str] = "tpm"
+    paths: tuple[Path, ...]
+    device: str
+    pin: SecretConfig
+    certificates: tuple[Path, ...]
+    key_types: tuple[str, ...]
+
+    def settings(self) -> dict[str, Any]:
+        """In terms of JSON."""
+        return {
+            "paths": list(map(str, self.paths)),
+            "device": self.device,
+            "pin": self.pin.settings(),
+            "certificates": list(map(str, self.certificates)),
+            "key_types": list(self.key_types),
+        }
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of variables that hold a secret."""
+        return self.pin.variables
+
+
+@dataclass(frozen=True, slots=True)
+class EnclaveStoreConfig:
+    """Keys in a Mac's Secure Enclave."""
+
+    kind: ClassVar[str] = "secure_enclave"
+    prompt: str
+    reuse_ms: int
+    certificates: tuple[Path, ...]
+    key_types: tuple[str, ...]
+    paths: ClassVar[tuple[Path, ...]] = ()
+    variables: ClassVar[tuple[str, ...]] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """In terms of JSON."""
+        return {
+            "prompt": self.prompt,
+            "reuse_ms": self.reuse_ms,
+            "certificates": list(map(str, self.certificates)),
+            "key_types": list(self.key_types),
+        }
+
+
+StoreConfig = FileStoreConfig | Pkcs11StoreConfig | TpmStoreConfig | EnclaveStoreConfig

@@ -7,6 +7,7 @@ is left out in silence.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from secretivex.config.paths import PathError, expand_path
 from secretivex.config.pkcs11_uri import UriError, parse_uri
 from secretivex.config.problems import Problems
 from secretivex.config.store_kinds import (
+    EnclaveStoreConfig,
     FileStoreConfig,
     Pkcs11StoreConfig,
     SecretConfig,
     StoreConfig,
+    TpmStoreConfig,
 )
 from secretivex.config.table_settings import STORE_TYPES
 from secretivex.config.tables import Place, check_table
@@ -65,6 +68,10 @@ def _check_store(
     values = check_table(kind.settings, rest, place, problems)
     if kind.unavailable:
         reason = f"store type {kind.name!r} is {kind.unavailable}"
+        problems.add(place.problem("type", reason=reason, hint="remove it"), "store_unavailable")
+        return None
+    if kind.only_on and kind.only_on != sys.platform:
+        reason = f"store type {kind.name!r} is available on {_SYSTEMS[kind.only_on]} only"
         problems.add(place.problem("type", reason=reason, hint="remove it"), "store_unavailable")
         return None
     return _BUILDERS[kind.name](values, place, environ, problems)
@@ -239,7 +246,39 @@ def _check_key_types(names: Sequence[str], place: Place, problems: Problems) -> 
     return tuple(names)
 
 
+def _tpm_store(
+    values: Mapping[str, Any], place: Place, environ: Mapping[str, str], problems: Problems
+) -> TpmStoreConfig:
+    if not values["paths"]:
+        problems.add(place.problem(reason="the store names no path", hint="add paths = [...]"))
+    if not str(values["device"]).startswith(("device:", "swtpm:path=")):
+        hint = "device:/dev/tpmrm0 or swtpm:path=SOCKET"
+        problems.add(place.problem("device", reason="no address of a TPM", hint=hint))
+    return TpmStoreConfig(
+        paths=tuple(_expand_paths(values["paths"], place, environ, problems)),
+        device=values["device"],
+        pin=_check_pin(values, place, environ, problems),
+        certificates=_path_list("certificates", values, place, environ, problems),
+        key_types=_check_key_types(values["key_types"] or (), place, problems),
+    )
+
+
+def _enclave_store(
+    values: Mapping[str, Any], place: Place, environ: Mapping[str, str], problems: Problems
+) -> EnclaveStoreConfig:
+    return EnclaveStoreConfig(
+        prompt=values["prompt"],
+        reuse_ms=values["reuse_ms"],
+        certificates=_path_list("certificates", values, place, environ, problems),
+        key_types=_check_key_types(values["key_types"] or (), place, problems),
+    )
+
+
+_SYSTEMS = {"darwin": "macOS"}
+
 _BUILDERS: Mapping[str, Callable[..., StoreConfig | None]] = {
     "file": _file_store,
     "pkcs11": _pkcs11_store,
+    "tpm": _tpm_store,
+    "secure_enclave": _enclave_store,
 }

@@ -67,6 +67,8 @@ class StoreType:
     help: str
     settings: tuple[AgentSetting, ...]
     unavailable: str = ""
+    only_on: str = ""
+    """The system, as `sys.platform` spells it, that alone has such a store; "" for all."""
 
 
 _KEY_TYPES = AgentSetting(
@@ -89,8 +91,6 @@ _PIN_SETTINGS = (
     AgentSetting("pin_command", "list", None, "Program and arguments that print the PIN."),
     AgentSetting("askpass", "bool", False, "Ask for the PIN through SSH_ASKPASS, once."),
 )
-_LATER = "not available in this version"
-
 STORE_TYPES: Mapping[str, StoreType] = {
     row.name: row
     for row in (
@@ -173,8 +173,52 @@ STORE_TYPES: Mapping[str, StoreType] = {
                 _KEY_TYPES,
             ),
         ),
-        StoreType("tpm", "Keys held by a TPM 2.0.", (_KEY_TYPES,), _LATER),
-        StoreType("secure_enclave", "Keys held by a Mac's Secure Enclave.", (_KEY_TYPES,), _LATER),
+        StoreType(
+            "tpm",
+            "Keys sealed by a TPM 2.0 in files of TSS2 PEM.",
+            (
+                AgentSetting(
+                    "paths",
+                    "list",
+                    (),
+                    "Files with sealed keys, and folders whose files are read one level deep.",
+                    default_text="none",
+                ),
+                AgentSetting(
+                    "device",
+                    "text",
+                    "device:/dev/tpmrm0",
+                    "The TPM: `device:PATH`, or `swtpm:path=SOCKET` for a simulator.",
+                ),
+                *_PIN_SETTINGS,
+                _CERTIFICATES,
+                _KEY_TYPES,
+            ),
+        ),
+        StoreType(
+            "secure_enclave",
+            "Keys held by a Mac's Secure Enclave.",
+            (
+                AgentSetting(
+                    "prompt",
+                    "text",
+                    "sign in with an SSH key",
+                    "What the system says that the person's consent is for.",
+                ),
+                AgentSetting(
+                    "reuse_ms",
+                    "int",
+                    0,
+                    "How long one consent holds; the system allows five minutes at most.",
+                    minimum=0,
+                    maximum=300_000,
+                    unit="ms",
+                ),
+                _CERTIFICATES,
+                _KEY_TYPES,
+            ),
+            only_on="darwin",
+        ),
     )
 }
 """Kinds of store by the `type` that chooses them."""

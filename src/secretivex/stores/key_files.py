@@ -93,7 +93,7 @@ class LoadedFile:
 
 def load_key(candidate: Candidate, passphrases: Sequence[bytes], owner_uid: int) -> LoadedFile:
     """The private key of a file, under the comment of its `.pub` where there is one."""
-    data = _read(candidate, owner_uid)
+    data = read_key_file(candidate, owner_uid)
     try:
         key = _decrypt(data, passphrases)
     except PassphraseError as error:
@@ -162,7 +162,8 @@ def _explain_passphrase(passphrases: Sequence[bytes]) -> str:
     return "encrypted, and the passphrase does not open it"
 
 
-def _read(candidate: Candidate, owner_uid: int) -> bytes:
+def read_key_file(candidate: Candidate, owner_uid: int) -> bytes:
+    """What a file of private keys holds, if it is ours alone; raises `SkippedError`."""
     data, status = _read_regular(candidate.path, quiet=not candidate.is_named)
     if len(data) > MAX_PRIVATE_FILE_BYTES:
         reason = f"longer than {MAX_PRIVATE_FILE_BYTES} bytes"

@@ -61,6 +61,8 @@ class Memory(Protocol):
 _OPENERS: Mapping[str, str] = {
     "file": "secretivex.stores.file:open_file_store",
     "pkcs11": "secretivex.stores.pkcs11.store:open_pkcs11_store",
+    "tpm": "secretivex.stores.tpm.store:open_tpm_store",
+    "secure_enclave": "secretivex.stores.secure_enclave.store:open_enclave_store",
 }
 
 

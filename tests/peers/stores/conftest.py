@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import threading
@@ -14,10 +15,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from enclave_stand_in import StandIn
 
 from secretivex.identity import Identity, StoreEvent
+from secretivex.stores.hosting.endpoint import (
+    Endpoint,
+    accept_one,
+    open_endpoint,
+    serve_one,
+)
 from secretivex.stores.hosting.group import HostGroup
 from secretivex.stores.hosting.hosted import HostedStore, HostSpec
+from secretivex.stores.kinds import StoreSetup
+from secretivex.stores.secure_enclave.store import EnclaveStore
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 20.0
@@ -40,12 +50,15 @@ class OpenStore:
         self.events: list[StoreEvent] = []
         self._group = HostGroup((self.store,))
         self._group.settle()
-        self._is_over = threading.Event()
+        self._is_over, self._is_asked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._look_after)
         self._thread.start()
 
     def _look_after(self) -> None:
         while not self._is_over.wait(0.01):
+            if self._is_asked.is_set():
+                self._is_asked.clear()
+                self.events += self.store.refresh()
             self._group.advance()
             self.events += self.store.take_events()
 
@@ -62,8 +75,8 @@ class OpenStore:
         return self.store.health().reason
 
     def reload(self) -> None:
-        """What SIGHUP does."""
-        self.events += self.store.refresh()
+        """What SIGHUP does; the store is for one thread."""
+        self._is_asked.set()
 
     def close(self) -> None:
         self._is_over.set()
@@ -95,6 +108,104 @@ def open_store() -> Iterator[Callable[..., OpenStore]]:
             return opened
 
         yield start
+
+
+@dataclass
+class Simulator:
+    """A TPM 2.0 in software."""
+
+    folder: Path
+    program: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"swtpm:path={self.folder / 'tpm'}"
+
+    def start(self) -> None:
+        (self.folder / "state").mkdir(exist_ok=True)
+        self.process = subprocess.Popen(
+            [
+                *(self.program, "socket", "--tpm2", "--flags", "startup-clear,not-need-init"),
+                *("--tpmstate", f"dir={self.folder / 'state'}"),
+                *("--server", f"type=unixio,path={self.folder / 'tpm'}"),
+                *("--ctrl", f"type=unixio,path={self.folder / 'tpm.ctrl'}"),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until((self.folder / "tpm").exists, "the simulator does not listen")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        for name in ("tpm", "tpm.ctrl"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def settings(self, *paths: Path, **more: Any) -> dict[str, Any]:
+        named = [str(path) for path in paths]
+        return {"paths": named, "device": self.address, "pin": {}, "key_types": [], **more}
+
+
+@pytest.fixture
+def simulator(
+    tmp_path_factory: pytest.TempPathFactory, require_program: Callable[[str], str]
+) -> Iterator[Simulator]:
+    """Running; a test may stop and start it."""
+    made = Simulator(tmp_path_factory.mktemp("tpm"), require_program("swtpm"))
+    made.start()
+    yield made
+    made.stop()
+
+
+class LocalStore:
+    """A store in this very process, which signs in a thread as it would in its own."""
+
+    def __init__(self, store: Any, endpoint: Endpoint) -> None:
+        self.store = store
+        self.events: list[StoreEvent] = []
+        self._endpoint = endpoint
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self.reload()
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._is_over.is_set():
+            if select.select([self._endpoint.listener], [], [], 0.02)[0]:
+                connection = accept_one(self._endpoint.listener)
+                if connection is not None:
+                    serve_one(connection, self._endpoint.password, self.store.sign_with)
+
+    def find(self, comment: str) -> Identity:
+        found: tuple[Identity, ...] = self.store.identities()
+        return next(one for one in found if one.comment == comment)
+
+    @property
+    def comments(self) -> list[str]:
+        return [identity.comment for identity in self.store.identities()]
+
+    def reload(self) -> None:
+        self.events += self.store.refresh()
+
+    def close(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+        self.store.close()
+        self._endpoint.close()
+
+
+@pytest.fixture
+def enclave() -> Iterator[tuple[LocalStore, StandIn]]:
+    """The Enclave's store over the stand-in."""
+    endpoint, stand_in = open_endpoint(), StandIn()
+    settings = {"prompt": "sign in", "reuse_ms": 0}
+    setup = StoreSetup("secure_enclave", "secure_enclave", settings, endpoint=endpoint)
+    opened = LocalStore(EnclaveStore(setup, stand_in), endpoint)
+    yield opened, stand_in
+    opened.close()
 
 
 @dataclass

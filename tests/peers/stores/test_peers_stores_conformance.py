@@ -17,7 +17,11 @@ from typing import Any
 import pytest
 
 from secretivex.identity import Identity
+from secretivex.stores.secure_enclave.port import Access
 from secretivex.stores.token.errors import TokenError
+from secretivex.stores.tpm.codec import ECC, RSA
+from secretivex.stores.tpm.device import Tpm
+from secretivex.stores.tpm.pem import encode_key_file
 from sshwire.errors import WireError
 from sshwire.pubkey import parse_public_key
 from sshwire.signature import parse_signature, verify_signature
@@ -91,7 +95,37 @@ def pkcs11_backend(make_token: Any, open_store: Any, tmp_path: Path) -> Backend:
     return Backend(opened, tuple(KINDS), lose, lambda: away.rename(home))
 
 
-BACKENDS = ("file", "pkcs11")
+@pytest.fixture
+def tpm_backend(simulator: Any, open_store: Any, tmp_path: Path) -> Backend:
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700)
+    tpm = Tpm(simulator.address)
+    for name, kind in (("p256", ECC), ("rsa2048", RSA)):
+        (folder / name).write_bytes(encode_key_file(tpm.create(kind, b"")))
+        (folder / name).chmod(0o600)
+    tpm.close()
+    away = tmp_path / "away"
+    opened = open_store("tpm", simulator.settings(folder))
+    return Backend(
+        opened, ("p256", "rsa2048"), lambda: folder.rename(away), lambda: away.rename(folder)
+    )
+
+
+@pytest.fixture
+def enclave_backend(enclave: Any) -> Backend:
+    opened, stand_in = enclave
+    stand_in.create("p256", Access.NONE)
+    opened.reload()
+    kept = dict(stand_in.keys)
+
+    def lose() -> None:
+        stand_in.keys.clear()
+        opened.reload()
+
+    return Backend(opened, ("p256",), lose, lambda: stand_in.keys.update(kept))
+
+
+BACKENDS = ("file", "pkcs11", "tpm", "enclave")
 
 
 @pytest.fixture(params=BACKENDS)
