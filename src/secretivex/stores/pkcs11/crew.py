@@ -11,23 +11,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import selectors
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from secretivex.config.pkcs11_uri import TokenSelector
-from secretivex.stores.hosting.endpoint import Endpoint, accept_one, serve_one
+from secretivex.stores.hosting.endpoint import accept_one, serve_one
 from secretivex.stores.pkcs11.conversation import (
-    BusyCell,
-    FrameReader,
     encode_frame,
     keys_from,
     selector_table,
 )
+from secretivex.stores.pkcs11.member import CrewPlan, Member, spawn
 from secretivex.stores.pkcs11.objects import TokenObject
 from secretivex.stores.token.errors import TokenError
 from sshwire.errors import WireError
@@ -37,38 +31,7 @@ FIRST_RETRY_S = 0.25
 LAST_RETRY_S = 15.0
 """Pause before a helper is started again; it doubles from the first to the last."""
 
-_COMMAND = ("-P", "-m", "secretivex.stores.pkcs11.helper")
 _READ_BYTES = 65536
-
-
-@dataclass(frozen=True, slots=True)
-class CrewPlan:
-    """What a crew is made for.
-
-    `deadline_s` is how long a module may take to answer anything, `renew_s` how long until a helper
-    is replaced by a new one.
-    """
-
-    module: str
-    selector: TokenSelector
-    size: int
-    deadline_s: float
-    renew_s: float
-    endpoint: Endpoint
-    environ: Mapping[str, str] = field(repr=False)
-
-
-@dataclass(slots=True, eq=False)
-class _Member:
-    """One helper. Not frozen: it opens its token after it was made."""
-
-    process: subprocess.Popen[bytes]
-    channel: socket.socket
-    cell: BusyCell
-    started_at: float
-    is_open: bool = False
-    is_listing: bool = False
-    reader: FrameReader = field(default_factory=FrameReader)
 
 
 class Crew:
@@ -86,7 +49,7 @@ class Crew:
         self._refuse_pin = refuse_pin
         self._clock = clock
         self._selector = selectors.DefaultSelector()
-        self._members: list[_Member] = []
+        self._members: list[Member] = []
         self._retry_at = clock()
         self._renew_at = clock() + plan.renew_s
         self._pause_s = FIRST_RETRY_S
@@ -153,7 +116,7 @@ class Crew:
         self._refuse_or_not()
         return changed
 
-    def _hangs(self, member: _Member) -> bool:
+    def _hangs(self, member: Member) -> bool:
         since = member.cell.since_s()
         if since is None and not member.is_open:
             since = member.started_at
@@ -176,7 +139,7 @@ class Crew:
             self._fail(error, blocks=True)
             return
         try:
-            member = _spawn(self._plan, self._clock())
+            member = spawn(self._plan, self._clock())
         except OSError as error:
             self._fail(TokenError("helper_missing", f"no process can be started: {error}"))
             return
@@ -193,11 +156,11 @@ class Crew:
             },
         )
 
-    def _tell(self, member: _Member, message: dict[str, Any]) -> None:
+    def _tell(self, member: Member, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # its end shows when it is read from
             member.channel.sendall(encode_frame(message))
 
-    def _hear(self, member: _Member) -> bool:
+    def _hear(self, member: Member) -> bool:
         if member not in self._members:
             return False
         try:
@@ -213,7 +176,7 @@ class Crew:
             self._take(member, message)
         return bool(messages)
 
-    def _take(self, member: _Member, message: dict[str, Any]) -> None:
+    def _take(self, member: Member, message: dict[str, Any]) -> None:
         match message["is"]:
             case "open":
                 member.is_open = True
@@ -242,7 +205,7 @@ class Crew:
                         self._drop(other)
                 self._fail(error)
 
-    def _retire(self, newest: _Member) -> None:
+    def _retire(self, newest: Member) -> None:
         """End an idle helper if there is one more than there should be."""
         if len(self._members) <= self._plan.size:
             return
@@ -268,7 +231,7 @@ class Crew:
         self._retry_at = self._clock() + self._pause_s
         self._pause_s = min(LAST_RETRY_S, 2 * self._pause_s)
 
-    def _lose(self, member: _Member, reason: str, message: str) -> None:
+    def _lose(self, member: Member, reason: str, message: str) -> None:
         """A helper is gone, or is made to be; the keys stay until another one lists."""
         was_open = member.is_open
         self._drop(member)
@@ -283,7 +246,7 @@ class Crew:
             self._retry_at = self._clock() if reason == "token_lost" else self._retry_at
             self.is_stale = True
 
-    def _drop(self, member: _Member) -> None:
+    def _drop(self, member: Member) -> None:
         self._members.remove(member)
         self._selector.unregister(member.channel)
         member.channel.close()
@@ -315,26 +278,3 @@ class Crew:
         for member in tuple(self._members):
             self._drop(member)
         self._selector.close()
-
-
-def _spawn(plan: CrewPlan, now: float) -> _Member:
-    """A helper that has loaded nothing yet; raises OSError."""
-    cell = BusyCell()
-    listener = plan.endpoint.listener.fileno()
-    ours, theirs = socket.socketpair()
-    with theirs:
-        try:
-            process = subprocess.Popen(
-                [sys.executable, *_COMMAND, str(listener), str(cell.descriptor)],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(listener, cell.descriptor),
-                env=dict(plan.environ),
-                start_new_session=True,
-            )
-        except OSError:
-            ours.close()
-            cell.close()
-            raise
-    return _Member(process, ours, cell, now)

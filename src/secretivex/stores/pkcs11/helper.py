@@ -31,12 +31,8 @@ from secretivex.stores.pkcs11.conversation import (
     keys_table,
     selector_from,
 )
-from secretivex.stores.pkcs11.session import (
-    LostTokenError,
-    TokenSession,
-    open_token,
-    still_there,
-)
+from secretivex.stores.pkcs11.login import open_token, still_there
+from secretivex.stores.pkcs11.session import LostTokenError, TokenSession
 from secretivex.stores.token.errors import TokenError
 from sshwire.keyblob import PublicKey
 

@@ -40,7 +40,7 @@ _MECHANISMS = {
     "ecdsa": PyKCS11.CKM_ECDSA,
     "ed25519": 0x1057,  # CKM_EDDSA of PKCS #11 v3.0
 }
-_PIN_REFUSALS = {
+PIN_REFUSALS = {
     PyKCS11.CKR_PIN_INCORRECT: "pin_refused",
     PyKCS11.CKR_PIN_LOCKED: "pin_locked",
     PyKCS11.CKR_PIN_EXPIRED: "pin_expired",
@@ -111,7 +111,7 @@ class TokenSession:
         found: dict[bytes, str] = {}
         for handle in self._find(PyKCS11.CKO_PRIVATE_KEY, (PyKCS11.CKA_SIGN, PyKCS11.CK_TRUE)):
             key_id, label = self._read(handle, wanted)
-            found.setdefault(_as_bytes(key_id), _as_text(label))
+            found.setdefault(_as_bytes(key_id), as_text(label))
         return found
 
     def _public_objects(self) -> Iterator[TokenObject]:
@@ -122,7 +122,7 @@ class TokenSession:
                 key = self._public_key(handle) if is_public else self._certificate(handle)
                 if key is not None:
                     # A certificate's label is its own, not the key's.
-                    name = _as_text(label) if is_public else ""
+                    name = as_text(label) if is_public else ""
                     yield TokenObject(key, name, _as_bytes(key_id))
 
     def _rsa_private_objects(self) -> Iterator[TokenObject]:
@@ -134,7 +134,7 @@ class TokenSession:
             (exponent,) = self._read(handle, [PyKCS11.CKA_PUBLIC_EXPONENT])
             key = _key_or_none(lambda m=modulus, e=exponent: rsa_key(_as_bytes(m), _as_bytes(e)))
             if key is not None:
-                yield TokenObject(key, _as_text(label), _as_bytes(key_id))
+                yield TokenObject(key, as_text(label), _as_bytes(key_id))
 
     def _public_key(self, handle: Any) -> PublicKey | None:
         (kind,) = self._read(handle, [PyKCS11.CKA_KEY_TYPE])
@@ -218,9 +218,9 @@ class TokenSession:
         if result == PyKCS11.CKR_OK and handle.needs_pin:
             pin = PyKCS11.ckbytelist(self.pin or b"")
             result = library.C_Login(session, PyKCS11.CKU_CONTEXT_SPECIFIC, pin)
-            if result in _PIN_REFUSALS:
+            if result in PIN_REFUSALS:
                 self.pin = None
-                raise LostTokenError(_PIN_REFUSALS[result])
+                raise LostTokenError(PIN_REFUSALS[result])
         signature = LowLevel.ckbytelist(MAX_SIGNATURE_BYTES)
         if result == PyKCS11.CKR_OK:
             data = PyKCS11.ckbytelist(message)
@@ -235,82 +235,6 @@ class TokenSession:
         raise LostTokenError(str(PyKCS11.CKR.get(result, hex(result))))
 
 
-def open_token(module: str, selector: TokenSelector, pin: bytes | None) -> TokenSession:
-    """The token that a selector means, logged in to where there is a PIN; raises `TokenError`.
-
-    A PIN is tried at most once, and not at all where one more failure would lock the token.
-    """
-    library = PyKCS11.PyKCS11Lib()
-    try:
-        library.load(module)
-        slots = library.getSlotList(tokenPresent=True)
-    except PyKCS11.PyKCS11Error as error:
-        message = f"{module} cannot be loaded: {error}"
-        raise TokenError("module_failed", message, "check module_path") from error
-    slot, token, flags = _choose(library, slots, selector)
-    try:
-        session = library.openSession(slot)
-    except PyKCS11.PyKCS11Error as error:
-        raise TokenError("token_absent", f"the token does not open: {error}") from error
-    opened = TokenSession(session, selector, token, pin, flags, slot)
-    if flags & PyKCS11.CKF_LOGIN_REQUIRED:
-        _log_in(opened)
-    return opened
-
-
-def _choose(library: Any, slots: Any, selector: TokenSelector) -> tuple[int, dict[str, str], int]:
-    present = []
-    for slot in slots:
-        try:
-            info = library.getTokenInfo(slot)
-        except PyKCS11.PyKCS11Error:
-            continue
-        token = {
-            "label": _as_text(info.label).rstrip(),
-            "serial": _as_text(info.serialNumber).rstrip(),
-            "manufacturer": _as_text(info.manufacturerID).rstrip(),
-            "model": _as_text(info.model).rstrip(),
-        }
-        if not info.flags & PyKCS11.CKF_TOKEN_INITIALIZED:
-            continue
-        present.append(token["label"])
-        if selector.matches_token(int(slot), token):
-            return slot, token, int(info.flags)
-    there = ", ".join(map(repr, present)) or "none"
-    message = f"no token with {selector.words} (tokens there: {there})"
-    raise TokenError("token_absent", message, "insert it, or correct uri or token_label")
-
-
-def _log_in(opened: TokenSession) -> None:
-    if opened.flags & PyKCS11.CKF_USER_PIN_LOCKED:
-        raise TokenError("pin_locked", "the token's PIN is locked", "unblock it with the SO PIN")
-    has_pad = bool(opened.flags & PyKCS11.CKF_PROTECTED_AUTHENTICATION_PATH)
-    if opened.pin is None and not has_pad:
-        remedy = "set pin_env, pin_file, pin_command or askpass"
-        raise TokenError("pin_required", "the token wants a PIN and none is configured", remedy)
-    if opened.flags & PyKCS11.CKF_USER_PIN_FINAL_TRY:
-        remedy = "log in once with the right PIN by another program"
-        raise TokenError("pin_final_try", "one more wrong PIN would lock the token", remedy)
-    pin = None if opened.pin is None else PyKCS11.ckbytelist(opened.pin)
-    # What counts is whether this process is logged in, however it came about.
-    result = opened.session.lib.C_Login(opened.session.session, PyKCS11.CKU_USER, pin)
-    if result in (PyKCS11.CKR_OK, PyKCS11.CKR_USER_ALREADY_LOGGED_IN):
-        return
-    name = PyKCS11.CKR.get(result, hex(result))
-    reason = _PIN_REFUSALS.get(result, "login_failed")
-    raise TokenError(reason, f"the token refused the login: {name}")
-
-
-def still_there(opened: TokenSession) -> bool:
-    """Whether the slot has the same token as when it was opened."""
-    try:
-        info = opened.session.pykcs11.getTokenInfo(opened.slot)
-    except PyKCS11.PyKCS11Error:
-        return False
-    same = _as_text(info.serialNumber).rstrip() == opened.token["serial"]
-    return same and bool(info.flags & PyKCS11.CKF_TOKEN_INITIALIZED)
-
-
 def _key_or_none(make: Any) -> PublicKey | None:
     try:
         return make()  # type: ignore[no-any-return] # one of the functions above
@@ -322,7 +246,8 @@ def _as_bytes(value: Any) -> bytes:
     return b"" if value is None else bytes(value)
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Text of a token, which may hold anything."""
     if value is None:
         return ""
     text = bytes(value).decode(errors="replace") if not isinstance(value, str) else value
