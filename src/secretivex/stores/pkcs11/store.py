@@ -19,7 +19,8 @@ from secretivex.identity import Identity, KeyRecord, StoreEvent, StoreHealth
 from secretivex.stores.certificates import Certificates
 from secretivex.stores.hosting.endpoint import Endpoint, RemoteKey, open_endpoint
 from secretivex.stores.kinds import StoreSetup
-from secretivex.stores.pkcs11.crew import Crew, CrewPlan
+from secretivex.stores.pkcs11.crew import Crew
+from secretivex.stores.pkcs11.member import CrewPlan
 from secretivex.stores.pkcs11.objects import TokenObject
 from secretivex.stores.secret_source import SecretSource
 from secretivex.stores.token.errors import TokenError
