@@ -27,6 +27,8 @@ class Exit(IntEnum):
     """Refused by policy, lock or person."""
     INTERNAL = 70
     """Our bug (EX_SOFTWARE of sysexits.h)."""
+    INTERRUPTED = 130
+    """Ctrl-C: 128 + SIGINT, what a shell reports for a program that it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ COMMON_ROWS = (
     ),
     ErrorRow("disk_full", Exit.UNAVAILABLE, "no space left; what was being written is undone"),
     ErrorRow("missing_extra", Exit.UNAVAILABLE, "an optional part of the product is not installed"),
-    ErrorRow("interrupted", Exit.UNAVAILABLE, "stopped by a signal from the keyboard"),
+    ErrorRow("interrupted", Exit.INTERRUPTED, "stopped by a signal from the keyboard"),
     ErrorRow("internal", Exit.INTERNAL, "a bug in this program"),
 )
 """Codes that both products have."""

@@ -115,5 +115,5 @@ def hostile_report(words: tuple[str, ...] = CORPUS) -> Report:
     judged = [JudgedRow(row, Effective(EffectiveStatus.WAIVED, row.device_id)) for row in rows]
     lines = sort_lines((PolicyLine(each, counts[each.id]) for each in policies), SortBy.NAME)
     selection = Selection(tags=words, device_ids=words)
-    run = Run(1, NOW, NOW, NOW, len(words), len(policies), {}, "0.1.0", "a", "b", "c", counts)
+    run = Run(1, NOW, NOW, NOW, len(words), len(policies), {}, "0.1.0", *("ab" * 32,) * 3, counts)
     return Report(run, lines, row_stream(judged, lines), selection)

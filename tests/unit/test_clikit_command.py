@@ -11,8 +11,8 @@ import click
 import pytest
 
 from clikit.command import Call, run, standard_options
+from clikit.command.group import LazyGroup
 from clikit.errors import COMMON_ROWS, ErrorRow, ErrorTable, Exit, Failure
-from clikit.group import LazyGroup
 
 
 class AppError(Failure):

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from clikit.command import run
+from clikit.command.group import LazyGroup
 from clikit.errors import Failure
-from clikit.group import LazyGroup
 from fleetmdm.errors import FleetError
 
 COMMANDS = {

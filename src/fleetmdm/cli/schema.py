@@ -24,3 +24,21 @@ def policy_command(call: FleetCall) -> None:
     from fleetmdm.policy_yaml.schema import policy_schema
 
     print_schema(call, policy_schema())
+
+
+@command.command("report")
+@fleet_options(formats=("raw", "json"))
+def report_command(call: FleetCall) -> None:
+    """Print the JSON Schema of a report in JSON."""
+    from fleetmdm.report.schema import report_schema
+
+    print_schema(call, report_schema())
+
+
+@command.command("evidence")
+@fleet_options(formats=("raw", "json"))
+def evidence_command(call: FleetCall) -> None:
+    """Print the JSON Schema of the documents of an evidence pack."""
+    from fleetmdm.evidence.schema import evidence_schema
+
+    print_schema(call, evidence_schema())

@@ -15,6 +15,7 @@ import click
 from clikit import logs
 from clikit.command import Call, standard_options
 from clikit.config_file import Syntax
+from clikit.errors import Exit
 from fleetmdm.errors import FleetError
 
 if TYPE_CHECKING:
@@ -56,10 +57,6 @@ class FleetCall(Call):
         store = open_store(self.store_path(), create=create, now=self.now())
         try:
             yield store
-        except FleetError as failure:
-            from fleetmdm.cli.suggest import with_suggestion
-
-            raise with_suggestion(store, failure) from failure.__cause__
         finally:
             store.close()
 
@@ -131,7 +128,14 @@ def fleet_options(
             call.config = options.pop("config")
             level = "debug" if call.debug else "error" if call.quiet else "warning"
             logs.configure(level=level, format="text", stream=call.stderr)
-            return function(call, **options)
+            try:
+                return function(call, **options)
+            except FleetError as failure:
+                if failure.exit_status is not Exit.NOT_FOUND:
+                    raise
+                from fleetmdm.cli.suggest import with_suggestion
+
+                raise with_suggestion(call, failure) from failure.__cause__
 
         command.__doc__ = function.__doc__
         command.__name__ = function.__name__

@@ -8,32 +8,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from clikit.errors import Failure
 from clikit.nearest import nearest
+from fleetmdm.cli.session import FleetCall
 from fleetmdm.errors import FleetError
 from fleetmdm.store.port import FleetStore
 
 MAX_COMPARED: Final = 10_000
 """Ids that a mistyped one is compared with: first those that begin like it."""
 
+_NAMED_BY: Final = {"device_not_found": "device_id", "policy_not_found": "policy_id"}
 
-def with_suggestion(store: FleetStore, failure: FleetError) -> FleetError:
+
+def with_suggestion(call: FleetCall, failure: FleetError) -> FleetError:
     """The failure, with the nearest id in hint and details where there is one."""
-    if failure.code == "device_not_found" and "device_id" in failure.details:
-        word = str(failure.details["device_id"])
-        near = nearest(word, _devices(store, word))
-    elif failure.code == "policy_not_found" and "policy_id" in failure.details:
-        word = str(failure.details["policy_id"])
-        near = nearest(word, (name for name, _ in store.policy_sources()))
-    else:
+    word = failure.details.get(_NAMED_BY.get(failure.code, ""))
+    if word is None:
+        return failure
+    try:
+        with call.open_store() as store:
+            near = nearest(str(word), _ids(store, failure.code, str(word)))
+    except Failure:
         return failure
     if near is None:
         return failure
-    hint = f"did you mean {near}?"
     details = {**failure.details, "did_you_mean": near}
-    return FleetError(failure.code, failure.message, hint=hint, details=details)
+    return FleetError(failure.code, failure.message, hint=f"did you mean {near}?", details=details)
 
 
-def _devices(store: FleetStore, word: str) -> Iterator[str]:
-    if word:
-        yield from store.device_ids(prefix=word[0], limit=MAX_COMPARED)
+def _ids(store: FleetStore, code: str, word: str) -> Iterator[str]:
+    if code == "policy_not_found":
+        yield from (name for name, _ in store.policy_sources())
+        return
+    yield from store.device_ids(prefix=word[:1], limit=MAX_COMPARED)
     yield from store.device_ids(limit=MAX_COMPARED)

@@ -49,7 +49,8 @@ def find_device(store: FleetStore, device_id: str) -> Device:
     device = next(store.devices(device_id=device_id), None)
     if device is None:
         hint = "see `fleetmdm device list`"
-        raise FleetError("device_not_found", f"no device has the id '{device_id}'", hint=hint)
+        message = f"no device has the id '{device_id}'"
+        raise FleetError("device_not_found", message, hint=hint, details={"device_id": device_id})
     return device
 
 

@@ -43,7 +43,8 @@ def approve_waivers(
         if request.policy_id not in known:
             hint = "see `fleetmdm policy list`"
             message = f"no policy has the id '{request.policy_id}'"
-            raise FleetError("policy_not_found", message, hint=hint)
+            details = {"policy_id": request.policy_id}
+            raise FleetError("policy_not_found", message, hint=hint, details=details)
         if request.id and request.id in used:
             raise FleetError("statement_exists", f"there is or was a waiver {request.id}")
         used.add(request.id)
@@ -128,7 +129,8 @@ def _find_policy(store: FleetStore, policy_id: str) -> CompliancePolicy:
     sources = [one for one in store.policy_sources() if one[0] == policy_id]
     if not sources:
         hint = "see `fleetmdm policy list`"
-        raise FleetError("policy_not_found", f"no policy has the id '{policy_id}'", hint=hint)
+        message = f"no policy has the id '{policy_id}'"
+        raise FleetError("policy_not_found", message, hint=hint, details={"policy_id": policy_id})
     return load_policies(sources)[0]
 
 

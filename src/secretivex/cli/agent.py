@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from clikit.command import run
-from clikit.group import LazyGroup
+from clikit.command.group import LazyGroup
 from secretivex.errors import SecretiveError
 
 PROG = "secretive-agent"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clikit.group import LazyGroup
+from clikit.command.group import LazyGroup
 
 command = LazyGroup(
     "evidence",

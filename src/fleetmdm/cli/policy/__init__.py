@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from clikit.group import LazyGroup
+from clikit.command.group import LazyGroup
 
 _COMMANDS: Final = {
     "add": ("fleetmdm.cli.policy.stored:add", "Add policies, or replace them by id."),

@@ -57,7 +57,8 @@ def _sources(store: FleetStore, ids: Sequence[str]) -> dict[str, str]:
     missing = [name for name in ids if name not in known]
     if missing:
         hint = "see `fleetmdm policy list`"
-        raise FleetError("policy_not_found", f"no policy has the id '{missing[0]}'", hint=hint)
+        message = f"no policy has the id '{missing[0]}'"
+        raise FleetError("policy_not_found", message, hint=hint, details={"policy_id": missing[0]})
     return {name: text for name, text in known.items() if not ids or name in ids}
 
 

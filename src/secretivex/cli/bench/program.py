@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from clikit.command import run
-from clikit.group import LazyGroup
+from clikit.command.group import LazyGroup
 from secretivex.cli.client.session import translate
 from secretivex.errors import SecretiveError
 

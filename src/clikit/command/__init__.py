@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, TextIO
 
 import click
 
+from clikit.command.streams import ClosedOutputError, prepare_streams
 from clikit.envelope import failed, render_json, success
 from clikit.envelope import found as found_document
 from clikit.errors import Exit, Failure
@@ -27,9 +29,6 @@ from clikit.table import show_text
 
 _SPOOL_BYTES = 8 * 1024 * 1024
 """A document up to this size waits in memory until it is complete; a longer one on disk."""
-
-INTERRUPTED = 130
-"""128 + SIGINT, what a shell reports for a program that Ctrl-C ended."""
 
 BROKEN_PIPE = 141
 """128 + SIGPIPE, what a shell reports for a program whose reader went away."""
@@ -99,10 +98,10 @@ class Call:
         if self.output is not None:
             with atomic_file(self.output, mode=0o644) as file:
                 for chunk in chunks:
-                    file.write(chunk.encode())
+                    file.write(chunk.encode(errors="backslashreplace"))
             return
         with tempfile.SpooledTemporaryFile(
-            _SPOOL_BYTES, "w+", encoding="utf-8", newline=""
+            _SPOOL_BYTES, "w+", encoding="utf-8", errors="backslashreplace", newline=""
         ) as spool:
             for chunk in chunks:
                 spool.write(chunk)
@@ -180,6 +179,27 @@ def run(
 
     `translate` turns a foreign exception into a `Failure`, or None if it is a bug of ours.
     """
+    prepare_streams()
+    status = _run(group, argv, prog, failure, translate)
+    try:
+        sys.stdout.flush()
+    except ClosedOutputError:
+        return status
+    except BrokenPipeError:
+        return _drop_output(BROKEN_PIPE)
+    except OSError as error:
+        return _drop_output(_fail(_as_failure(error, (), failure), (), prog))
+    return status
+
+
+def _run(
+    group: click.Command,
+    argv: Sequence[str],
+    prog: str,
+    failure: type[Failure],
+    translate: Callable[[Exception], Failure | None],
+) -> int:
+    streams = sys.stdout, sys.stderr
     try:
         try:
             group.main(args=list(argv), prog_name=prog, standalone_mode=False)
@@ -189,6 +209,12 @@ def run(
             raise failure("usage", error.format_message(), hint=_usage_hint(error, prog)) from error
         except BrokenPipeError:
             raise
+        except SystemExit:
+            # click wraps the streams and exits with 1 when the reader is gone; 1 is a finding here.
+            if sys.stdout is streams[0]:
+                raise
+            sys.stdout, sys.stderr = streams
+            raise BrokenPipeError from None
         except Exception as error:
             known = translate(error)
             if known is None:
@@ -197,8 +223,7 @@ def run(
     except Exception as error:  # noqa: BLE001 - the one border where every end becomes a status
         return _end(error, argv, prog, failure)
     except KeyboardInterrupt:
-        sys.stderr.write(f"{prog}: interrupted\n")
-        return INTERRUPTED
+        return _fail(failure("interrupted", "interrupted"), argv, prog)
     return Exit.OK
 
 
@@ -209,18 +234,20 @@ def _end(error: Exception, argv: Sequence[str], prog: str, failure: type[Failure
         _say(error.failure, prog)
         return error.failure.exit_status
     if isinstance(error, click.Abort):
-        sys.stderr.write(f"{prog}: interrupted\n")
-        return INTERRUPTED
+        return _fail(failure("interrupted", "interrupted"), argv, prog)
     if isinstance(error, BrokenPipeError):
-        # Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return _drop_output(BROKEN_PIPE)
     return _fail(_as_failure(error, argv, failure), argv, prog)
 
 
 def _as_failure(error: Exception, argv: Sequence[str], failure: type[Failure]) -> Failure:
     if isinstance(error, Failure):
         return error
+    if isinstance(error, ClosedOutputError):
+        return failure("output_failed", "stdout is closed", hint="nothing can take the result")
+    if isinstance(error, UnicodeEncodeError):
+        hint = "use a UTF-8 locale, such as LC_ALL=C.UTF-8"
+        return failure("usage", f"not UTF-8: {show_text(error.object)[:80]}", hint=hint)
     if isinstance(error, OSError) and error.errno in FULL:
         return write_failure(Path(error.filename or "output"), error)
     if "--debug" in argv:
@@ -232,11 +259,23 @@ def _as_failure(error: Exception, argv: Sequence[str], failure: type[Failure]) -
 
 
 def _fail(error: Failure, argv: Sequence[str], prog: str) -> int:
-    if wants_json(argv):
-        sys.stdout.write(render_json(failed(error)))
-        sys.stdout.flush()
     _say(error, prog)
+    if wants_json(argv):
+        try:
+            sys.stdout.write(render_json(failed(error)))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            return _drop_output(BROKEN_PIPE)
+        except OSError:
+            return _drop_output(error.exit_status)
     return error.exit_status
+
+
+def _drop_output(status: int) -> int:
+    """Let go of what stdout does not take: Python would complain again when it flushes at exit."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
 
 
 def _say(error: Failure, prog: str) -> None:
