@@ -19,6 +19,7 @@ CODES = ErrorTable(
         ErrorRow(
             "command_failed", Exit.UNAVAILABLE, "the program to run beside the agent cannot start"
         ),
+        ErrorRow("control_unavailable", Exit.UNAVAILABLE, "no control socket answers"),
         ErrorRow("input_not_found", Exit.NOT_FOUND, "a file to read does not exist"),
         ErrorRow("input_unreadable", Exit.INVALID, "a file to read cannot be read"),
         ErrorRow("key_ambiguous", Exit.NOT_FOUND, "more than one key matches; name one of them"),

@@ -324,8 +324,6 @@ SETTINGS: tuple[AgentSetting, ...] = (
         minimum=0,
         maximum=1_000_000_000,
         group="metrics",
-        state="ignored",
-        acts_as=0,
     ),
     AgentSetting(
         "metrics_interval_ms",
@@ -336,8 +334,6 @@ SETTINGS: tuple[AgentSetting, ...] = (
         maximum=MAX_MS,
         unit="ms",
         group="metrics",
-        state="ignored",
-        acts_as=0,
     ),
     AgentSetting(
         "metrics_json",
@@ -345,8 +341,6 @@ SETTINGS: tuple[AgentSetting, ...] = (
         False,
         "Write snapshots to the log as JSON.",
         group="metrics",
-        state="ignored",
-        acts_as=False,
     ),
     AgentSetting(
         "metrics_output_path",
@@ -356,7 +350,6 @@ SETTINGS: tuple[AgentSetting, ...] = (
         env="SECRETIVE_METRICS_OUTPUT",
         group="metrics",
         default_text="none",
-        state="ignored",
         flags=("metrics-output",),
     ),
     AgentSetting(
@@ -366,7 +359,6 @@ SETTINGS: tuple[AgentSetting, ...] = (
         "Loopback address or unix socket that serves metrics.",
         group="metrics",
         default_text="none",
-        state="ignored",
     ),
     AgentSetting(
         "audit_requests",

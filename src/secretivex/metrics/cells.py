@@ -22,6 +22,9 @@ MAX_SERIES = 1024
 OVERFLOW = ("series_overflow", "")
 """What tells that the names did not suffice."""
 
+MAXIMA = frozenset({"connections_most"})
+"""What every process saw for itself of the whole: the greatest counts, not the sum."""
+
 _NAME_BYTES = 120
 _CELL_BYTES = 8
 _SUM, _MAX, _FIRST_BUCKET = 0, 1, 2
@@ -107,7 +110,8 @@ class Cells:
         series: dict[Series, int] = {}
         for part in parts:
             for key, value in part.series.items():
-                series[key] = series.get(key, 0) + value
+                before = series.get(key, 0)
+                series[key] = max(before, value) if key[0] in MAXIMA else before + value
         histograms: dict[str, Histogram] = {}
         for name in HISTOGRAMS:
             total = Histogram()
@@ -164,6 +168,10 @@ class Meter:
     def put(self, place: int, value: int) -> None:
         """Set a cell to what it is now."""
         self._cells[place] = value
+
+    def get(self, place: int) -> int:
+        """What a cell holds."""
+        return self._cells[place]
 
     def count(self, name: str, label: str = "", amount: int = 1) -> None:
         """Count up a series by its name."""

@@ -66,6 +66,8 @@ class Authority:
         self._environ = environ
         self._clock = clock
         self._generation = 0
+        self.served = 0
+        """Keys in the last state that was made."""
         self.lock = Lock()
         # Made before any fork, so that every worker has the same descriptor.
         self._device_lock = _make_device_lock() if self._limits.workers > 1 else -1
@@ -108,6 +110,10 @@ class Authority:
     def generation(self) -> int:
         """Of the state as it is now."""
         return self._generation
+
+    def health(self) -> tuple[StoreHealth, ...]:
+        """Of every store, as they were when they were last read."""
+        return self._registry.health()
 
     def reconfigure(self, config: AgentConfig) -> None:
         """Go on with another configuration; call `refresh` next. Client keys and the lock stay."""
@@ -226,6 +232,7 @@ class Authority:
         """Everything that a worker answers from."""
         records = self._clients.merge(self._registry.export())
         kept = records[: self._limits.max_identities]
+        self.served = len(kept)
         if len(kept) < len(records):
             fields_ = {"held": len(kept), "left_out": len(records) - len(kept)}
             LOG.warning("more keys than max_identities", extra={"fields": fields_})

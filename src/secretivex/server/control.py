@@ -26,8 +26,14 @@ class Kind(IntEnum):
     """A `WorkerState`: answer with ACKNOWLEDGE once every later reply comes from it."""
     DRAIN = 2
     """uint32 ms: accept no more, finish what is in hand, exit."""
+    ANSWER = 4
+    """uint32 ticket, then JSON: to an ASK of the reporter."""
+    SNAPSHOT = 5
+    """To the reporter: write a snapshot now."""
     OUTCOME = 3
     """uint32 ticket, then a word: what came of a CHANGE, once every worker answers accordingly."""
+    ASK = 67
+    """uint32 ticket, then a word: what the reporter wants to know or have done."""
     ACKNOWLEDGE = 64
     """uint32 generation."""
     MODULE = 66

@@ -39,7 +39,7 @@ class WorkerLink:
         self.acknowledged = 0
         self._awaited = 0
         self._reader = MessageReader(MAX_WORKER_FRAME_BYTES)
-        self._pidfd = _open_pidfd(pid)
+        self._pidfd = open_pidfd(pid)
         channel.setblocking(False)
 
     def expect(self, generation: int, deadline: float) -> None:
@@ -90,13 +90,14 @@ class WorkerLink:
             if self._pidfd is None:
                 os.kill(self.pid, signal.SIGKILL)
             else:
-                _send_kill(self._pidfd)
+                send_kill(self._pidfd)
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
 
 
-def _open_pidfd(pid: int) -> int | None:
+def open_pidfd(pid: int) -> int | None:
+    """A process descriptor, where the system has them: a number may be used again."""
     if sys.platform != "linux":
         return None
     try:
@@ -105,6 +106,7 @@ def _open_pidfd(pid: int) -> int | None:
         return None
 
 
-def _send_kill(pidfd: int) -> None:
+def send_kill(pidfd: int) -> None:
+    """End the very process of a descriptor."""
     if sys.platform == "linux":
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """Signals as wishes that can be selected on: nothing is done inside a handler.
 
 SIGTERM stops, and SIGINT where there is a terminal; SIGHUP reads keys again, or stops, as ssh-agent does. SIGUSR1 forgets the
-keys that clients added. SIGUSR2, whose default is to kill, is taken and has no effect yet.
+keys that clients added. SIGUSR2 writes a metrics snapshot.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Wish(Enum):
     STOP = "stop"
     RELOAD = "reload"
     DROP = "drop"
+    SNAPSHOT = "snapshot"
 
 
 TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -54,6 +55,8 @@ class SignalPipe:
             return Wish.STOP
         if number == signal.SIGUSR1:
             return Wish.DROP
+        if number == signal.SIGUSR2:
+            return Wish.SNAPSHOT
         if number == signal.SIGHUP:
             return Wish.RELOAD if self._hangup == "reload" else Wish.STOP
         return None

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+from typing import Any
 
 from secretivex.engine import ChangeRequest
 from secretivex.lock import UnlockQueue
+from secretivex.metrics.cells import Cells
 from secretivex.server.audit.process import AuditLog
 from secretivex.server.authority import Authority
 from secretivex.server.listen_unix import Listener
+from secretivex.server.report.books import Books
+from secretivex.server.report.desk import Desk
 from secretivex.server.signals import TAKEN, Wish
 from secretivex.server.surroundings.around import Around
 from secretivex.server.surroundings.notify import Notifier
@@ -38,42 +43,27 @@ def run_single(listener: Listener, authority: Authority, around: Around) -> None
 async def _serve(
     loop: asyncio.AbstractEventLoop, listener: Listener, authority: Authority, around: Around
 ) -> None:
+    alone = _Alone(loop, listener, authority, around)
+    for number in TAKEN:
+        loop.add_signal_handler(number, alone.obey, around.signals.wish_of(number))
     audit = around.audit
-    line = audit.line if audit is not None else None
-    alone = _Alone(loop, Shared(listener.socket, ConnectionCells(1), line), authority)
-    worker = alone.worker
-
-    def obey(wish: Wish | None) -> None:
-        if wish is Wish.RELOAD:
-            authority.reconfigure(around.reload().config)
-            authority.refresh()
-            alone.publish()
-            LOG.info("keys read again", extra={"fields": {"generation": authority.generation}})
-        elif wish is Wish.DROP:
-            authority.drop_client_keys()
-            around.say("drop_client_keys")
-            alone.publish()
-        elif wish is Wish.STOP:
-            around.say("stop")
-            around.notifier.tell("STOPPING=1")
-            worker.drain(around.drain_timeout_s)
-            listener.close()
-
     if audit is not None:
         loop.add_reader(audit.life.fileno(), _give_up_audit, loop, audit)
-    for number in TAKEN:
-        loop.add_signal_handler(number, obey, around.signals.wish_of(number))
     authority.refresh()
     alone.publish()
     alone.watch_stores()
+    if alone.desk is not None:
+        await alone.desk.open()
     around.notifier.tell("READY=1")
     _keep_alive(loop, around.notifier)
     for wish in around.signals.read():  # those that came before the handlers
-        obey(wish)
+        alone.obey(wish)
     try:
-        await worker.drained
+        await alone.worker.drained
     finally:
-        worker.close()
+        alone.worker.close()
+        if alone.desk is not None:
+            alone.desk.close()
         alone.close_stores()
 
 
@@ -98,14 +88,59 @@ class _Alone:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, shared: Shared, authority: Authority
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: Listener,
+        authority: Authority,
+        around: Around,
     ) -> None:
         self._loop = loop
+        self._listener = listener
         self._authority = authority
+        self._around = around
         self._unlocks: UnlockQueue[int] = UnlockQueue(authority.lock)
         self._expiry: asyncio.TimerHandle | None = None
         self._restart: asyncio.TimerHandle | None = None
+        line = around.audit.line if around.audit is not None else None
+        meters = Cells(3)
+        shared = Shared(listener.socket, ConnectionCells(1), meters, line, around.plan)
         self.worker = Worker(loop, shared, 0, self._ask)
+        self._books = Books(authority, around, meters.meter(1))
+        self.desk = None
+        if around.plan is not None:
+            self.desk = Desk(around.plan, meters, meters.meter(2), self._tell)
+
+    def obey(self, wish: Wish | None) -> None:
+        """Do what a signal asks for."""
+        if wish is Wish.RELOAD:
+            self._reload()
+        elif wish is Wish.DROP:
+            self._authority.drop_client_keys()
+            self._around.say("drop_client_keys")
+            self.publish()
+        elif wish is Wish.SNAPSHOT and self.desk is not None:
+            self.desk.write("snapshot")
+        elif wish is Wish.STOP:
+            self._around.say("stop")
+            self._around.notifier.tell("STOPPING=1")
+            self.worker.drain(self._around.drain_timeout_s)
+            self._listener.close()
+
+    def _reload(self) -> None:
+        self._authority.reconfigure(self._around.reload().config)
+        self._authority.refresh()
+        self.publish()
+        self._books.reloaded()
+        fields = {"generation": self._authority.generation}
+        LOG.info("keys read again", extra={"fields": fields})
+
+    async def _tell(self, verb: str) -> dict[str, Any]:
+        """What the desk asks for."""
+        if verb == "reload":
+            self._reload()
+            return self._books.reload_answer()
+        self._books.note_state()
+        return self._books.status([{"number": 0, "pid": os.getpid(), "ready": True}], 0)
 
     def publish(self) -> None:
         """Have the worker answer from what the authority knows now."""

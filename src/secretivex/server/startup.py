@@ -57,6 +57,7 @@ def serve(
             fields = {"socket": str(listener.path), "workers": config.workers}
             LOG.info("listening", extra={"fields": fields})
             from secretivex.server.authority import Authority
+            from secretivex.server.report.plan import plan_of
             from secretivex.server.surroundings.around import Around
             from secretivex.stores.opening import host_stores
 
@@ -65,7 +66,8 @@ def serve(
                 from secretivex.server.single import run_single as run
             else:
                 from secretivex.server.supervisor import run_supervised as run
-            around = Around(signals, Notifier(environ), Reloader(config, read), audit)
+            plan = plan_of(config, listener.path) if hangup == "reload" else None
+            around = Around(signals, Notifier(environ), Reloader(config, read), audit, plan)
             run(listener, authority, around)
     finally:
         listener.close()

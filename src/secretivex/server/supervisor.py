@@ -11,10 +11,12 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from secretivex.errors import SecretiveError
 from secretivex.lock import UnlockQueue
+from secretivex.metrics.cells import Cells
 from secretivex.server.authority import Authority
 from secretivex.server.control import (
     Kind,
@@ -26,6 +28,9 @@ from secretivex.server.control import (
 )
 from secretivex.server.link import WorkerLink
 from secretivex.server.listen_unix import Listener
+from secretivex.server.report.books import Books
+from secretivex.server.report.link import DeskLink
+from secretivex.server.report.vitals import OF_NOW
 from secretivex.server.signals import Wish
 from secretivex.server.state import encode_state
 from secretivex.server.surroundings.around import Around
@@ -86,6 +91,9 @@ class Supervisor:
         self._clock = clock
         self._audit = around.audit
         self._cells = ConnectionCells(authority.workers)
+        self._meters = Cells(authority.workers + 2)
+        self._books = Books(authority, around, self._meters.meter(authority.workers))
+        self._desk: DeskLink | None = None
         self._selector = selectors.DefaultSelector()
         self._links: dict[int, WorkerLink] = {}
         self._retries: dict[int, float] = {}
@@ -108,10 +116,19 @@ class Supervisor:
         try:
             for number in range(self._authority.workers):
                 self._spawn(number)
-            while self._links or not self._is_stopping:
+            self._spawn_desk()
+            while not self._is_over():
                 self._turn()
         finally:
             self._end()
+
+    def _is_over(self) -> bool:
+        """Whether everybody is gone; the reporter is the last, so that it can tell the end."""
+        if not self._is_stopping or self._links:
+            return False
+        if self._desk is not None:
+            self._desk.end()
+        return self._desk is None
 
     def _turn(self) -> None:
         for key, mask in self._selector.select(self._patience()):
@@ -122,10 +139,12 @@ class Supervisor:
         self._act_on_deadlines()
         self._advance()
         self._around.notifier.live()
+        self._books.keep(self._clock())
 
     def _patience(self) -> float | None:
         """Seconds to the next deadline; None if there is none."""
-        moments = [link.deadline for link in self._links.values() if link.deadline is not None]
+        moments = [self._books.due_s]
+        moments += [link.deadline for link in self._links.values() if link.deadline is not None]
         moments += self._retries.values()
         moments += [moment for moment in (self._kill_at, self._unlocks.due) if moment is not None]
         until_s = (
@@ -195,8 +214,10 @@ class Supervisor:
         del self._links[link.number]
         link.kill()
         self._cells.set(link.number, 0)
+        self._meters.meter(link.number).clear(*OF_NOW)
         if self._is_stopping:
             return
+        self._books.lost_worker()
         fields = {"worker": link.number, "pid": link.pid, "reason": reason}
         LOG.error("worker lost", extra={"fields": fields})
         self._around.say("worker_lost", pid=link.pid, detail=reason)
@@ -214,9 +235,55 @@ class Supervisor:
             if now >= moment and not self._is_stopping:
                 self._spawn(number)
         if self._kill_at is not None and now >= self._kill_at:
+            if not self._links and self._desk is not None:
+                self._lose_desk(self._desk)
             for link in tuple(self._links.values()):
                 LOG.warning("worker killed", extra={"fields": {"worker": link.number}})
                 self._replace(link, "it did not end in time")
+
+    # The reporter.
+
+    def _spawn_desk(self) -> None:
+        """Have what tells of us; without it we serve on."""
+        if self._around.plan is None or self._is_stopping:
+            return
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                pid = self._zygote.spawn(self._authority.workers, theirs)
+            except OSError as error:
+                ours.close()
+                LOG.error("no reporter", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - the reason is all
+                return
+        desk = self._desk = DeskLink(pid, ours, self._answer_desk)
+        self._selector.register(ours, selectors.EVENT_READ, partial(self._on_desk, desk))
+
+    def _on_desk(self, desk: DeskLink) -> None:
+        try:
+            desk.on_ready()
+        except (OSError, EOFError, WireError):
+            self._lose_desk(desk)
+
+    def _lose_desk(self, desk: DeskLink) -> None:
+        self._selector.unregister(desk.channel)
+        desk.kill()
+        self._desk = None
+        if not self._is_stopping:
+            LOG.error("reporter lost", extra={"fields": {"pid": desk.pid}})
+            # Made again with the next reload: one that cannot live must not be forked for ever.
+            if not self._books.has_lost_reporter():
+                self._spawn_desk()
+
+    def _answer_desk(self, verb: str) -> dict[str, Any]:
+        if verb == "reload":
+            self._reload()
+            return self._books.reload_answer()
+        links = self._links.values()
+        workers = [
+            {"number": link.number, "pid": link.pid, "ready": link.was_ready} for link in links
+        ]
+        desk = 0 if self._desk is None else self._desk.pid
+        return self._books.status(workers, desk)
 
     # Changes that clients ask for.
 
@@ -282,11 +349,14 @@ class Supervisor:
         if self._audit is not None:
             closers.append(self._audit.drop)
         line = self._audit.line if self._audit is not None else None
-        return start_zygote(Shared(self._listener.socket, self._cells, line), closers)
+        shared = Shared(self._listener.socket, self._cells, self._meters, line, self._around.plan)
+        return start_zygote(shared, closers)
 
     def _closers(self) -> list[Callable[[], None]]:
         """What closes, in a forked process, what is the supervisor's alone."""
         closers = [link.channel.close for link in self._links.values()]
+        if self._desk is not None:
+            closers.append(self._desk.channel.close)
         closers += [self._listener.drop_lock, self._selector.close, self._signals.close]
         return [*closers, self._authority.forget_stores]
 
@@ -345,6 +415,8 @@ class Supervisor:
                 self._authority.drop_client_keys()
                 self._around.say("drop_client_keys")
                 self._is_stale = True
+            elif wish is Wish.SNAPSHOT and self._desk is not None:
+                self._desk.write_snapshot()
             elif wish is Wish.STOP:
                 self._stop()
 
@@ -353,6 +425,9 @@ class Supervisor:
         if self._is_stopping:
             return
         self._authority.reconfigure(self._around.reload().config)
+        self._books.reloaded()
+        if self._desk is None:
+            self._spawn_desk()
         self._authority.refresh()
         self._is_stale = True
         LOG.info("keys read again", extra={"fields": {"generation": self._authority.generation}})
@@ -377,6 +452,8 @@ class Supervisor:
     def _end(self) -> None:
         for link in self._links.values():
             link.kill()
+        if self._desk is not None:
+            self._desk.kill()
         self._zygote.close()
         self._selector.close()
         self._authority.close_stores()

@@ -24,6 +24,9 @@ LOG = logging.getLogger("secretivex.server")
 
 _NUMBER = struct.Struct("!i")
 
+PART_AFTER_WORKERS = 1
+"""The reporter's number follows the workers'; its part of the cells comes after the supervisor's."""
+
 FAILED = -1
 """Instead of a process number: the system would not fork."""
 
@@ -137,6 +140,8 @@ def _import_for_workers() -> None:
     import secretivex.server.worker.process  # noqa: F401 - for its effect
 
     with contextlib.suppress(ImportError):
+        import nacl.bindings  # noqa: F401 - for its effect
+    with contextlib.suppress(ImportError):
         import uvloop  # noqa: F401 - for its effect
 
 
@@ -150,10 +155,14 @@ def _fork_worker(
     if pid:
         return pid
     try:
-        from secretivex.server.worker.process import run_worker
-
         channel.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if shared.plan is not None and number == len(shared.cells):
+            from secretivex.server.report.process import run_desk
+
+            run_desk(worker_end, shared.plan, shared.meters, number + PART_AFTER_WORKERS)
+        from secretivex.server.worker.process import run_worker
+
         run_worker(worker_end, shared, number)
     finally:
         os._exit(70)

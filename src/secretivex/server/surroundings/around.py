@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secretivex.server.audit.process import AuditLog
+from secretivex.server.report.plan import ReportPlan
 from secretivex.server.signals import SignalPipe
 from secretivex.server.surroundings.notify import Notifier, reloading
 from secretivex.server.surroundings.reloading import Reload, Reloader
@@ -18,6 +19,8 @@ class Around:
     notifier: Notifier
     reloader: Reloader
     audit: AuditLog | None = None
+    plan: ReportPlan | None = None
+    """What is reported; None for an agent without a control socket."""
 
     @property
     def drain_timeout_s(self) -> float:

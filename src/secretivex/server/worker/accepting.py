@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from secretivex.peer import Peer, is_admitted
 from secretivex.server.peercred import read_peer
+from secretivex.server.report.tally import Tally
 from secretivex.server.sockets.watch import Watch
 from secretivex.server.worker.auditing import Auditor
 from secretivex.server.worker.shared import Shared
@@ -44,15 +45,16 @@ class Acceptor:
         watch: Watch,
         worker: int,
         adopt: Callable[[socket.socket, Peer], None],
-        auditor: Auditor | None = None,
+        records: tuple[Tally, Auditor | None],
     ) -> None:
         self._loop = loop
         self._listener = shared.listener
         self._cells = shared.cells
-        self._auditor = auditor
+        self._tally, self._auditor = records
         self._watch = watch
         self._worker = worker
         self._adopt = adopt
+        self._accepted = self._tally.meter.place("connections_accepted")
         self._is_stopped = True
         self._max_connections = 0
         self._owner_uid = os.geteuid()
@@ -117,6 +119,7 @@ class Acceptor:
         if peer is None:
             connected.close()
         else:
+            self._tally.meter.add(self._accepted)
             self._adopt(connected, peer)
         return True
 
@@ -136,6 +139,7 @@ class Acceptor:
 
     def _reject(self, why: str, peer: Peer | None, **fields: object) -> None:
         """Say so at the first time and at every hundredth: a flood must not fill the log."""
+        self._tally.meter.count("connections_rejected", why)
         if self._auditor is not None:
             self._auditor.rejected(why, peer)
         if self._rejected % _LOG_EVERY == 0:

@@ -15,18 +15,29 @@ from functools import partial
 from typing import Any
 
 from secretivex.context.bindings import Bindings
-from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, SignOutcome, failure
+from secretivex.engine import (
+    Change,
+    ConfirmJob,
+    Decide,
+    Engine,
+    Reply,
+    SignJob,
+    SignOutcome,
+    failure,
+)
 from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_table
 from secretivex.peer import Peer
 from secretivex.policy import decide
 from secretivex.policy_keys import parse_flat_policy
 from secretivex.server.audit.feed import AuditFeed, AuditLine
+from secretivex.server.report.tally import Tally
+from secretivex.server.report.vitals import Vitals
 from secretivex.server.sockets.watch import Watch
 from secretivex.server.sockets.wire import Wire
 from secretivex.server.state import ServerLimits, WorkerState
 from secretivex.server.worker.accepting import Acceptor
-from secretivex.server.worker.auditing import Auditor
+from secretivex.server.worker.auditing import Auditor, change_event
 from secretivex.server.worker.changes import Ask, ChangeDesk
 from secretivex.server.worker.confirming import ConfirmDesk
 from secretivex.server.worker.connection import Connection
@@ -60,11 +71,13 @@ class Worker:
         self._cells = shared.cells
         self._number = number
         self._auditor = _make_auditor(shared.audit, number, loop)
+        self._tally = Tally(shared.meters.meter(number))
+        self._vitals = Vitals(self._tally.meter)
         self._limits = ServerLimits()
         self._engine = Engine(partial(decide, parse_flat_policy({})[0]))
         self._watch = Watch(loop)
         self._watch.begin = self._begin_look
-        self._signing = SigningQueue(loop, self._limits, self._finish)
+        self._signing = SigningQueue(loop, self._limits, self._finish, meter=self._tally.meter)
         self._signing.batch_ended = self._end_batch
         self.arrival_s = self._looked_s = time.monotonic()
         self._buffered_bytes = 0
@@ -74,10 +87,12 @@ class Worker:
         self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
         self._tools: Mapping[str, Any] = {}
         self._entries: dict[KeyRecord, TableEntry] = {}
-        self._acceptor = Acceptor(loop, shared, self._watch, number, self._adopt, self._auditor)
+        self._acceptor = Acceptor(
+            loop, shared, self._watch, number, self._adopt, (self._tally, self._auditor)
+        )
         self._connections: set[Connection] = set()
         self._held = 0
-        self._is_late = False
+        self._is_late = self._is_watched = False
         self._max_kept_bytes = MAX_KEPT_BYTES
         self._is_draining = False
         self._sweep: asyncio.TimerHandle | None = None
@@ -96,8 +111,9 @@ class Worker:
         self._tokens.tools = self._confirming.tools = TokenTools.from_table(state.tools)
         self._entries = load_entries(state, self._entries if is_same else {}, self._tokens)
         table = build_table(state.generation, self._entries.values())
+        chosen: Decide = partial(decide, policy)
         self._engine.replace(
-            partial(decide, policy),
+            self._tally.watch(chosen) if policy.rules else chosen,
             table,
             is_locked=bool(state.lock_salt),
             query_reply=state.limits.query_reply,
@@ -109,6 +125,14 @@ class Worker:
         if not self._is_draining:
             self._acceptor.start(state.limits.max_connections)
             self._schedule_sweep()
+        if not self._is_watched:
+            self._is_watched = True
+            self._vitals.keep_looking(self._look_after)
+
+    def _look_after(self, pause_s: float, look: Callable[..., None], *rest: object) -> None:
+        """What stands in queues, told beside what the process costs."""
+        self._tally.waits(self._signing)
+        self._loop.call_later(pause_s, look, *rest)
 
     def drain(self, timeout_s: float) -> None:
         """Accept no more, finish what is in hand; `drained` is done then, or at the time-out."""
@@ -148,16 +172,18 @@ class Worker:
     ) -> Reply | SignJob | ConfirmJob | Change:
         """Ask the engine."""
         answer = self._engine.handle(payload, peer, time.time(), bindings)
-        if self._auditor is None:
-            return answer
-        if not isinstance(answer, Reply) and self._auditor.is_refusing:
+        auditor = self._auditor
+        if auditor is not None and auditor.is_refusing and not isinstance(answer, Reply):
             answer = failure("audit_unavailable")
         if isinstance(answer, Reply):
-            self._auditor.answered(payload, peer, answer)
+            self._tally.answered(payload, answer.outcome)
+            if auditor is not None:
+                auditor.answered(payload, peer, answer)
         return answer
 
     def change(self, change: Change, turn: Turn) -> None:
         """Have a change made by the authority, for every worker."""
+        turn.kind = change_event(change)
         if self._auditor is not None:
             self._auditor.change_begun(change, turn.owner.peer, turn)
         self.changes.submit(change, turn)
@@ -165,6 +191,7 @@ class Worker:
     def _settle(self, turn: Turn, outcome: str) -> None:
         if self._auditor is not None:
             self._auditor.change_ended(turn, outcome)
+        self._tally.changed(turn.kind, outcome)
         turn.owner.fill(turn, self._engine.settle(outcome).frame)
 
     def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
@@ -176,10 +203,12 @@ class Worker:
 
     def _go_on(self, job: ConfirmJob, refusal: str, turn: Turn) -> None:
         """A person has answered."""
+        self._tally.confirmed(refusal)
         following = self._engine.go_on(job, time.time(), refusal)
         if isinstance(following, SignJob):
             self._signing.submit(following, turn, time.monotonic())
         else:
+            self._tally.signed(job.sign, following.outcome)
             if self._auditor is not None:
                 self._auditor.signed(job.sign, following.outcome)
             turn.owner.fill(turn, following.frame)
@@ -197,14 +226,18 @@ class Worker:
     def _end_batch(self) -> None:
         self._is_late = self._signing.is_behind
         self._watch.flush()
-        self._feed()
+        if self._starved:
+            self._feed()
 
     # Memory.
 
     def keep(self, change_bytes: int) -> bool:
         """Count bytes of half messages; false if there is no memory for more."""
         self._buffered_bytes += change_bytes
-        return change_bytes < 0 or self._buffered_bytes <= self._max_kept_bytes
+        if change_bytes < 0 or self._buffered_bytes <= self._max_kept_bytes:
+            return True
+        self._tally.meter.count("floods")
+        return False
 
     def has_memory_for(self, connection: Connection) -> bool:
         """Whether there is room for another request; if not, its connection is told when."""
@@ -248,6 +281,7 @@ class Worker:
         if turn.is_dropped:
             return
         reply = self._engine.complete(job, outcome, time.time())
+        self._tally.signed(job, reply.outcome)
         if self._auditor is not None:
             self._auditor.signed(job, reply.outcome)
         turn.owner.fill(turn, reply.frame)
@@ -262,6 +296,7 @@ class Worker:
         """Keep the count of accepted connections, those not open yet included."""
         self._held += change
         self._cells.set(self._number, self._held)
+        self._tally.holds(self._held, self._cells)
 
     def _schedule_sweep(self) -> None:
         if self._sweep is None and (self._limits.idle_timeout_ms or self._limits.write_timeout_ms):

@@ -1,11 +1,13 @@
-"""What every worker inherits by being forked, beside its number and its channel."""
+"""What every worker and the reporter inherit by being forked, beside a number and a channel."""
 
 from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
 
+from secretivex.metrics.cells import Cells
 from secretivex.server.audit.feed import AuditLine
+from secretivex.server.report.plan import ReportPlan
 from secretivex.server.worker.cells import ConnectionCells
 
 
@@ -15,4 +17,8 @@ class Shared:
 
     listener: socket.socket
     cells: ConnectionCells
+    meters: Cells
+    """A part for each worker, then the supervisor's and the reporter's."""
     audit: AuditLine | None = None
+    plan: ReportPlan | None = None
+    """What the reporter does; None where there is none."""

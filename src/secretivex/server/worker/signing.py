@@ -69,16 +69,17 @@ class Turn:
     """One request's place in its connection's order of replies.
 
     `whole_s` is when the request was whole. `is_dropped` once its connection is gone; not frozen,
-    for the reply comes later.
+    for the reply comes later. `kind` is the word for a change.
     """
 
-    __slots__ = ("frame", "is_dropped", "owner", "whole_s")
+    __slots__ = ("frame", "is_dropped", "kind", "owner", "whole_s")
 
     def __init__(self, owner: TurnOwner, whole_s: float = 0.0) -> None:
         self.owner = owner
         self.whole_s = whole_s
         self.frame: bytes | None = None
         self.is_dropped = False
+        self.kind = ""
 
 
 class _Waiting(NamedTuple):

@@ -1,0 +1,204 @@
+"""Answers the control socket, serves metrics and writes snapshots, on an event loop.
+
+With several workers it is a process of its own, which holds no key; with one it shares that one's
+loop. Rule for editors: what it cannot know it asks its `Source`; whoever connects waits for nobody
+else, for a bounded time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from clikit.output import write_atomic
+from secretivex.control_socket import (
+    MAX_QUESTION_BYTES,
+    control_path,
+    encode_answer,
+    parse_question,
+)
+from secretivex.errors import SecretiveError
+from secretivex.metrics.cells import Cells, Meter, Totals
+from secretivex.metrics.openmetrics import render_openmetrics
+from secretivex.metrics.snapshot import Moment, make_snapshot, window
+from secretivex.peer import is_admitted
+from secretivex.server.listen_unix import Listener, listen
+from secretivex.server.peercred import read_peer
+from secretivex.server.report.http import serve_http
+from secretivex.server.report.plan import ReportPlan
+
+LOG = logging.getLogger("secretivex.metrics")
+
+QUESTION_TIMEOUT_S = 5.0
+POLL_S = 1.0
+"""How often it is looked whether a snapshot is due."""
+
+
+Source = Callable[[str], Awaitable[dict[str, Any]]]
+"""Asks the supervisor: "status" or "reload"."""
+
+
+class Desk:
+    """One agent's desk."""
+
+    def __init__(self, plan: ReportPlan, cells: Cells, meter: Meter, source: Source) -> None:
+        self._plan = plan
+        self._cells = cells
+        self._meter = meter
+        self._source = source
+        self._baseline = Totals()
+        self._servers: list[asyncio.AbstractServer] = []
+        self._listeners: list[Listener] = []
+        self._signed = 0
+        self._written_s = time.monotonic()
+        self._pids: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Listen. What cannot be had is logged, and the agent serves without it."""
+        loop = asyncio.get_running_loop()
+        try:
+            listener = listen(control_path(self._plan.socket_path))
+            self._listeners.append(listener)
+            server = await asyncio.start_unix_server(
+                self._on_question, sock=listener.socket.dup()
+            )
+            self._servers.append(server)
+        except SecretiveError as error:
+            LOG.warning("no control socket", extra={"fields": {"reason": error.message}})
+        await self._open_metrics()
+        if self._plan.metrics_every or self._plan.metrics_interval_ms:
+            loop.call_later(POLL_S, self._poll, loop)
+
+    async def _open_metrics(self) -> None:
+        where = self._plan.metrics_listen
+        if not where:
+            return
+        try:
+            server, listener = await serve_http(where, self._openmetrics)
+        except (SecretiveError, OSError) as error:
+            LOG.warning("metrics are not served", extra={"fields": {"reason": str(error)}})
+            return
+        self._servers.append(server)
+        if listener is not None:
+            self._listeners.append(listener)
+
+    def close(self) -> None:
+        """Stop listening; a last snapshot."""
+        for server in self._servers:
+            server.close()
+        for listener in self._listeners:
+            listener.close()
+        if self._plan.metrics_output_path is not None:
+            self.write("snapshot")
+
+    # Snapshots.
+
+    def snapshot(self, kind: str) -> dict[str, Any]:
+        """The figures since the last reset."""
+        plan = self._plan
+        totals = window(self._cells.totals(), self._baseline)
+        processes = [(name, self._pids.get(name, 0)) for name in plan.processes]
+        moment = Moment(
+            kind,
+            time.time_ns() // 1_000_000,
+            plan.started_unix_ms,
+            plan.max_signers,
+            plan.max_connections,
+            plan.suggested.to_json(),
+            processes,
+        )
+        return make_snapshot(totals, moment)
+
+    def _openmetrics(self) -> str:
+        return render_openmetrics(self._cells.totals(), self._plan.processes)
+
+    def write(self, kind: str) -> None:
+        """Write a snapshot to where the configuration says."""
+        snapshot = self.snapshot(kind)
+        if self._plan.metrics_json:
+            LOG.info("metrics", extra={"fields": {"metrics_json": json.dumps(snapshot)}})
+        else:
+            LOG.debug("metrics", extra={"fields": {"count": snapshot["count"], "kind": kind}})
+        path = self._plan.metrics_output_path
+        if path is None:
+            return
+        # What node_exporter's textfile collector reads is told by its name.
+        is_text = path.suffix == ".prom"
+        text = self._openmetrics() if is_text else json.dumps(snapshot) + "\n"
+        try:
+            write_atomic(path, [text.encode()], mode=0o644)
+        except (OSError, SecretiveError) as error:
+            self._meter.count("snapshot_failures")
+            LOG.warning("a snapshot cannot be written", extra={"fields": {"reason": str(error)}})
+
+    def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(POLL_S, self._poll, loop)
+        plan = self._plan
+        signed = sum(n for _, n in self._cells.totals().labels("signatures"))
+        now = time.monotonic()
+        if plan.metrics_interval_ms and now - self._written_s >= plan.metrics_interval_ms / 1000:
+            kind = "periodic"
+        elif (
+            plan.metrics_every and signed // plan.metrics_every > self._signed // plan.metrics_every
+        ):
+            kind = "interval"
+        else:
+            return
+        self._signed, self._written_s = signed, now
+        self.write(kind)
+
+    # Control.
+
+    async def _on_question(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            async with asyncio.timeout(QUESTION_TIMEOUT_S):
+                if is_admitted(read_peer(writer.get_extra_info("socket")), os.geteuid()):
+                    line = await reader.readuntil(b"\n")
+                    writer.write(encode_answer(await self._answer(line[:MAX_QUESTION_BYTES])))
+                    await writer.drain()
+        except (OSError, EOFError, asyncio.LimitOverrunError, TimeoutError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            verb = parse_question(line)
+        except ValueError as error:
+            return {"error": str(error)}
+        if verb == "openmetrics":
+            return {"openmetrics": self._openmetrics()}
+        if verb == "reload":
+            return await self._source("reload")
+        status = await self._source("status")
+        self._pids = {row["name"]: row["pid"] for row in status["processes"]}
+        if verb == "health":
+            return {**status, "metrics": self.snapshot("snapshot")}
+        snapshot = self.snapshot("reset" if verb == "reset" else "snapshot")
+        if verb == "reset":
+            self._baseline = self._cells.totals()
+        return snapshot
+
+    def soon(self, kind: str) -> None:
+        """Write a snapshot outside of whatever called."""
+        asyncio.get_running_loop().call_soon(partial(self.write, kind))
+
+
+@contextlib.asynccontextmanager
+async def open_desk(desk: Desk) -> Any:
+    """A desk for as long as the body runs."""
+    await desk.open()
+    try:
+        yield desk
+    finally:
+        desk.close()

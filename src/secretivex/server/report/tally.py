@@ -1,0 +1,108 @@
+"""A worker's counting: what was asked and what came of it, by cells that are found once.
+
+Rule for editors: this is on the path of every request; a cell is looked up by name only the first
+time that it is needed.
+"""
+
+from __future__ import annotations
+
+from secretivex.engine import Decide, SignJob
+from secretivex.metrics.cells import Meter
+from secretivex.policy import Decision, SignQuery
+from secretivex.server.worker.cells import ConnectionCells
+from secretivex.server.worker.signing import SigningQueue
+from sshwire.agent.numbers import RequestNumber
+
+_NAMES = {
+    RequestNumber.SSH1_REMOVE_ALL: "remove_all",
+    RequestNumber.REQUEST_IDENTITIES: "list",
+    RequestNumber.SIGN_REQUEST: "sign",
+    RequestNumber.ADD_IDENTITY: "add",
+    RequestNumber.REMOVE_IDENTITY: "remove",
+    RequestNumber.REMOVE_ALL_IDENTITIES: "remove_all",
+    RequestNumber.ADD_SMARTCARD_KEY: "add_smartcard",
+    RequestNumber.REMOVE_SMARTCARD_KEY: "remove_smartcard",
+    RequestNumber.LOCK: "lock",
+    RequestNumber.UNLOCK: "unlock",
+    RequestNumber.ADD_ID_CONSTRAINED: "add",
+    RequestNumber.ADD_SMARTCARD_KEY_CONSTRAINED: "add_smartcard",
+    RequestNumber.EXTENSION: "extension",
+}
+_REQUESTS = {int(number): name for number, name in _NAMES.items()}
+
+
+class Tally:
+    """Counts for one worker."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self._places: dict[tuple[object, str], int] = {}
+        self._add = meter.add
+        self._connections, self._most, self._queue, self._signing, self._kept = (
+            meter.place(name)
+            for name in (
+                *("connections", "connections_most"),
+                *("signing_queue", "signing", "kept_bytes"),
+            )
+        )
+
+    def answered(self, payload: bytes | memoryview, outcome: str) -> None:
+        """A request that was answered at once."""
+        number = payload[0] if payload else 0
+        place = self._places.get((number, outcome))
+        if place is None:
+            name = _REQUESTS.get(number, "unknown")
+            place = self._places[number, outcome] = self.meter.place(
+                "requests", f"{name}/{outcome}"
+            )
+        self._add(place)
+
+    def signed(self, job: SignJob, outcome: str) -> None:
+        """A signature that was made or failed."""
+        place = self._places.get(("sign", outcome))
+        if place is None:
+            place = self._places["sign", outcome] = self.meter.place("requests", f"sign/{outcome}")
+        self._add(place)
+        if outcome == "ok":
+            store = job.entry.identity.store
+            place = self._places.get(("store", store))
+            if place is None:
+                place = self._places["store", store] = self.meter.place("signatures", store)
+            self._add(place)
+
+    def changed(self, kind: str, outcome: str) -> None:
+        """A change of what is served."""
+        self.meter.count("requests", f"{kind}/{outcome}")
+
+    def holds(self, connections: int, cells: ConnectionCells) -> None:
+        """Connections of this worker, and the most that all had; seen by each as it counts."""
+        self.meter.put(self._connections, connections)
+        total = cells.total()
+        if total > self.meter.get(self._most):
+            self.meter.put(self._most, total)
+
+    def waits(self, signing: SigningQueue) -> None:
+        """What stands in the queues."""
+        self.meter.put(self._queue, signing.waiting)
+        self.meter.put(self._signing, signing.in_the_making)
+        self.meter.put(self._kept, signing.held_bytes)
+
+    def confirmed(self, refusal: str) -> None:
+        """A question to a person."""
+        self.meter.count("confirmations", refusal or "allowed")
+
+    def watch(self, decide: Decide) -> Decide:
+        """The same policy, its decisions counted by rule."""
+        places: dict[tuple[str, str], int] = {}
+
+        def counted(query: SignQuery, /) -> Decision:
+            decision = decide(query)
+            key = decision.rule, decision.reason
+            place = places.get(key)
+            if place is None:
+                label = f"{decision.rule.replace('/', '|') or 'none'}/{decision.reason}"
+                place = places[key] = self.meter.place("policy_decisions", label)
+            self._add(place)
+            return decision
+
+        return counted
