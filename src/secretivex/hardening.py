@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 
+_PR_SET_NAME = 15
 _PR_SET_DUMPABLE = 4
 """linux/prctl.h; 0 also forbids ptrace and hides /proc/PID from other processes of the user."""
 
@@ -45,6 +46,15 @@ def die_with_parent() -> bool:
 
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0)
+
+
+def name_process(name: str) -> None:
+    """What ps(1) and /proc/PID/comm call this process. Linux only; 15 bytes are kept."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def raise_descriptor_limit() -> int:

@@ -23,9 +23,8 @@ from secretivex.policy_keys import parse_flat_policy
 from secretivex.server.client_keys import ClientKeys
 from secretivex.server.state import ServerLimits, WorkerState, encode_state, parse_state
 from secretivex.server.worker.confirming import make_question
-from secretivex.server.worker.serving import load_entries
 from secretivex.server.worker.signing import sign
-from secretivex.server.worker.tokens import TokenDesk
+from secretivex.server.worker.tokens import TokenDesk, load_entries
 from secretivex.stores.token.tools import TokenTools
 from sshwire.agent.connection import FrameReader
 from sshwire.agent.constraints import ASSOCIATED_CERTS, RESTRICT_DESTINATION, SK_PROVIDER

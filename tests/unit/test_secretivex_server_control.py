@@ -92,7 +92,7 @@ def test_a_hangup_reloads_the_service_and_ends_the_plain_agent() -> None:
         assert pipe.wish_of(signal.SIGHUP) is Wish.RELOAD
         assert pipe.wish_of(signal.SIGTERM) is Wish.STOP
         assert pipe.wish_of(signal.SIGUSR1) is Wish.DROP
-        assert pipe.wish_of(signal.SIGUSR2) is None
+        assert pipe.wish_of(signal.SIGUSR2) is Wish.SNAPSHOT
         signal.raise_signal(signal.SIGHUP)
         assert pipe.read() == (Wish.RELOAD,)
         assert pipe.read() == ()

@@ -22,6 +22,11 @@ COMMANDS = {
     "run": ("secretivex.cli.agent_run:command", "Run the configured agent in the foreground."),
     "check-config": ("secretivex.cli.agent_config:check_config", "Check the configuration."),
     "show-config": ("secretivex.cli.agent_config:show_config", "Show what is in force, and why."),
+    "reload": (
+        "secretivex.cli.agent_reload:command",
+        "Have a running agent read everything again.",
+    ),
+    "suggest": ("secretivex.cli.agent_suggest:command", "Suggest limits for this machine."),
     "install": ("secretivex.cli.agent_service:install", "Install the agent as a service."),
     "uninstall": ("secretivex.cli.agent_service:uninstall", "Remove the service."),
     "status": ("secretivex.cli.agent_service:status", "Tell whether the service runs."),

@@ -24,6 +24,7 @@ from secretivex.server.surroundings.reloading import Read, Reloader
 
 if TYPE_CHECKING:
     from secretivex.server.audit.process import AuditLog
+    from secretivex.server.surroundings.around import Around
 
 LOG = logging.getLogger("secretivex.server")
 
@@ -56,24 +57,30 @@ def serve(
             on_listening()
             fields = {"socket": str(listener.path), "workers": config.workers}
             LOG.info("listening", extra={"fields": fields})
-            from secretivex.server.authority import Authority
             from secretivex.server.report.plan import plan_of
             from secretivex.server.surroundings.around import Around
-            from secretivex.stores.opening import host_stores
 
-            authority = Authority(config, environ, rules or AddRules(), open_=host_stores)
-            if config.workers == 1:
-                from secretivex.server.single import run_single as run
-            else:
-                from secretivex.server.supervisor import run_supervised as run
             plan = plan_of(config, listener.path) if hangup == "reload" else None
             around = Around(signals, Notifier(environ), Reloader(config, read), audit, plan)
-            run(listener, authority, around)
+            _run(listener, around, environ, rules or AddRules())
     finally:
         listener.close()
         signals.close()
         _finish_audit(audit)
     LOG.info("stopped")
+
+
+def _run(listener: Listener, around: Around, environ: Mapping[str, str], rules: AddRules) -> None:
+    from secretivex.server.authority import Authority
+    from secretivex.stores.opening import host_stores
+
+    config = around.reloader.last.config
+    authority = Authority(config, environ, rules, open_=host_stores)
+    if config.workers == 1:
+        from secretivex.server.single import run_single as run
+    else:
+        from secretivex.server.supervisor import run_supervised as run
+    run(listener, authority, around)
 
 
 def _listen(config: AgentConfig, environ: Mapping[str, str]) -> Listener:

@@ -47,6 +47,14 @@ def command_line_of(pid: int) -> bytes:
         return b""
 
 
+def name_of(pid: int) -> str:
+    """What a process calls itself."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def is_running(pid: int) -> bool:
     """Whether a process exists and is no zombie."""
     try:
@@ -101,12 +109,17 @@ class Service:
 
     @property
     def workers(self) -> list[int]:
+        return [pid for pid in self.grandchildren if name_of(pid) != "agent-reporter"]
+
+    @property
+    def grandchildren(self) -> list[int]:
+        """What the zygote made: workers and the reporter."""
         stores = self.stores
         zygotes = [pid for pid in children_of(self.process.pid) if pid not in stores]
         return [pid for child in zygotes for pid in children_of(child)]
 
     def family(self) -> list[int]:
-        return [self.process.pid, *children_of(self.process.pid), *self.workers]
+        return [self.process.pid, *children_of(self.process.pid), *self.grandchildren]
 
     def logged(self, text: str) -> bool:
         return text in self.log.read_text()

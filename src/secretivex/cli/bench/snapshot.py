@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from secretivex.bench.slo import Snapshot
+from secretivex.control_socket import ask, control_path
+from secretivex.errors import SecretiveError
+
+TIMEOUT_S = 10.0
 
 
-def read_snapshot(_address: str) -> Snapshot:
+def read_snapshot(address: str) -> Snapshot:
     """Its metrics; empty for an agent that has none."""
-    return {}
+    try:
+        return ask(control_path(Path(address)), "metrics", timeout_s=TIMEOUT_S)
+    except SecretiveError:
+        return {}

@@ -15,8 +15,9 @@ from secretivex.bench.report.fields import encode_run
 from secretivex.bench.report.render import render_text
 from secretivex.bench.run import Outcome, check_ceiling, run_scenario
 from secretivex.bench.scenario import Scenario
-from secretivex.bench.soak import Probe, VitalSign, Watcher, judge_latency, judge_vitals
+from secretivex.bench.soak import Probe, Vitals, VitalSign, Watcher, judge_latency, judge_vitals
 from secretivex.cli.bench.options import BenchCall, Duration, shape_options
+from secretivex.cli.bench.snapshot import read_snapshot
 from secretivex.errors import SecretiveError
 
 MIN_S = 3.0
@@ -72,6 +73,11 @@ def probe_of(address: str, pids: Sequence[int]) -> Probe:
     """How the agent is watched."""
     if pids:
         return watch_processes(pids)
+    if read_snapshot(address).get("processes"):
+        return lambda: [
+            Vitals(row["pid"], row["rss_bytes"], row["fds"])
+            for row in read_snapshot(address).get("processes", ())
+        ]
     raise SecretiveError(
         "metrics_unavailable",
         f"the agent at {address} does not tell the memory of its processes",

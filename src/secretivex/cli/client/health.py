@@ -1,6 +1,7 @@
 """`secretive-client health`: does the agent answer, and is what it offers sound.
 
-It works with any agent, so it says what the protocol shows: the keys and how long a list took.
+It works with any agent and says what the protocol shows: the keys and how long a list took. An agent
+of ours tells of its stores, workers, policy and queues too, over its control socket.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +18,7 @@ import click
 from clikit.table import show_text
 from secretivex.cli.client.keys import ListedKey, filter_keys, listed_key
 from secretivex.cli.client.session import ClientCall, client_options
+from secretivex.control_socket import ask, control_path
 from secretivex.errors import SecretiveError
 from sshwire.errors import UnsupportedError, WireError
 
@@ -49,7 +52,8 @@ def command(call: ClientCall, *, text: str | None, min_identities: int) -> None:
         keys = [listed_key(identity) for identity in agent.identities()]
         listed = time.monotonic()
     findings = examine(filter_keys(keys, text) if text else keys)
-    problems = _problems(findings, min_identities)
+    own = ask_own(control_path(Path(agent.address)), timeout_s=call.response_timeout_ms / 1000)
+    problems = [*_problems(findings, min_identities), *(judge_own(own) if own else ())]
     data: dict[str, Any] = {
         "healthy": not problems,
         "problems": problems,
@@ -59,12 +63,52 @@ def command(call: ClientCall, *, text: str | None, min_identities: int) -> None:
         **findings.counts,
         "algorithms": findings.algorithms,
         "invalid_keys": list(findings.invalid),
+        "agent": own,
     }
     call.emit(
         data,
         lambda: _lines(data),
         found=SecretiveError("unhealthy", "; ".join(problems)) if problems else None,
     )
+
+
+def ask_own(path: Path, *, timeout_s: float) -> dict[str, Any] | None:
+    """What an agent of ours tells of itself; None for any other."""
+    if not path.exists():
+        return None
+    try:
+        return ask(path, "health", timeout_s=timeout_s)
+    except SecretiveError as error:
+        return {"unreachable": error.message}
+
+
+def judge_own(own: dict[str, Any]) -> list[str]:
+    """What is wrong by the agent's own account."""
+    if "unreachable" in own:
+        return [own["unreachable"]]
+    problems = [
+        f"store {store['store']}: {store['reason'] or 'it does not work'}"
+        for store in own["stores"]
+        if not store["is_well"]
+    ]
+    ready = sum(worker["ready"] for worker in own["workers"])
+    if ready < own["workers_wanted"]:
+        problems.append(f"{ready} of {own['workers_wanted']} workers serve")
+    if own["reload"]["rejected"]:
+        problems.append(f"the last reload was rejected: {own['reload']['rejected']}")
+    return [*problems, *_judge_wait(own["metrics"])]
+
+
+def _judge_wait(snapshot: dict[str, Any]) -> list[str]:
+    """Whether requests wait longer for their turn than the settings let one expect."""
+    suggested, p99 = snapshot["queue_wait_suggested"], snapshot["queue_wait_percentiles"]["p99"]
+    if not suggested or not p99 or p99["ns"] <= QUEUE_WAIT_FACTOR * suggested["tail_ns"]:
+        return []
+    return [f"requests wait {p99['ns'] / 1e6:.0f} ms for their turn to sign (p99)"]
+
+
+QUEUE_WAIT_FACTOR = 10
+"""Times the wait that settings let one expect, from which on it is a fault rather than load."""
 
 
 def examine(keys: Sequence[ListedKey]) -> Findings:
@@ -120,5 +164,21 @@ def _lines(data: dict[str, Any]) -> Iterable[str]:
     yield "algorithms:\n"
     for name, count in data["algorithms"].items():
         yield f"  {show_text(name)} {count}\n"
+    yield from _own_lines(data["agent"])
     for key in data["invalid_keys"]:
         yield f"invalid: {show_text(key['fingerprint'])} {show_text(key['comment'])}: {key['reason']}\n"
+
+
+def _own_lines(own: dict[str, Any] | None) -> Iterable[str]:
+    if own is None or "unreachable" in own:
+        return
+    for store in own["stores"]:
+        state = "well" if store["is_well"] else f"not well: {store['reason']}"
+        name, keys = show_text(store["store"]), store["identities"]
+        yield f"store {name}: {show_text(state)}, {keys} keys\n"
+    for worker in own["workers"]:
+        state = "ready" if worker["ready"] else "not ready"
+        yield f"worker {worker['number']}: {state}, pid {worker['pid']}\n"
+    yield f"locked: {str(own['locked']).lower()}\n"
+    yield f"policy_rules: {own['policy']['rules']}\n"
+    yield f"generation: {own['generation']}\n"

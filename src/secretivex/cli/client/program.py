@@ -16,6 +16,7 @@ COMMANDS = {
     "list": ("secretivex.cli.client.list:command", "List the keys that the agent offers."),
     "sign": ("secretivex.cli.client.sign:command", "Sign bytes with one key of the agent."),
     "health": ("secretivex.cli.client.health:command", "Check the agent and its keys."),
+    "metrics": ("secretivex.cli.client.metrics:command", "Print what the agent counts."),
     "hints": (
         "secretivex.cli.client.fanout.hints:command",
         "Print settings for reaching many hosts.",

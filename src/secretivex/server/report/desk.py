@@ -67,9 +67,7 @@ class Desk:
         try:
             listener = listen(control_path(self._plan.socket_path))
             self._listeners.append(listener)
-            server = await asyncio.start_unix_server(
-                self._on_question, sock=listener.socket.dup()
-            )
+            server = await asyncio.start_unix_server(self._on_question, sock=listener.socket.dup())
             self._servers.append(server)
         except SecretiveError as error:
             LOG.warning("no control socket", extra={"fields": {"reason": error.message}})

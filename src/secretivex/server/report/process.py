@@ -22,9 +22,13 @@ from secretivex.server.control import (
     encode_ticket,
     parse_ticket,
 )
+from secretivex.hardening import name_process
 from secretivex.server.report.desk import Desk, open_desk
 from secretivex.server.report.plan import ReportPlan
 from secretivex.server.report.vitals import Vitals
+
+NAME = "agent-reporter"
+"""As ps(1) shows it."""
 
 LOG = logging.getLogger("secretivex.metrics")
 
@@ -79,6 +83,7 @@ def run_desk(channel: socket.socket, plan: ReportPlan, cells: Cells, part: int) 
     """Report until the channel closes; does not return."""
     status = 1
     try:
+        name_process(NAME)
         asyncio.run(_serve(channel, plan, cells, part))
         status = 0
     except BaseException:

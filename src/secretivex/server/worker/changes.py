@@ -12,10 +12,11 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from secretivex.engine import Change, ChangeRequest
 from secretivex.lock import SALT_BYTES, derive
-from secretivex.server.worker.signing import Turn, forget_dropped
+from secretivex.server.worker.signing import Turn
 from secretivex.server.worker.tokens import TokenDesk
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.loaded import LoadedModule
@@ -37,6 +38,20 @@ PREPARING_THREADS = 4
 
 Ask = Callable[[int, ChangeRequest | LoadedModule], None]
 """Have a change made under a ticket; its outcome comes back by the ticket."""
+
+
+CROWD = 256
+"""Length of a queue at which it is looked through for what nobody waits for any more."""
+
+Waiting = TypeVar("Waiting")
+
+
+def forget_dropped(queue: deque[Waiting], turn_of: Callable[[Waiting], Turn]) -> None:
+    """Make a long queue as short as it can be: clients that hang up must not fill memory."""
+    if len(queue) >= CROWD and len(queue) % CROWD == 0:
+        live = [waiting for waiting in queue if not turn_of(waiting).is_dropped]
+        queue.clear()
+        queue.extend(live)
 
 
 class _Line:

@@ -7,8 +7,6 @@ read, it costs at most one frame, one read and `MAX_TURNS` replies, and no other
 from __future__ import annotations
 
 import asyncio
-import select
-import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -263,27 +261,12 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client that has said all still gets its replies; True keeps the way out open."""
         self._is_at_eof = True
-        return (bool(self._turns) or self._is_resting) and not self.is_abandoned
+        return bool(self._turns) or self._is_resting
 
     @property
     def peer(self) -> Peer:
         """Who is at the other end."""
         return self._peer
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether the client has closed both ways, so that nobody can read a reply any more.
-
-        Linux alone tells that apart from a client that only has no more to say.
-        """
-        if not self._is_at_eof or sys.platform != "linux":
-            return False
-        connected = self._transport.get_extra_info("socket")
-        if connected is None or connected.fileno() < 0:
-            return False
-        watch = select.poll()
-        watch.register(connected.fileno(), 0)
-        return any(events & select.POLLHUP for _, events in watch.poll(0))
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Called by the loop last."""

@@ -30,9 +30,10 @@ from secretivex.key_table import TableEntry, build_table
 from secretivex.peer import Peer
 from secretivex.policy import decide
 from secretivex.policy_keys import parse_flat_policy
-from secretivex.server.audit.feed import AuditFeed, AuditLine
+from secretivex.server.audit.feed import AuditFeed
 from secretivex.server.report.tally import Tally
 from secretivex.server.report.vitals import Vitals
+from secretivex.server.sockets.memory import MAX_KEPT_BYTES, Memory
 from secretivex.server.sockets.watch import Watch
 from secretivex.server.sockets.wire import Wire
 from secretivex.server.state import ServerLimits, WorkerState
@@ -43,18 +44,13 @@ from secretivex.server.worker.confirming import ConfirmDesk
 from secretivex.server.worker.connection import Connection
 from secretivex.server.worker.shared import Shared
 from secretivex.server.worker.signing import SigningQueue, Turn
-from secretivex.server.worker.tokens import TokenDesk, abandon_all
+from secretivex.server.worker.tokens import TokenDesk, abandon_all, load_entries
 from secretivex.stores.token.tools import TokenTools
-from sshwire.errors import WireError
 
 LOG = logging.getLogger("secretivex.server")
 
 SWEEP_S = 0.25
 """How often time-outs of connections are looked at, at most."""
-
-
-MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""What all workers may hold of clients' requests, half ones and waiting ones each."""
 
 
 class Worker:
@@ -70,7 +66,8 @@ class Worker:
         self._loop = loop
         self._cells = shared.cells
         self._number = number
-        self._auditor = _make_auditor(shared.audit, number, loop)
+        feed = None if shared.audit is None else AuditFeed(shared.audit, number, loop)
+        self._auditor = None if feed is None else Auditor(feed)
         self._tally = Tally(shared.meters.meter(number))
         self._vitals = Vitals(self._tally.meter)
         self._limits = ServerLimits()
@@ -80,8 +77,7 @@ class Worker:
         self._signing = SigningQueue(loop, self._limits, self._finish, meter=self._tally.meter)
         self._signing.batch_ended = self._end_batch
         self.arrival_s = self._looked_s = time.monotonic()
-        self._buffered_bytes = 0
-        self._starved: dict[Connection, None] = {}
+        self._memory = Memory(self._tally.meter)
         self._confirming = ConfirmDesk(loop, self._limits, self._go_on)
         self._tokens = TokenDesk()
         self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
@@ -93,7 +89,6 @@ class Worker:
         self._connections: set[Connection] = set()
         self._held = 0
         self._is_late = self._is_watched = False
-        self._max_kept_bytes = MAX_KEPT_BYTES
         self._is_draining = False
         self._sweep: asyncio.TimerHandle | None = None
         self.drained: asyncio.Future[None] = loop.create_future()
@@ -104,7 +99,7 @@ class Worker:
         if problems:
             raise ValueError(f"the supervisor sent a policy with problems: {problems}")
         self._signing.limit(state.limits)
-        self._max_kept_bytes = state.limits.share_of(MAX_KEPT_BYTES)
+        self._memory.max_bytes = state.limits.share_of(MAX_KEPT_BYTES)
         self._confirming.limit(state.limits)
         is_same = (state.limits, state.tools) == (self._limits, self._tools)
         self._tools = state.tools
@@ -226,32 +221,15 @@ class Worker:
     def _end_batch(self) -> None:
         self._is_late = self._signing.is_behind
         self._watch.flush()
-        if self._starved:
-            self._feed()
-
-    # Memory.
+        self._memory.feed(self._signing.held_bytes)
 
     def keep(self, change_bytes: int) -> bool:
         """Count bytes of half messages; false if there is no memory for more."""
-        self._buffered_bytes += change_bytes
-        if change_bytes < 0 or self._buffered_bytes <= self._max_kept_bytes:
-            return True
-        self._tally.meter.count("floods")
-        return False
+        return self._memory.keep(change_bytes)
 
     def has_memory_for(self, connection: Connection) -> bool:
         """Whether there is room for another request; if not, its connection is told when."""
-        if self._signing.held_bytes < self._max_kept_bytes:
-            return True
-        self._starved[connection] = None
-        return False
-
-    def _feed(self) -> None:
-        """Go on with connections that waited for memory, oldest first, once a quarter is free."""
-        while self._starved and self._signing.held_bytes < self._max_kept_bytes * 3 // 4:
-            connection = next(iter(self._starved))
-            del self._starved[connection]
-            connection.go_on()
+        return self._memory.has_room(self._signing.held_bytes, connection)
 
     def now(self) -> float:
         """The loop's clock, in seconds."""
@@ -272,7 +250,7 @@ class Worker:
         self._connections.discard(connection)
         self._confirming.forget(connection)
         self._signing.forget(connection)
-        self._starved.pop(connection, None)
+        self._memory.forget(connection)
         self._count(-1)
         self._acceptor.ease()
         self._check_drained()
@@ -310,35 +288,8 @@ class Worker:
         for connection in tuple(self._connections):
             blocked = connection.blocked_since_s
             is_stuck = write_s and blocked is not None and now - blocked > write_s
-            if is_stuck or connection.is_abandoned:
+            if is_stuck:
                 connection.abort()
             elif idle_s and connection.is_quiet and now - connection.quiet_since_s > idle_s:
                 connection.close()
         self._schedule_sweep()
-
-
-def _make_auditor(
-    audit: AuditLine | None, number: int, loop: asyncio.AbstractEventLoop
-) -> Auditor | None:
-    """What records; None where nothing is to be recorded."""
-    if audit is None:
-        return None
-    return Auditor(AuditFeed(audit, number, loop))
-
-
-def load_entries(
-    state: WorkerState, known: Mapping[KeyRecord, TableEntry], tokens: TokenDesk
-) -> dict[KeyRecord, TableEntry]:
-    """The keys of a state in their order; a key that was loaded before is not loaded again.
-
-    A key that cannot be loaded is logged and left out.
-    """
-    entries: dict[KeyRecord, TableEntry] = {}
-    for record in state.keys[: state.limits.max_identities]:
-        try:
-            entry = known.get(record) or tokens.entry_of(record, state.limits)
-        except WireError as error:
-            LOG.error("a key cannot be loaded", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - a traceback could show more of the key than its reason
-            continue
-        entries[record] = entry
-    return entries

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from secretivex.engine import SignJob, SignOutcome
 from secretivex.identity import PatientKey
@@ -37,9 +37,6 @@ MAX_LANES = 64
 MAX_THREADS = 64
 """Threads of one worker; more of them only fight over the interpreter."""
 
-
-CROWD = 256
-"""Length of a queue at which it is looked through for what nobody waits for any more."""
 
 JOB_BYTES = 1024
 """What a request in a queue costs beside its data: objects, not bytes of the client's."""
@@ -86,17 +83,6 @@ class _Waiting(NamedTuple):
     job: SignJob
     turn: Turn
     since_s: float
-
-
-Waiting = TypeVar("Waiting")
-
-
-def forget_dropped(queue: deque[Waiting], turn_of: Callable[[Waiting], Turn]) -> None:
-    """Make a long queue as short as it can be: clients that hang up must not fill memory."""
-    if len(queue) >= CROWD and len(queue) % CROWD == 0:
-        live = [waiting for waiting in queue if not turn_of(waiting).is_dropped]
-        queue.clear()
-        queue.extend(live)
 
 
 Finish = Callable[[SignJob, SignOutcome, Turn], None]

@@ -6,14 +6,15 @@ file system, a module or a person blocks, and is called in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
 from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_entry
 from secretivex.server.control import MAX_WORKER_FRAME_BYTES
-from secretivex.server.state import ServerLimits
+from secretivex.server.state import ServerLimits, WorkerState
 from secretivex.signers import quickest
 from secretivex.stores.hosting.endpoint import RemoteKey
 from secretivex.stores.sha1 import Sha1Key, signs_over_sha1
@@ -24,9 +25,12 @@ from secretivex.stores.token.security_key import LANE, SecurityKey
 from secretivex.stores.token.tools import TokenTools
 from sshwire.agent.destinations import parse_destinations
 from sshwire.agent.requests import AddSmartcardRequest, RemoveSmartcardRequest
+from sshwire.errors import WireError
 from sshwire.privkey import SecurityKeyHandle, parse_private_fields
 from sshwire.token.sk_helper import INTERNAL_PROVIDER
 from sshwire.wire import Reader
+
+LOG = logging.getLogger("secretivex.server")
 
 MAX_LOADED_BYTES = MAX_WORKER_FRAME_BYTES - 64
 """What the supervisor takes from a worker in one message, less what stands before it."""
@@ -125,3 +129,21 @@ def _access_of(record: KeyRecord) -> _Access:
 def _accesses_of(records: Iterable[KeyRecord]) -> set[_Access]:
     modules = (record for record in records if not record.private_fields and not record.signer)
     return set(map(_access_of, modules))
+
+
+def load_entries(
+    state: WorkerState, known: Mapping[KeyRecord, TableEntry], tokens: TokenDesk
+) -> dict[KeyRecord, TableEntry]:
+    """The keys of a state in their order; a key that was loaded before is not loaded again.
+
+    A key that cannot be loaded is logged and left out.
+    """
+    entries: dict[KeyRecord, TableEntry] = {}
+    for record in state.keys[: state.limits.max_identities]:
+        try:
+            entry = known.get(record) or tokens.entry_of(record, state.limits)
+        except WireError as error:
+            LOG.error("a key cannot be loaded", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - a traceback could show more of the key than its reason
+            continue
+        entries[record] = entry
+    return entries

@@ -1,0 +1,305 @@
+"""What the agent tells of itself: control socket, metrics, snapshots, health, reload, as users ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from ruamel.yaml import YAML
+
+from agentclient.client import AgentClient
+from secretivex.control_socket import ask, control_path
+from secretivex.errors import SecretiveError
+
+ROOT = Path(__file__).resolve().parents[3]
+Start = Callable[..., Any]
+Wait = Callable[[Callable[[], bool], str], None]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def told(service: Any, verb: str = "metrics") -> dict[str, Any]:
+    return ask(control_path(service.address), verb, timeout_s=20)
+
+
+def sign(service: Any, times: int) -> None:
+    with AgentClient(str(service.address), timeout_s=20) as agent:
+        key = agent.identities()[0]
+        for _ in range(times):
+            agent.sign(key.blob, b"data")
+
+
+def client(service: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "secretivex.cli.client",
+            *arguments,
+            "--socket",
+            str(service.address),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_counts_are_sums_that_outlive_workers_and_a_reset(
+    start_service: Start, key_files: dict[str, Path], wait: Wait, workers: int
+) -> None:
+    service = start_service("--key", key_files["ed25519"], workers=workers)
+    wait(lambda: control_path(service.address).exists(), "no control socket")
+    assert stat.S_IMODE(control_path(service.address).stat().st_mode) == 0o600
+    sign(service, 5)
+    before = told(service)
+    assert (before["count"], before["store_sign_file"]) == (5, 5)
+    assert sum(before["queue_wait_histogram"]) == 5
+    if workers > 1:
+        os.kill(service.workers[0], signal.SIGKILL)
+        wait(
+            lambda: all(row["ready"] for row in told(service, "health")["workers"]), "no new worker"
+        )
+        wait(lambda: len(told(service, "health")["workers"]) == workers, "a worker is missing")
+    sign(service, 3)
+    assert told(service)["count"] == 8
+    assert told(service, "reset")["count"] == 8
+    sign(service, 1)
+    assert told(service)["count"] == 1
+    text = told(service, "openmetrics")["openmetrics"]
+    samples = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["secretivex_signatures_total"] == 9
+    assert samples["secretivex_workers_lost_total"] == (workers > 1)
+    assert service.stop() == 0
+    assert not control_path(service.address).exists()
+
+
+def test_metrics_are_served_over_loopback_and_written(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    port, snapshot = free_port(), tmp_path / "metrics.json"
+    service = start_service(
+        *("--key", key_files["ed25519"], "--metrics-listen", f"127.0.0.1:{port}"),
+        *("--metrics-output", snapshot),
+    )
+    wait(lambda: control_path(service.address).exists(), "no control socket")
+    sign(service, 2)
+    url = f"http://127.0.0.1:{port}/metrics"
+    with urllib.request.urlopen(url, timeout=20) as page:
+        assert page.headers["Content-Type"].startswith("application/openmetrics-text")
+        families = {family.name for family in text_string_to_metric_families(page.read().decode())}
+    assert "secretivex_queue_wait_seconds" in families
+    lured = urllib.request.Request(url, headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="421"):
+        urllib.request.urlopen(lured, timeout=20)  # noqa: S310 - our own address
+    service.process.send_signal(signal.SIGUSR2)
+    wait(snapshot.exists, "no snapshot")
+    assert json.loads(snapshot.read_text())["count"] == 2
+    sign(service, 1)
+    assert service.stop() == 0
+    assert json.loads(snapshot.read_text())["count"] == 3
+
+
+def test_a_unix_socket_and_a_textfile_serve_prometheus_too(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    where, text = tmp_path / "m.sock", tmp_path / "agent.prom"
+    service = start_service(
+        *("--key", key_files["ed25519"], "--metrics-listen", where),
+        *("--metrics-output", text, "--metrics-interval-ms", "500"),
+    )
+    wait(text.exists, "no textfile")
+    assert "# EOF" in text.read_text()
+    with socket.socket(socket.AF_UNIX) as connected:
+        connected.connect(str(where))
+        connected.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b"".join(iter(lambda: connected.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    list(text_string_to_metric_families(answer.partition(b"\r\n\r\n")[2].decode()))
+    assert service.stop() == 0
+    assert not where.exists()
+
+
+def test_health_names_what_is_wrong_and_metrics_keeps_bounds(
+    start_service: Start, key_files: dict[str, Path], wait: Wait
+) -> None:
+    service = start_service("--key", key_files["ed25519"])
+    wait(lambda: control_path(service.address).exists(), "no control socket")
+    wait(lambda: all(row["ready"] for row in told(service, "health")["workers"]), "not ready")
+    sign(service, 3)
+    healthy = client(service, "health", "--format", "json")
+    document = json.loads(healthy.stdout)
+    assert healthy.returncode == 0, healthy.stderr
+    assert document["data"]["agent"]["stores"][0]["is_well"]
+    assert "store file: well, 1 keys" in client(service, "health").stdout
+    kept = client(service, "metrics", "--queue-wait-tail-ns", "8000000000", "--max-age-ms", "60000")
+    assert kept.returncode == 0, kept.stderr
+    assert "count: 3" in kept.stdout
+    missed = client(
+        service, "metrics", "--queue-wait-tail-ns", "1", "--queue-wait-tail-max-ratio", "0.001"
+    )
+    assert missed.returncode == 1
+    assert "allowed" in missed.stderr or "waited over" in missed.stderr
+    assert client(service, "metrics", "--reset").returncode == 0
+    empty = client(service, "metrics", "--queue-wait-tail-profile", "pssh")
+    assert (empty.returncode, "nothing was signed" in empty.stderr) == (1, True)
+    os.kill(service.workers[0], signal.SIGSTOP)
+    service.process.send_signal(signal.SIGHUP)
+    wait(lambda: service.logged("worker lost"), "the hung worker stays")
+
+
+def test_reload_tells_what_came_of_it(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700)
+    shutil.copy2(key_files["ed25519"], folder / "one")
+    config = tmp_path / "agent.toml"
+    good = f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = ["{folder}"]\n'
+    config.write_text(good)
+    service = start_service("--config", config)
+    wait(lambda: control_path(service.address).exists(), "no control socket")
+    shutil.copy2(key_files["p256"], folder / "two")
+    command = [sys.executable, "-m", "secretivex.cli.agent", "reload"]
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "src"),
+        "SECRETIVE_SOCK": str(service.address),
+    }
+
+    def reload() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    assert reload().stdout.startswith("reloaded: generation ")
+    wait(lambda: "p256" in service.ssh_add("-L").stdout, "the new key is not there")
+    config.write_text(good + "no_such_key = 1\n")
+    rejected = reload()
+    assert (rejected.returncode, "no_such_key" in rejected.stderr) == (3, True)
+    assert "the last reload was rejected" in client(service, "health").stderr
+    config.write_text(good)
+    assert reload().returncode == 0
+    assert client(service, "health").returncode == 0
+
+
+def test_nonsense_at_the_control_socket_harms_nothing(
+    start_service: Start, key_files: dict[str, Path], wait: Wait
+) -> None:
+    service = start_service("--key", key_files["ed25519"])
+    path = control_path(service.address)
+    wait(path.exists, "no control socket")
+    for nonsense in (b"", b"\n", b'{"verb":"destroy"}\n', b"\xff" * 200_000, b"[]\n"):
+        with socket.socket(socket.AF_UNIX) as connected:
+            connected.settimeout(20)
+            connected.connect(str(path))
+            try:
+                connected.sendall(nonsense)
+                connected.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(lambda: connected.recv(65_536), b""))
+            except ConnectionError:
+                continue
+        assert answer == b"" or b"error" in answer
+    assert told(service)["count"] == 0
+
+
+def test_a_reporter_that_dies_is_made_again_and_takes_no_count_with_it(
+    start_service: Start, key_files: dict[str, Path], wait: Wait
+) -> None:
+    service = start_service("--key", key_files["ed25519"])
+    wait(lambda: control_path(service.address).exists(), "no control socket")
+    sign(service, 4)
+    rows = told(service, "health")["processes"]
+    (reporter,) = (row["pid"] for row in rows if row["name"] == "reporter")
+    os.kill(reporter, signal.SIGKILL)
+
+    def answers() -> bool:
+        try:
+            return bool(told(service)["count"] == 4)
+        except SecretiveError:
+            time.sleep(0.1)
+            return False
+
+    wait(answers, "no reporter any more")
+
+
+NAMES = re.compile(r"secretivex_\w+")
+LABELS = re.compile(r"(secretivex_\w+)\{([^}]*)\}")
+LEGEND = re.compile(r"\{\{(?:\s*\$labels\.)?(\w+)\s*\}\}")
+BY = re.compile(r"\bby \(([^)]*)\)")
+
+
+def queries() -> list[tuple[str, str]]:
+    """Every query that is packaged, with the text that shows its labels."""
+    board = json.loads((ROOT / "packaging" / "grafana" / "dashboard.json").read_text())
+    panels = [
+        (target["expr"], target["legendFormat"])
+        for panel in board["panels"]
+        for target in panel["targets"]
+    ]
+    alerts = YAML(typ="safe").load((ROOT / "packaging" / "prometheus" / "alerts.yml").read_text())
+    rules = alerts["groups"][0]["rules"]
+    summaries = [
+        (rule["expr"], rule["annotations"]["summary"].replace("$labels.", "")) for rule in rules
+    ]
+    return panels + summaries
+
+
+def test_the_packaged_queries_ask_for_what_a_real_agent_serves(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = ["{key_files["ed25519"]}"]\n'
+        '[policy]\nallow_comments = ["ed25519"]\n'
+    )
+    service = start_service("--config", config, "--max-connections", "2")
+    wait(lambda: control_path(service.address).exists(), "no control socket")
+    sign(service, 2)
+    held = [service.connect() for _ in range(6)]
+    told(service, "reload")
+    wait(lambda: told(service)["connection_rejected"] > 0, "no rejection")
+    for one in held:
+        one.close()
+    labels: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(told(service, "openmetrics")["openmetrics"]):
+        for sample in family.samples:
+            labels.setdefault(sample.name, set()).update(sample.labels)
+    found = queries()
+    assert len(found) > 20
+    for query, legend in found:
+        names = NAMES.findall(query)
+        assert names, query
+        assert [name for name in names if name not in labels] == [], query
+        of_all = set.union(*(labels[name] for name in names))
+        for name, matchers in LABELS.findall(query):
+            wanted = set(re.findall(r"(\w+)\s*!?=", matchers))
+            assert wanted <= labels[name], query
+        shown = {word.strip() for words in BY.findall(query) for word in words.split(",")}
+        assert shown | set(LEGEND.findall(legend)) <= of_all, query
