@@ -34,6 +34,8 @@ def fitting(row: AgentSetting) -> st.SearchStrategy[Any]:
     if row.kind == "int":
         low, high = int(row.minimum or 0), int(row.maximum or 2**31)
         return st.sampled_from([low - 1, low, low + 1, high - 1, high, high + 1])
+    if row.key == "metrics_listen":
+        return st.sampled_from(["127.0.0.1:9464", "/run/metrics.sock"])
     if row.kind in {"text", "path"}:
         return st.just("/tmp/x")
     return st.booleans() if row.kind == "bool" else st.just([])

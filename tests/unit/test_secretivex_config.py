@@ -209,11 +209,17 @@ def test_a_variable_that_is_nearly_a_setting_is_warned_about() -> None:
     ]
 
 
-def test_a_setting_without_effect_is_warned_about_where_somebody_chose_it() -> None:
-    config = setup_of("profile = 'pssh'\nmetrics_json = true\nmetrics_every = 0").config
-    assert [(warning.where, warning.key) for warning in config.warnings] == [
-        ("agent.toml:2", "metrics_json")
-    ]
+@pytest.mark.parametrize("where", ["127.0.0.1:9464", "[::1]:1", "localhost:80", ":80", "/m.sock"])
+def test_metrics_are_served_to_this_machine(where: str) -> None:
+    assert setup_of(f"metrics_listen = '{where}'").config.metrics_listen == where
+
+
+@pytest.mark.parametrize(
+    "where", ["0.0.0.0:9464", "example.org:80", "127.0.0.1", "127.0.0.1:0", "x"]
+)
+def test_metrics_are_served_to_no_other_machine(where: str) -> None:
+    _, messages = problems_of(f"metrics_listen = '{where}'")
+    assert ["metrics_listen" in message for message in messages] == [True]
 
 
 def test_a_store_without_keys_is_warned_about() -> None:

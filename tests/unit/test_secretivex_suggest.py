@@ -59,4 +59,4 @@ def test_keys_in_devices_show() -> None:
 
 def test_calibration_takes_the_time_it_is_given() -> None:
     measured = calibrate(0.05)
-    assert measured.signatures_per_s > measured.round_trips_per_s > 0
+    assert min(measured.signatures_per_s, measured.round_trips_per_s) > 0

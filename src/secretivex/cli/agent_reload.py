@@ -8,8 +8,8 @@ import click
 
 from clikit.command import Call, standard_options
 from secretivex.config.paths import PathError, default_socket_path
-from secretivex.control_socket import ask, control_path
 from secretivex.errors import SecretiveError
+from secretivex.server.report.control_socket import ask, control_path
 
 TIMEOUT_S = 30.0
 """Stores are read before it answers."""

@@ -14,7 +14,12 @@ from typing import Any
 
 from clikit.config import ConfigError, ConfigFile, Problem, Resolved, Value, resolve
 from clikit.nearest import nearest
-from secretivex.config.paths import PathError, default_socket_path, expand_path
+from secretivex.config.paths import (
+    PathError,
+    default_socket_path,
+    expand_path,
+    parse_listen,
+)
 from secretivex.config.problems import Problems
 from secretivex.config.settings import ENV_PREFIX, SETTINGS, AgentSetting, settings_at
 from secretivex.config.store_kinds import StoreConfig
@@ -120,6 +125,7 @@ def resolve_config(given: ConfigInput, problems: Problems) -> AgentConfig:
     if profile:
         resolved["profile"] = Value(profile.name, resolved["profile"].origin)
     _settle(resolved, given, problems)
+    _check_listen(resolved["metrics_listen"], problems)
     for row in SETTINGS:
         _check_state(row, resolved[row.key], problems)
     _warn_unknown_variables(given.environ, problems)
@@ -238,6 +244,17 @@ def _where(origin: str) -> str:
     if origin.startswith("env "):
         return f"environment {origin.removeprefix('env ')}"
     return "command line" if origin == "flag" else origin.removeprefix("file ")
+
+
+def _check_listen(value: Value, problems: Problems) -> None:
+    """Metrics are for this machine alone."""
+    if value.value is None:
+        return
+    try:
+        parse_listen(str(value.value))
+    except ValueError as error:
+        hint = "write 127.0.0.1:9464, [::1]:9464 or /path/to/socket"
+        problems.add(Problem(_where(value.origin), "metrics_listen", str(error), hint))
 
 
 def _check_state(row: AgentSetting, value: Value, problems: Problems) -> None:

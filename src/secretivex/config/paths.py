@@ -5,6 +5,7 @@ Rule for editors: the environment is an argument; nothing here reads it or touch
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,3 +61,21 @@ def config_folder(environ: Mapping[str, str], platform: str) -> Path:
     if platform == "darwin":
         return Path(home_of(environ)) / "Library" / "Application Support" / "secretive"
     return Path(home_of(environ)) / ".config" / "secretive"
+
+
+def parse_listen(where: str) -> Path | tuple[str, int]:
+    """A unix socket's path, or a loopback address and port; raises ValueError for anything else."""
+    if where.startswith(("/", "unix:")):
+        return Path(where.removeprefix("unix:"))
+    host, colon, port = where.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError("not HOST:PORT and not a path")
+    address = "127.0.0.1" if host == "localhost" else host
+    try:
+        is_loopback = ipaddress.ip_address(address).is_loopback
+    except ValueError as error:
+        raise ValueError(f"{host} is no address") from error
+    if not is_loopback:
+        raise ValueError(f"{host} is not a loopback address")
+    return address, int(port)

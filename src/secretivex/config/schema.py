@@ -19,6 +19,7 @@ BEYOND_SCHEMA = (
     "paths, variables and programs exist and expand",
     "the socket path is short enough for this system",
     "worker_threads does not contradict workers",
+    "metrics_listen names a loopback address or a unix socket",
     "names of key types and of environment variables",
     "entries of policy lists are fingerprints, blobs and patterns that can be read",
 )

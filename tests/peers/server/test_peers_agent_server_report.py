@@ -23,8 +23,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
 from agentclient.client import AgentClient
-from secretivex.control_socket import ask, control_path
 from secretivex.errors import SecretiveError
+from secretivex.server.report.control_socket import ask, control_path
 
 ROOT = Path(__file__).resolve().parents[3]
 Start = Callable[..., Any]

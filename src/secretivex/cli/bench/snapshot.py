@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from secretivex.bench.slo import Snapshot
-from secretivex.control_socket import ask, control_path
 from secretivex.errors import SecretiveError
+from secretivex.server.report.control_socket import ask, control_path
 
 TIMEOUT_S = 10.0
 

@@ -18,8 +18,8 @@ import click
 from clikit.table import show_text
 from secretivex.cli.client.keys import ListedKey, filter_keys, listed_key
 from secretivex.cli.client.session import ClientCall, client_options
-from secretivex.control_socket import ask, control_path
 from secretivex.errors import SecretiveError
+from secretivex.server.report.control_socket import ask, control_path
 from sshwire.errors import UnsupportedError, WireError
 
 

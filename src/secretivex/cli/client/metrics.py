@@ -15,10 +15,10 @@ import click
 
 from clikit.table import show_text
 from secretivex.cli.client.session import ClientCall, client_options, find_socket
-from secretivex.control_socket import ask, control_path
 from secretivex.errors import SecretiveError
 from secretivex.metrics.queue_wait import PROFILE_TAILS
 from secretivex.metrics.table import BOUNDS_NS
+from secretivex.server.report.control_socket import ask, control_path
 
 _SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 

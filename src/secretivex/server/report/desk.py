@@ -18,12 +18,6 @@ from functools import partial
 from typing import Any
 
 from clikit.output import write_atomic
-from secretivex.control_socket import (
-    MAX_QUESTION_BYTES,
-    control_path,
-    encode_answer,
-    parse_question,
-)
 from secretivex.errors import SecretiveError
 from secretivex.metrics.cells import Cells, Meter, Totals
 from secretivex.metrics.openmetrics import render_openmetrics
@@ -31,6 +25,12 @@ from secretivex.metrics.snapshot import Moment, make_snapshot, window
 from secretivex.peer import is_admitted
 from secretivex.server.listen_unix import Listener, listen
 from secretivex.server.peercred import read_peer
+from secretivex.server.report.control_socket import (
+    MAX_QUESTION_BYTES,
+    control_path,
+    encode_answer,
+    parse_question,
+)
 from secretivex.server.report.http import serve_http
 from secretivex.server.report.plan import ReportPlan
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from secretivex.config.paths import parse_listen
 from secretivex.errors import SecretiveError
 from secretivex.metrics.openmetrics import CONTENT_TYPE
 from secretivex.server.listen_unix import Listener, listen
@@ -20,24 +21,6 @@ REQUEST_TIMEOUT_S = 5.0
 MAX_HEAD_BYTES = 8192
 
 Page = Callable[[], str]
-
-
-def parse_listen(where: str) -> Path | tuple[str, int]:
-    """A unix socket's path, or a loopback address and port; raises ValueError for anything else."""
-    if where.startswith(("/", "unix:")):
-        return Path(where.removeprefix("unix:"))
-    host, colon, port = where.rpartition(":")
-    host = host.strip("[]") or "127.0.0.1"
-    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError("not HOST:PORT and not a path")
-    address = "127.0.0.1" if host == "localhost" else host
-    try:
-        is_loopback = ipaddress.ip_address(address).is_loopback
-    except ValueError as error:
-        raise ValueError(f"{host} is no address") from error
-    if not is_loopback:
-        raise ValueError(f"{host} is not a loopback address")
-    return address, int(port)
 
 
 async def serve_http(where: str, page: Page) -> tuple[asyncio.AbstractServer, Listener | None]:

@@ -14,6 +14,7 @@ import socket
 import sys
 from typing import Any, cast
 
+from secretivex.hardening import name_process
 from secretivex.metrics.cells import Cells
 from secretivex.server.control import (
     Kind,
@@ -22,7 +23,6 @@ from secretivex.server.control import (
     encode_ticket,
     parse_ticket,
 )
-from secretivex.hardening import name_process
 from secretivex.server.report.desk import Desk, open_desk
 from secretivex.server.report.plan import ReportPlan
 from secretivex.server.report.vitals import Vitals
