@@ -166,3 +166,27 @@ def test_a_run_that_is_overtaken_judges_everything(store: SqliteStore, tmp_path:
     other.close()
     assert (judged[0], sum(judged[1:]), run.run_id) == (1, COUNT, 3)
     assert same(run, check(store, full=True)[0])
+
+
+OTHER_CELLS = """
+UPDATE fact_columns SET cells = (
+    SELECT cells FROM fact_columns WHERE name LIKE '%few%' AND block = 1
+) WHERE name LIKE '%"n"%' AND block = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (OTHER_CELLS, "say otherwise"),
+        ("UPDATE documents SET facts_hash = zeroblob(32) WHERE device = 1030", "say otherwise"),
+        ("UPDATE results SET until_run = 2 WHERE until_run IS NULL AND device % 7 = 0", "its rows"),
+        ("UPDATE runs SET devices = devices + 1", "devices are kept"),
+    ],
+)
+def test_doctor_compares_what_is_derived(store: SqliteStore, damage: str, said: str) -> None:
+    check(store)
+    assert not list(store.find_problems())
+    store._connection.execute("PRAGMA foreign_keys = OFF")
+    store._connection.execute(damage)
+    assert said in "\n".join(store.find_problems())

@@ -5,7 +5,7 @@ What lies below a column's values, or in every element of them, is followed once
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -55,6 +55,13 @@ class FactTable:
             else:
                 by_path[path.text] = self._follow(path)
         return FactColumns(by_path, self._whole(("os",)), self._whole(("tags",)))
+
+    def documents(self) -> Iterator[dict[str, Any]]:
+        """The documents again, without ids, as they were taken apart."""
+        columns = {field: self._whole((field,)) for field in FIELDS}
+        for place in range(self.size):
+            values = {name: each.values[each.codes[place]] for name, each in columns.items()}
+            yield {name: None if value is NULL else value for name, value in values.items()}
 
     def _follow(self, path: FactPath) -> Column:
         steps = path.steps

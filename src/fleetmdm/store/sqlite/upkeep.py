@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from fleetmdm.store.sqlite.blocks.audit import find_derived_problems
+
 _MAX_PROBLEMS = 100
 
 
@@ -18,6 +20,7 @@ def find_problems(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
     for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
         yield f"{table} row {row} refers to a row of {parent} that is gone"
     yield from _find_broken_intervals(connection)
+    yield from find_derived_problems(connection)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         yield f"others may read the file: its mode is {mode:04o} and should be 0600"

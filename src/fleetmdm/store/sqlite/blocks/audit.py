@@ -1,0 +1,74 @@
+"""Whether what is derived still says what it was derived from.
+
+Columns are compared with documents, kept verdicts with rows. Rule for editors: every device is read,
+so that this is for `doctor` alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from fleetmdm.device import DocumentBatch
+from fleetmdm.evaluate.operators.kinds import same
+from fleetmdm.evaluate.table import FactBatch
+from fleetmdm.evaluate.verdicts import STATES
+from fleetmdm.results import SILENT
+from fleetmdm.store.sqlite.blocks.columns import BlockReader
+from fleetmdm.store.sqlite.blocks.documents import read_some_documents
+from fleetmdm.store.sqlite.revisions import latest_revision
+
+_decode: Final = msgspec.json.Decoder().decode
+_STORED: Final = np.array([state not in SILENT for state in STATES] + [False] * (256 - len(STATES)))
+"""By the byte of a state, the absent device's included."""
+
+
+def find_derived_problems(connection: sqlite3.Connection) -> Iterator[str]:
+    """Sentences about what is derived and wrong."""
+    revision = latest_revision(connection)
+    reader = BlockReader(connection, revision)
+    blocks = connection.execute("SELECT block FROM fact_blocks ORDER BY block").fetchall()
+    for (block,) in blocks:
+        for batch in reader.read(block).batches:
+            if isinstance(batch, FactBatch):
+                for documents in read_some_documents(connection, revision, batch.handles):
+                    yield from _compare(block, batch, documents)
+    yield from _find_stray_verdicts(connection)
+
+
+def _compare(block: int, batch: FactBatch, documents: DocumentBatch) -> Iterator[str]:
+    if list(batch.handles) != list(documents.handles):
+        yield f"block {block} keeps columns of devices that have no documents"
+        return
+    rows = zip(batch.device_ids, batch.table.documents(), documents.facts, strict=True)
+    for place, (name, kept, data) in enumerate(rows):
+        document: dict[str, Any] = _decode(data)
+        if (
+            document.pop("device_id") != name
+            or batch.hashes[place] != documents.hashes[place]
+            or not same(kept, document)
+        ):
+            yield f"the columns of block {block} say otherwise than the document of {name}"
+
+
+def _find_stray_verdicts(connection: sqlite3.Connection) -> Iterator[str]:
+    row = connection.execute(
+        "SELECT judged.run, runs.devices, runs.policies FROM judged JOIN runs USING (run)"
+    ).fetchone()
+    if row is None:
+        return
+    run, devices, policies = row
+    stored = there = 0
+    for (data,) in connection.execute("SELECT data FROM judged_parts WHERE part = 'codes'"):
+        codes = np.frombuffer(data, np.uint8)
+        stored += int(_STORED[codes].sum())
+        there += int((codes.reshape(-1, policies)[:, 0] != 0xFF).sum()) if policies else 0
+    sql = "SELECT count(*) FROM results WHERE until_run IS NULL"
+    if stored != connection.execute(sql).fetchone()[0]:
+        yield f"the verdicts kept of run {run} are not those that its rows tell"
+    if there != devices:
+        yield f"verdicts of {there} devices are kept of run {run}, which judged {devices}"
