@@ -10,6 +10,7 @@ in the middle, or goes on after its end); then nothing of it may be kept.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -48,20 +49,15 @@ class Fault:
 def find_whole_fault(
     chunks: Iterable[bytes], *, max_document_bytes: int, wrapper: str = ""
 ) -> Fault | None:
-    """The fault for which nothing of a stream may be kept; reads it to its end.
-
-    One document a line can be trusted line by line, so that its lines are not looked at here.
-    """
+    """The fault for which nothing of a stream may be kept; lines are trusted one by one."""
     try:
         stream = _Stream(chunks, max_document_bytes)
         stream.skip_space()
         if not stream.at_end() and _form_of(stream, wrapper) is _split_lines:
             stream.drain()
             return None
-        return next(
-            (item for item in _split(stream, wrapper) if isinstance(item, Fault) and item.whole),
-            None,
-        )
+        faults = (item for item in _split(stream, wrapper) if isinstance(item, Fault))
+        return next((fault for fault in faults if fault.whole), None)
     except _Stop as stop:
         return stop.fault
 
@@ -84,15 +80,14 @@ def split_documents(
 
 def _split(stream: _Stream, wrapper: str) -> Iterator[Piece | Fault]:
     if stream.at_end():
-        yield Fault(stream.line, "empty", "there is no document", whole=True)
-    else:
-        yield from _form_of(stream, wrapper)(stream)
+        raise _Stop(stream.line, "empty", "there is no document")
+    yield from _form_of(stream, wrapper)(stream)
 
 
 def _form_of(stream: _Stream, wrapper: str) -> Callable[[_Stream], Iterator[Piece | Fault]]:
     """How a stream is cut, as its beginning tells."""
     if stream.peek(1) == b"[":
-        return _split_whole_array
+        return partial(_split_array, whole=True)
     if wrapper and _opening(stream, wrapper):
         return partial(_split_pages, wrapper=wrapper)
     if stream.peek(1) == b"{" and not _has_lines(stream):
@@ -162,8 +157,7 @@ class _Stream:
 
     def drain(self) -> None:
         """Read to the end, keeping nothing."""
-        for _ in self._chunks:
-            pass
+        deque(self._chunks, maxlen=0)
 
     def at_end(self) -> bool:
         """Whether nothing is left."""
@@ -182,7 +176,7 @@ def _too_large_text(stream: _Stream) -> str:
     return f"a document has more than {stream.max_document_bytes} bytes"
 
 
-def _split_array(stream: _Stream) -> Iterator[Piece | Fault]:
+def _split_array(stream: _Stream, *, whole: bool = False) -> Iterator[Piece | Fault]:
     stream.take(1)
     first, closed = True, False
     while not closed:
@@ -195,11 +189,8 @@ def _split_array(stream: _Stream) -> Iterator[Piece | Fault]:
         elif not (first and closed):
             yield Fault(line, "malformed", "a document is missing beside a comma")
         first = False
-
-
-def _split_whole_array(stream: _Stream) -> Iterator[Piece | Fault]:
-    yield from _split_array(stream)
-    _check_end(stream)
+    if whole:
+        _check_end(stream)
 
 
 def _check_end(stream: _Stream) -> None:

@@ -37,6 +37,7 @@ from fleetmdm.store.sqlite import (
     runs,
     upkeep,
 )
+from fleetmdm.store.sqlite.blocks import devices
 from fleetmdm.store.sqlite.connection import connect, create_file, read_fleet_key, writing
 from fleetmdm.store.sqlite.governance.methods import SqliteGovernance
 from fleetmdm.store.sqlite.recording.writer import SqliteRunWriter
@@ -103,7 +104,7 @@ class SqliteStore(SqliteGovernance):
         """Current devices."""
         with translated(self._path):
             revision = latest_revision(self._connection)
-            yield from inventory.read_devices(self._connection, revision, device_id=device_id)
+            yield from devices.read_devices(self._connection, revision, device_id=device_id)
 
     def snapshot(self, device_id: str, source: Source) -> Device | None:
         """What one source says of a device."""
@@ -125,7 +126,7 @@ class SqliteStore(SqliteGovernance):
     def device_count(self) -> int:
         """How many devices are current."""
         with translated(self._path):
-            return inventory.count_devices(self._connection, latest_revision(self._connection))
+            return devices.count_devices(self._connection, latest_revision(self._connection))
 
     def device_ids(self, *, prefix: str = "", limit: int = 0) -> Iterator[str]:
         """Ids of current devices."""
@@ -224,19 +225,19 @@ class SqliteStore(SqliteGovernance):
         """When each device was seen, as a run knew it."""
         with translated(self._path):
             revision = runs.revision_of(self._connection, run_id)
-            yield from inventory.read_last_seen(self._connection, revision)
+            yield from devices.read_last_seen(self._connection, revision)
 
     def run_saw_before(self, run_id: int, moment: datetime) -> bool:
         """Whether any source last saw a device before a moment."""
         with translated(self._path):
             revision = runs.revision_of(self._connection, run_id)
-            return inventory.any_seen_before(self._connection, revision, moment)
+            return devices.any_seen_before(self._connection, revision, moment)
 
     def run_devices(self, run_id: int, *, device_id: str | None = None) -> Iterator[Device]:
         """The documents that a run judged."""
         with translated(self._path):
             revision = runs.revision_of(self._connection, run_id)
-            yield from inventory.read_devices(self._connection, revision, device_id=device_id)
+            yield from devices.read_devices(self._connection, revision, device_id=device_id)
 
     def run_intake(self, run_id: int) -> Intake:
         """What had come in when a run began."""

@@ -16,7 +16,8 @@ from fleetmdm.errors import FleetError
 from fleetmdm.ingest.sources import Source
 from fleetmdm.store.codec import parse_stamp
 from fleetmdm.store.port import MAX_CONFLICTING, SerialConflict
-from fleetmdm.store.sqlite.inventory import put_within, read_devices
+from fleetmdm.store.sqlite.blocks.devices import read_devices
+from fleetmdm.store.sqlite.inventory import put_within
 from fleetmdm.store.sqlite.revisions import latest_revision
 
 _IDS = """

@@ -10,7 +10,7 @@ from typing import Any
 
 from fleetmdm.errors import FleetError
 from fleetmdm.results import Run, Status
-from fleetmdm.store.codec import parse_stamp
+from fleetmdm.store.codec import encode_stamp, parse_stamp
 
 
 def newest_run(connection: sqlite3.Connection) -> int:
@@ -99,3 +99,43 @@ def no_run(run_id: int) -> FleetError:
     """What is raised where a run is not there."""
     hint = "see `fleetmdm runs` for those there are"
     return FleetError("run_not_found", f"there is no run {run_id}", hint=hint)
+
+
+_INSERT_RUN = """
+INSERT INTO runs (
+    run, started_at, finished_at, as_of, revision, devices, policies, counts, policy_counts,
+    tool_version, policy_set_hash, inventory_root, result_root, leaf, only_assigned, stale_after_s,
+    roots
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+def insert_run(connection: sqlite3.Connection, run: Run, revision: int, leaf: int) -> None:
+    """Note a finished run, inside the caller's transaction."""
+    policies = {name: _named(counts) for name, counts in run.policy_counts.items()}
+    connection.execute(
+        _INSERT_RUN,
+        (
+            run.run_id,
+            encode_stamp(run.started_at),
+            encode_stamp(run.finished_at),
+            encode_stamp(run.as_of),
+            revision,
+            run.devices,
+            run.policies,
+            json.dumps(_named(run.counts), sort_keys=True),
+            json.dumps(policies, sort_keys=True),
+            run.tool_version,
+            run.policy_set_hash,
+            run.inventory_root,
+            run.result_root,
+            leaf,
+            run.only_assigned,
+            run.stale_after_s,
+            run.roots,
+        ),
+    )
+
+
+def _named(counts: dict[Status, int]) -> dict[str, int]:
+    return {status.value: count for status, count in counts.items()}

@@ -7,7 +7,6 @@ run leaves nothing, because temporary tables die with the connection.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,13 +34,13 @@ from fleetmdm.store.sqlite.blocks.columns import (
     read_blocks,
     write_columns,
 )
+from fleetmdm.store.sqlite.blocks.devices import count_devices, has_devices, read_devices
 from fleetmdm.store.sqlite.blocks.documents import (
     BLOCK_DEVICES,
     read_documents,
 )
 from fleetmdm.store.sqlite.connection import read_fleet_key, writing
 from fleetmdm.store.sqlite.governance.assignments import read_assignments
-from fleetmdm.store.sqlite.inventory import count_devices, has_devices, read_devices
 from fleetmdm.store.sqlite.ledger import append_leaf
 from fleetmdm.store.sqlite.policies import policy_numbers, read_policies
 from fleetmdm.store.sqlite.recording.judged import Judged, forget, read_basis, read_rows_hashes
@@ -49,7 +48,7 @@ from fleetmdm.store.sqlite.recording.plan import Plan, make_plan
 from fleetmdm.store.sqlite.recording.staging import Row, Staging
 from fleetmdm.store.sqlite.recording.work import Desk, Packed, Task, Worker, rows_of, sort_rows
 from fleetmdm.store.sqlite.revisions import latest_revision
-from fleetmdm.store.sqlite.runs import newest_run, read_run
+from fleetmdm.store.sqlite.runs import insert_run, newest_run, read_run
 
 _ROWS_AT_ONCE: Final = 10_000
 
@@ -242,7 +241,7 @@ class SqliteRunWriter:
                 run = self._number_run(devices, finished_at, hashes)
                 index = append_leaf(self._connection, leaf(run))
                 self._staging.settle_again()
-                _insert_run(self._connection, run, self._revision, index)
+                insert_run(self._connection, run, self._revision, index)
                 self._staging.apply(run.run_id)
                 if self._question is None:
                     forget(self._connection)
@@ -287,42 +286,3 @@ class SqliteRunWriter:
 
 def _in_order(counts: Counter[Status]) -> dict[Status, int]:
     return {state: counts[state] for state in Status if counts[state]}
-
-
-_INSERT_RUN = """
-INSERT INTO runs (
-    run, started_at, finished_at, as_of, revision, devices, policies, counts, policy_counts,
-    tool_version, policy_set_hash, inventory_root, result_root, leaf, only_assigned, stale_after_s,
-    roots
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-
-
-def _insert_run(connection: sqlite3.Connection, run: Run, revision: int, leaf: int) -> None:
-    policies = {name: _named(counts) for name, counts in run.policy_counts.items()}
-    connection.execute(
-        _INSERT_RUN,
-        (
-            run.run_id,
-            encode_stamp(run.started_at),
-            encode_stamp(run.finished_at),
-            encode_stamp(run.as_of),
-            revision,
-            run.devices,
-            run.policies,
-            json.dumps(_named(run.counts), sort_keys=True),
-            json.dumps(policies, sort_keys=True),
-            run.tool_version,
-            run.policy_set_hash,
-            run.inventory_root,
-            run.result_root,
-            leaf,
-            run.only_assigned,
-            run.stale_after_s,
-            run.roots,
-        ),
-    )
-
-
-def _named(counts: dict[Status, int]) -> dict[str, int]:
-    return {status.value: count for status, count in counts.items()}
