@@ -106,6 +106,7 @@ def parallel_ssh(fleet: Fleet) -> list[str]:
 def clush(fleet: Fleet) -> list[str]:
     """The command line of clush; -S passes on the worst exit status."""
     words = ["clush", "--hostfile", f"{fleet.folder}/hosts", "-f", str(AT_A_TIME), "-S"]
+    words.append("--nostdin")
     return [*words, "-o", shlex.join(fleet.ssh_options), "echo in"]
 
 
@@ -143,7 +144,13 @@ def fan_out(fleet: Fleet, agent: Agent, driver: str, key: Path) -> dict[str, Any
     with load_beside(agent, shape, key) as probe:
         before, begun = cpu_of(agent.pids), time.perf_counter()
         done = subprocess.run(
-            make(fleet), capture_output=True, text=True, check=False, env=environ, timeout=600
+            make(fleet),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environ,
+            timeout=600,
         )
         wall_s, used_s = time.perf_counter() - begun, cpu_of(agent.pids) - before
     reached = done.stdout.count(mark)
