@@ -9,6 +9,7 @@ import click
 
 from clikit.table import render_table, show_text
 from fleetmdm.cli.governance.scopes import parse_scope, scope_options
+from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.scopes import Reason, explain, find_device, resolve_scope
 from fleetmdm.errors import FleetError
@@ -73,6 +74,7 @@ def unassign(
 @click.option(
     "--unmatched-tags", "unmatched", is_flag=True, help="Only those to tags that no device has."
 )
+@list_options
 @fleet_options()
 def assignments(
     call: FleetCall,
@@ -81,6 +83,7 @@ def assignments(
     tag: str | None,
     device_id: str | None,
     unmatched: bool,
+    listing: Listing,
 ) -> None:
     """List where policies are assigned."""
     if sum((device_id is not None, tag is not None, unmatched)) > 1:
@@ -95,6 +98,7 @@ def assignments(
         if unmatched:
             rows = _unmatched(store, rows)
     empty = "nothing is assigned: every policy applies\n"
+    rows = listing.choose(call, rows, Assignment.as_json)
     narrowed = policy_id is not None or tag is not None or unmatched
     call.emit(
         {"assignments": [one.as_json() for one in rows]},

@@ -10,6 +10,7 @@ import click
 
 from clikit.table import render_table, show_text
 from fleetmdm.cli.governance.scopes import parse_scope, scope_options
+from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.statements import AttestationRequest, attest
 from fleetmdm.errors import FleetError
@@ -74,9 +75,15 @@ def _duration(text: str | None) -> timedelta | None:
 @click.option("--policy", "policy_id", metavar="ID", help="Only those of this policy.")
 @click.option("--device", "device_id", metavar="ID", help="Only those that cover this device.")
 @click.option("--all", "everything", is_flag=True, help="Those that were revoked too.")
+@list_options
 @fleet_options()
 def list_attestations(
-    call: FleetCall, *, policy_id: str | None, device_id: str | None, everything: bool
+    call: FleetCall,
+    *,
+    policy_id: str | None,
+    device_id: str | None,
+    everything: bool,
+    listing: Listing,
 ) -> None:
     """List attestations, stale ones included, by id."""
     with call.open_store() as store:
@@ -87,6 +94,7 @@ def list_attestations(
             and (device_id is None or device_id in one.device_ids)
         ]
     now = call.now()
+    found = listing.choose(call, found, lambda one: _document(one, now))
     call.emit(
         {"attestations": [_document(one, now) for one in found]},
         lambda: [_table(call, found, now) if found else "no attestation\n"],

@@ -11,6 +11,7 @@ import click
 
 from clikit.table import render_table, show_text
 from fleetmdm.cli.governance.scopes import parse_scope, scope_options
+from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.statements import Approved, approve_waivers, review_waivers
 from fleetmdm.errors import FleetError
@@ -107,6 +108,7 @@ def _told(one: Approved) -> str:
 @click.option("--device", "device_id", metavar="ID", help="Only those that cover this device.")
 @click.option("--all", "everything", is_flag=True, help="Those that were revoked too.")
 @click.option("--findings", is_flag=True, help="What is wrong with them; exit 1 where anything is.")
+@list_options
 @fleet_options()
 def list_waivers(
     call: FleetCall,
@@ -115,6 +117,7 @@ def list_waivers(
     device_id: str | None,
     everything: bool,
     findings: bool,
+    listing: Listing,
 ) -> None:
     """List waivers, expired ones included, by id."""
     now = call.now()
@@ -126,6 +129,7 @@ def list_waivers(
             and (device_id is None or device_id in one.device_ids)
         ]
         wrong = review_waivers(store, _live(waivers), now=now) if findings else []
+    waivers = listing.choose(call, waivers, lambda one: _document(one, now))
     data: dict[str, Any] = {"waivers": [_document(one, now) for one in waivers]}
     if findings:
         data["findings"] = [one.as_json() for one in wrong]

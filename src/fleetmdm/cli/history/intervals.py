@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 import click
 
 from clikit.table import render_table
 from fleetmdm.cli.history.values import findings_document, parse_moment
-from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.results import SILENT, ResultRow, Run, Status
 from fleetmdm.rfc3339 import encode_time
@@ -25,9 +24,9 @@ _STATES = [status.value for status in Status if status not in SILENT]
 @click.option("--status", "states", type=click.Choice(_STATES), multiple=True, help="Only these.")
 @click.option("--since", help="Only what stood at a run as of this RFC 3339 time or later.")
 @click.option("--until", help="Only what stood at a run as of this RFC 3339 time or before.")
-@limit_option
+@list_options
 @fleet_options()
-def command(call: FleetCall, **options: Any) -> None:
+def command(call: FleetCall, *, listing: Listing, **options: Any) -> None:
     """Show every verdict that did not pass with the runs over which it stood, newest first."""
     since = parse_moment("--since", options["since"])
     until = parse_moment("--until", options["until"])
@@ -41,7 +40,7 @@ def command(call: FleetCall, **options: Any) -> None:
             policy_id=options["policy_id"],
             statuses=frozenset(map(Status, options["states"])),
         )
-        shown = list(islice(rows, rows_to_show(call, options["limit"])))
+        shown = listing.choose(call, rows, lambda row: _document(row, moments))
     headers = ("device", "policy", "status", "since run", "since", "until run", "why")
     call.emit(
         [_document(row, moments) for row in shown],

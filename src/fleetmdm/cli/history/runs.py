@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from clikit.table import render_table
-from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.results import Run, Status
 from fleetmdm.rfc3339 import encode_time
@@ -16,12 +16,12 @@ _COUNTED = (Status.PASS, Status.FAIL, Status.ERROR, Status.UNKNOWN, Status.NOT_A
 
 
 @click.command()
-@limit_option
+@list_options
 @fleet_options()
-def command(call: FleetCall, limit: int | None) -> None:
+def command(call: FleetCall, *, listing: Listing) -> None:
     """List the recorded runs, newest first."""
     with call.open_store() as store:
-        runs = list(store.runs(limit=rows_to_show(call, limit) or 0))
+        runs = listing.choose(call, store.runs(), _document)
     headers = ("run", "as of", "devices", "policies", *_COUNTED)
     call.emit(
         [_document(run) for run in runs],

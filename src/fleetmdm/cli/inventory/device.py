@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import click
 
 from clikit.table import render_table
 from fleetmdm.cli.inventory.reading import limits_in_force
-from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.device import Device, encode_device, parse_tags
 from fleetmdm.errors import FleetError
@@ -28,18 +27,15 @@ def command() -> None:
 @command.command("list")
 @click.option("--os", "os_name", help="Only devices of this operating system.")
 @click.option("--tag", help="Only devices with this tag.")
-@click.option("--offset", type=click.IntRange(min=0), default=0, help="Devices to skip.")
-@limit_option
+@list_options
 @fleet_options()
 def list_devices(
-    call: FleetCall, *, os_name: str | None, tag: str | None, offset: int, limit: int | None
+    call: FleetCall, *, os_name: str | None, tag: str | None, listing: Listing
 ) -> None:
     """List the devices by id."""
     with call.open_store() as store:
         total = store.device_count()
-        chosen = select_devices(store, os_name, tag)
-        bound = rows_to_show(call, limit)
-        devices = list(islice(chosen, offset, None if bound is None else offset + bound))
+        devices = listing.choose(call, select_devices(store, os_name, tag), _summary)
     headers = ("device", "hostname", "os", "version", "last seen", "tags")
     call.emit(
         {"total": total, "devices": [_summary(device) for device in devices]},

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from clikit.table import render_table, show_text
+from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.policy.files import all_policies, read_library, read_paths
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.local import load_policies
@@ -40,11 +41,12 @@ def add(call: FleetCall, paths: Sequence[Path], library: str | None) -> None:
 
 
 @click.command("list")
+@list_options
 @fleet_options()
-def list_policies(call: FleetCall) -> None:
+def list_policies(call: FleetCall, *, listing: Listing) -> None:
     """List the policies in force."""
     with call.open_store() as store:
-        policies = load_policies(store.policy_sources())
+        policies = listing.choose(call, load_policies(store.policy_sources()), _brief)
     headers = ("id", "severity", "enabled", "checks", "tests", "name")
     call.emit(
         {"policies": [_brief(policy) for policy in policies]},
