@@ -19,11 +19,15 @@ BEYOND_SCHEMA = (
     "paths, variables and programs exist and expand",
     "the socket path is short enough for this system",
     "worker_threads does not contradict workers",
-    "metrics_listen names a loopback address or a unix socket",
     "names of key types and of environment variables",
     "entries of policy lists are fingerprints, blobs and patterns that can be read",
 )
 """What only the loader checks."""
+
+_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_LISTEN = rf"^(/.*|unix:.*|(localhost|127(\.{_BYTE}){{3}}|\[::1\])?:{_PORT})$"
+"""A path, or a loopback address and a port."""
 
 _TYPES: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
@@ -43,6 +47,7 @@ def config_schema() -> dict[str, Any]:
     properties = schema["properties"]
     properties["profile"]["enum"] = list(PROFILE_NAMES)
     properties["stores"] |= {"minItems": 1, "items": {"oneOf": list(_stores())}}
+    properties["metrics_listen"]["pattern"] = _LISTEN
     properties["policy"] |= _table(POLICY_SETTINGS)
     return {
         "$schema": DIALECT,
