@@ -9,7 +9,7 @@ failure of yesterday (40) stands above a low one of half a year (7), and many of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -52,8 +52,34 @@ class TriageLine:
     examples: list[str] = field(default_factory=list)
     """The first devices, by id."""
 
+    def why(self) -> str:
+        """How the score came about, in words."""
+        if not self.devices:
+            return "nobody is asked for anything: waived or in grace"
+        weight = WEIGHTS[self.severity]
+        mean = self.score / (self.devices * weight) if weight else 1
+        return f"{self.devices} devices x {self.severity} ({weight}) x age {mean:.1f}"
+
 
 MAX_EXAMPLES: Final = 5
+
+
+Owners = dict[str, Counter[str]]
+"""By policy id: how many of its open problems each owner has."""
+
+
+def count_owners(
+    rows: Iterable[JudgedRow], owned: Iterable[tuple[str, str]], owners: Owners
+) -> Iterator[JudgedRow]:
+    """The same rows, counted by owner as they pass; both come in the order of the device ids."""
+    following = iter(owned)
+    device_id, owner = next(following, ("", ""))
+    for each in rows:
+        while owner and device_id < each.row.device_id:
+            device_id, owner = next(following, ("", ""))
+        if owner and device_id == each.row.device_id and each.effective.status not in EXCUSED:
+            owners.setdefault(each.row.policy_id, Counter())[owner] += 1
+        yield each
 
 
 def age_factor(began: datetime, as_of: datetime) -> float:

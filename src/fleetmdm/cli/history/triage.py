@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from clikit.table import render_table, show_text
+from fleetmdm.cli.history.explain import explain_pair
 from fleetmdm.cli.listing import limit_option, rows_to_show
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.local import load_policies
@@ -17,9 +19,10 @@ from fleetmdm.results import Run
 from fleetmdm.rfc3339 import encode_time
 from fleetmdm.store.port import FleetStore
 from fleetmdm.store.standing import RunStanding
-from fleetmdm.triage import Flap, TriageLine, find_flaps, rank
+from fleetmdm.triage import Flap, Owners, TriageLine, count_owners, find_flaps, rank
 
 RECENT_RUNS = 20
+OWNER_TAG = "owner:"
 
 
 @click.command()
@@ -32,22 +35,48 @@ RECENT_RUNS = 20
     metavar="N",
     help="Look for flapping verdicts in the last N runs.",
 )
+@click.option(
+    "--explain",
+    nargs=2,
+    metavar="DEVICE POLICY",
+    help="Why this policy says what it says of this device: every check, and who decided what.",
+)
+@click.option(
+    "--owner-tag",
+    default=OWNER_TAG,
+    show_default=True,
+    metavar="PREFIX",
+    help="Tags that begin so name who owns a device.",
+)
 @limit_option
 @fleet_options()
-def command(call: FleetCall, *, run_id: int | None, flapping_runs: int, limit: int | None) -> None:
+def command(
+    call: FleetCall,
+    *,
+    run_id: int | None,
+    flapping_runs: int,
+    explain: tuple[str, str] | None,
+    owner_tag: str,
+    limit: int | None,
+) -> None:
     """Rank policies by severity, devices and age, and show verdicts that go to and fro."""
     with call.open_store() as store:
         run = _find_run(store, run_id)
+        if explain:
+            explain_pair(call, store, run, *explain)
+            return
         policies = load_policies(store.run_policies(run.run_id))
         standing = RunStanding(store, run, policies)
         rows = standing.judge(store.results(run.run_id, statuses=PROBLEMS))
-        lines = rank(rows, policies, as_of=run.as_of)
+        owners: Owners = {}
+        owned = count_owners(rows, _owned(store, run, owner_tag), owners)
+        lines = rank(owned, policies, as_of=run.as_of)
         flaps = _flaps(store, run, flapping_runs)
     bound = rows_to_show(call, limit)
     data = {
         "run_id": run.run_id,
         "as_of": encode_time(run.as_of),
-        "policies": [_document(line) for line in lines[:bound]],
+        "policies": [_document(line, owners) for line in lines[:bound]],
         "flapping": [_flap(one) for one in flaps[:bound]],
         "total": len(lines),
         "total_flapping": len(flaps),
@@ -72,14 +101,25 @@ def _flaps(store: FleetStore, run: Run, many: int) -> list[Flap]:
     )
 
 
-def _document(line: TriageLine) -> dict[str, Any]:
+def _owned(store: FleetStore, run: Run, prefix: str) -> Iterator[tuple[str, str]]:
+    """(device id, who owns it) for every device that a tag gives an owner."""
+    for device in store.run_devices(run.run_id):
+        for tag in device.tags:
+            if prefix and tag.startswith(prefix) and len(tag) > len(prefix):
+                yield device.device_id, tag.removeprefix(prefix)
+                break
+
+
+def _document(line: TriageLine, owners: Owners) -> dict[str, Any]:
     policy = line.policy
     return {
         "policy_id": policy.id,
         "name": policy.name,
         "score": round(line.score, 1),
         "severity": line.severity.value,
+        "why": line.why(),
         "devices": line.devices,
+        "owners": dict(owners.get(policy.id, Counter()).most_common()),
         "excused": line.excused,
         "oldest": None if line.oldest is None else encode_time(line.oldest),
         "states": {state.value: count for state, count in sorted(line.states.items())},
@@ -107,8 +147,10 @@ def _text(
     if not lines:
         yield f"run {data['run_id']}: nothing to fix\n"
     else:
-        headers = ("score", "severity", "devices", "excused", "since", "policy", "what to do")
-        yield render_table(headers, [_cells(line) for line in lines], width=call.width)
+        headers = ("score", "why", "excused", "since", "policy", "owners", "what to do")
+        told = zip(lines, data["policies"], strict=True)
+        cells = [_cells(line, each["owners"]) for line, each in told]
+        yield render_table(headers, cells, width=call.width)
     if len(lines) < data["total"]:
         yield f"... {data['total'] - len(lines)} more; --limit 0 shows all\n"
     if flaps:
@@ -117,13 +159,13 @@ def _text(
         yield render_table(("changes", "device", "policy", "now"), cells, width=call.width)
 
 
-def _cells(line: TriageLine) -> tuple[object, ...]:
+def _cells(line: TriageLine, owners: Mapping[str, int]) -> tuple[object, ...]:
     return (
         round(line.score, 1),
-        line.severity,
-        line.devices,
+        line.why(),
         line.excused,
         "" if line.oldest is None else encode_time(line.oldest),
         line.policy.id,
+        ", ".join(f"{name} {count}" for name, count in owners.items()),
         show_text(line.policy.remediation or line.policy.name),
     )
