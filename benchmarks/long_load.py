@@ -25,10 +25,7 @@ def main() -> int:
         keys = make_keys(Path(folder))
         with start(f"ours:{CORES}", Setup(keys, config=CONFIG)) as agent:
             words = ["slo", "--gate", "stress"] if kind == "stress" else ["soak"]
-            target = ["--socket", agent.address]
-            if kind == "soak":
-                target += ["--pid", str(agent.process.pid)]
-            return bench([*words, *target, *options])
+            return bench([*words, "--socket", agent.address, *options])
 
 
 if __name__ == "__main__":

@@ -92,16 +92,27 @@ def test_a_missed_target_is_exit_1_with_its_reason(
     assert "queue_wait_p99_ms <= 1: no figure to judge by" in result.stderr
 
 
+def test_the_agent_itself_tells_its_queue_wait(
+    command_line: CommandLine, standing_agent: StandingAgent
+) -> None:
+    target = ("--socket", standing_agent("secretive-agent").address, "--clients", "16")
+    options = ("--gate", "smoke", "--target", "queue_wait_p99_ms=60000", "--format", "json")
+    result = command_line("secretive-bench", "slo", *target, *options)
+    assert result.returncode == 0, result.stderr
+    (wait,) = (one for one in data_of(result)["verdicts"] if one["target"] == "queue_wait_p99_ms")
+    assert 0 < wait["measured"] < 60_000
+
+
 def test_a_soak_watches_the_processes(
     command_line: CommandLine, standing_agent: StandingAgent
 ) -> None:
-    agent = standing_agent("ssh-agent")
-    target = ("--socket", agent.address, "--clients", "8", "--processes", "1")
-    options = ("--duration", "4s", "--pid", str(agent.process.pid), "--format", "json")
-    result = command_line("secretive-bench", "soak", *target, *options)
-    signs = data_of(result)["vitals"]
+    load = ("--clients", "8", "--processes", "1", "--duration", "4s", "--format", "json")
+    target = ("--socket", standing_agent("secretive-agent").address)
+    signs = data_of(command_line("secretive-bench", "soak", *target, *load))["vitals"]
     assert {sign["name"] for sign in signs} == {"rss_bytes", "open_fds", "p95_ms"}
-    blind = command_line("secretive-bench", "soak", *target, "--duration", "3s")
+    assert len({sign["pid"] for sign in signs}) >= 4
+    target = ("--socket", standing_agent("ssh-agent").address)
+    blind = command_line("secretive-bench", "soak", *target, *load)
     assert (blind.returncode, "does not tell" in blind.stderr) == (5, True)
 
 

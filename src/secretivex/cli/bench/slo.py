@@ -14,7 +14,7 @@ from secretivex.bench.run import Outcome, check_ceiling
 from secretivex.bench.scenario import Scenario
 from secretivex.bench.slo import GATES, TARGET_KINDS, Verdict, judge, parse_targets
 from secretivex.cli.bench.options import BenchCall, Duration, shape_options
-from secretivex.cli.bench.snapshot import read_snapshot
+from secretivex.cli.bench.snapshot import begin_window, read_snapshot
 from secretivex.errors import SecretiveError
 
 
@@ -54,16 +54,15 @@ def command(
     chosen = replace(chosen, targets={**chosen.targets, **wanted})
     outcomes, verdicts = [], []
     for tier in chosen.scenarios(scenario, duration_s=duration):
+        asks_agent = any(name.startswith("queue_wait") for name in chosen.targets)
+        if asks_agent:
+            begin_window(tier.address)
         outcome = call.run(tier)
         check_ceiling(outcome)
-        snapshot = read_snapshot(tier.address) if _asks_agent(chosen.targets) else {}
+        snapshot = read_snapshot(tier.address) if asks_agent else {}
         outcomes.append(outcome)
         verdicts += judge(outcome, chosen.targets, snapshot)
     _report(call, outcomes, verdicts)
-
-
-def _asks_agent(targets: Iterable[str]) -> bool:
-    return any(name.startswith("queue_wait") for name in targets)
 
 
 def _report(call: BenchCall, outcomes: list[Outcome], verdicts: list[Verdict]) -> None:

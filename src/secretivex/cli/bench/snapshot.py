@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from secretivex.bench.slo import Snapshot
@@ -17,3 +18,9 @@ def read_snapshot(address: str) -> Snapshot:
         return ask(control_path(Path(address)), "metrics", timeout_s=TIMEOUT_S)
     except SecretiveError:
         return {}
+
+
+def begin_window(address: str) -> None:
+    """Let what the agent tells begin now; an agent that tells nothing has nothing to begin."""
+    with suppress(SecretiveError):
+        ask(control_path(Path(address)), "reset", timeout_s=TIMEOUT_S)
