@@ -24,7 +24,7 @@ __all__ = [
     "resolve",
 ]
 
-Kind = Literal["text", "int", "float", "bool", "path", "list", "table", "tables"]
+Kind = Literal["text", "int", "float", "bool", "path", "list", "numbers", "table", "tables"]
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -34,7 +34,7 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 class Setting:
     """One key: its kind, bounds and default; `key` is dotted for keys inside tables.
 
-    `list` is a list of texts, `table` one table, `tables` a list of tables: what is inside the
+    `list` is a list of texts, `numbers` one of whole numbers, `table` one table, `tables` a list of tables: what is inside the
     latter two is the product's to check. `env` overrides the name made from prefix and key.
     """
 
@@ -129,6 +129,8 @@ def check_value(setting: Setting, raw: Any, *, from_text: bool = False) -> Any:
         raise ValueError(f"must be {_WORDS[setting.kind]}, not {_describe(raw)}")
     if setting.kind == "list" and not all(isinstance(item, str) for item in value):
         raise ValueError("must be a list of texts")
+    if setting.kind == "numbers" and not all(type(item) is int for item in value):
+        raise ValueError("must be a list of whole numbers")
     if setting.kind == "tables" and not all(isinstance(item, dict) for item in value):
         raise ValueError("must be a list of tables")
     if setting.choices and value not in setting.choices:
@@ -149,6 +151,7 @@ _KINDS: Mapping[str, Any] = {
     "float": (int, float),
     "bool": bool,
     "list": list | tuple,
+    "numbers": list | tuple,
     "table": dict,
     "tables": list,
 }
@@ -159,6 +162,7 @@ _WORDS = {
     "float": "a number",
     "bool": "true or false",
     "list": "a list of texts",
+    "numbers": "a list of whole numbers",
     "table": "a table",
     "tables": "a list of tables",
 }

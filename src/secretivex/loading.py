@@ -16,7 +16,7 @@ from secretivex.config import AgentConfig, ConfigInput, resolve_config
 from secretivex.config.problems import Problems
 from secretivex.config.source import find_config, load_file
 from secretivex.policy import SigningPolicy
-from secretivex.policy_keys import parse_flat_policy
+from secretivex.rule_tables import parse_policy
 
 DEFAULT_STORES: tuple[Mapping[str, Any], ...] = ({"type": "file"},)
 """What the service offers when nothing says otherwise: the keys in ~/.ssh."""
@@ -49,11 +49,12 @@ def make_setup(given: ConfigInput) -> AgentSetup:
     """The set-up from a file already read; raises `SecretiveError` with every problem."""
     problems = Problems()
     config = resolve_config(given, problems)
-    policy, found = parse_flat_policy(config.rule_lists)
+    policy, found = parse_policy(config.rule_lists)
     for problem in found:
-        index = () if problem.index is None else (problem.index,)
+        index = () if problem.index is None else (problem.index, *problem.inside)
         where = given.file.where("policy", problem.key, *index) if given.file else "command line"
-        name = f"policy.{problem.key}" + "".join(f"[{number}]" for number in index)
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in index)
+        name = f"policy.{problem.key}" + "".join(parts)
         problems.add(Problem(where, name, problem.reason, problem.hint), "policy_invalid")
     problems.raise_any()
     return AgentSetup(config, policy)

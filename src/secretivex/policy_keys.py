@@ -46,6 +46,8 @@ class EntryProblem:
     index: int | None
     reason: str
     hint: str
+    inside: tuple[str | int, ...] = ()
+    """Keys below `index`, where that is a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def parse_flat_policy(
         found = _entry_problems(row, values[row.name])
         problems.extend(found)
         if values[row.name] and not found:
-            rules.append(Rule(row.name, row.effect, row.build(values[row.name])))
+            rules.append(Rule(row.name, row.effect, (row.build(values[row.name]),)))
     return SigningPolicy(tuple(rules)), tuple(problems)
 
 

@@ -101,8 +101,8 @@ class AgentConfig:
     warnings: tuple[Problem, ...]
 
     @property
-    def rule_lists(self) -> Mapping[str, tuple[str, ...]]:
-        """The lists of the policy table that rules are made of."""
+    def rule_lists(self) -> Mapping[str, tuple[Any, ...]]:
+        """The lists of the policy table that rules are made of; `rules` is one of tables."""
         lists = {key: value for key, value in self.policy.items() if isinstance(value, tuple)}
         lists.pop("confirm_command", None)
         return lists
@@ -111,6 +111,11 @@ class AgentConfig:
     def confirm_command(self) -> tuple[str, ...]:
         """What asks before each signature; empty for none."""
         return tuple(self.policy.get("confirm_command", ()))
+
+    @property
+    def confirm_cache_ms(self) -> int:
+        """How long an answer holds for requests like the one it was given to."""
+        return int(self.policy.get("confirm_cache_ms", 0))
 
     @property
     def confirm_timeout_ms(self) -> int:

@@ -23,6 +23,11 @@ class Problems:
         """One thing that must be put right before the agent may start."""
         self._found.append((problem, code))
 
+    @property
+    def count(self) -> int:
+        """How many were found so far."""
+        return len(self._found)
+
     def add_all(self, problems: Iterable[Problem]) -> None:
         """Several things that make the configuration invalid."""
         for problem in problems:

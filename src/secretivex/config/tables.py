@@ -15,7 +15,7 @@ from clikit.config import ConfigFile, Problem, check_value
 from clikit.nearest import nearest
 from secretivex.config.problems import Problems
 from secretivex.config.settings import AgentSetting
-from secretivex.config.table_settings import POLICY_SETTINGS
+from secretivex.config.table_settings import POLICY_SETTINGS, RATE_SETTINGS, RULE_SETTINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,26 @@ def check_policy(table: Mapping[str, Any], place: Place, problems: Problems) -> 
     if command is not None and not "".join(command[:1]).strip():
         hint = "name a program, or leave the key out"
         problems.add(place.problem("confirm_command", reason="names no program", hint=hint))
+    values["rules"] = [
+        _check_rule(rule, place.below("rules").below(index), problems)
+        for index, rule in enumerate(values["rules"] or ())
+    ]
     return {
         key: tuple(values[key]) if isinstance(values[key], list | tuple) else values[key]
         for key in table
         if values.get(key) is not None
     }
+
+
+def _check_rule(rule: Mapping[str, Any], place: Place, problems: Problems) -> dict[str, Any]:
+    """The well-typed keys of one rule; what they mean is judged by `secretivex.rule_tables`."""
+    values = check_table(RULE_SETTINGS, rule, place, problems)
+    kept = {key: values[key] for key in rule if values.get(key) is not None}
+    if "effect" in rule:
+        kept.setdefault("effect", "deny")  # a bad one is reported, and once is enough
+    if isinstance(kept.get("rate"), Mapping):
+        before = problems.count
+        check_table(RATE_SETTINGS, kept["rate"], place.below("rate"), problems)
+        if problems.count > before:
+            del kept["rate"]
+    return kept

@@ -1,0 +1,68 @@
+"""What a signature is for: the kind of its data and, of a login, to which host and as whom.
+
+A host is known where the connection was bound to the very session that the data log in to, or where
+the data name the host's key themselves: then no other host takes the signature (OpenSSH's PROTOCOL,
+section 3.1). Rule for editors: a host that is only claimed is not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secretivex.context.bindings import Binding, Bindings
+from secretivex.context.signed_data import DataKind, Userauth, classify
+from sshwire.cert import parse_certificate
+from sshwire.errors import WireError
+from sshwire.keyblob import read_algorithm
+from sshwire.wire import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What is to be signed.
+
+    `detail` is the namespace of an SSHSIG, the payload type of a DSSE envelope, the algorithm of a
+    certificate. `user` is empty but for logins. `host_key` is the plain key of the host, and
+    `authority` the key that certified it, empty where none did; None where the host is not known.
+    """
+
+    kind: DataKind
+    detail: str = ""
+    user: str = ""
+    host_key: bytes | None = None
+    authority: bytes = b""
+
+
+def purpose_of(data: bytes, bindings: Bindings) -> Purpose:
+    """The purpose that data show, on a connection with this path."""
+    signed = classify(data)
+    if signed.userauth is None:
+        return Purpose(signed.kind, signed.detail)
+    host_key, authority = _host_of(signed.userauth, bindings)
+    return Purpose(signed.kind, "", signed.userauth.user, host_key, authority)
+
+
+def bound_for(login: Userauth, bindings: Bindings) -> Binding | None:
+    """The hop that a login is for, if the connection was bound to its very session."""
+    return next((hop for hop in bindings.hops if hop.session_id == login.session_id), None)
+
+
+def _host_of(login: Userauth, bindings: Bindings) -> tuple[bytes | None, bytes]:
+    """The plain host key and its authority's; (None, b"") where they are not known."""
+    hop = bound_for(login, bindings)
+    if hop is not None and login.host_key not in (None, hop.host_key):
+        return None, b""  # they contradict each other
+    blob = hop.host_key if hop is not None else login.host_key
+    if blob is None:
+        return None, b""
+    try:
+        return _plain(blob)
+    except WireError:
+        return None, b""
+
+
+def _plain(blob: bytes) -> tuple[bytes, bytes]:
+    if not read_algorithm(Reader(blob)).is_certificate:
+        return blob, b""
+    certificate = parse_certificate(blob)
+    return certificate.key.blob, certificate.signature_key.blob
