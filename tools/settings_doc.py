@@ -17,7 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from secretivex.config.settings import ENV_PREFIX, SETTINGS, AgentSetting  # noqa: E402 - the path above comes first
-from secretivex.config.table_settings import POLICY_SETTINGS, STORE_TYPES  # noqa: E402 - same
+from secretivex.config.table_settings import (  # noqa: E402 - same
+    POLICY_SETTINGS,
+    RATE_SETTINGS,
+    RULE_SETTINGS,
+    STORE_TYPES,
+)
 from secretivex.profiles import PROFILES, PerCore  # noqa: E402 - same
 
 DOCUMENT = ROOT / "docs" / "configuration.md"
@@ -44,6 +49,7 @@ KINDS = {
     "bool": "true or false",
     "path": "path",
     "list": "list of texts",
+    "numbers": "list of whole numbers",
     "table": "table",
     "tables": "list of tables",
 }
@@ -55,6 +61,7 @@ EXAMPLES_BY_KIND = {
     "list": "[]",
     "path": '"/path/to/it"',
     "text": '"..."',
+    "tables": '[{ effect = "deny", users = ["root"] }]',
 }
 
 
@@ -165,6 +172,8 @@ def render_document(text: str) -> str:
         "profiles": render_profiles(),
         "stores": render_stores(),
         "policy": render_rows(POLICY_SETTINGS, env=False),
+        "rules": render_rows(RULE_SETTINGS, env=False),
+        "rate": render_rows(RATE_SETTINGS, env=False),
     }
     for name, lines in blocks.items():
         body = "\n".join(lines).rstrip()

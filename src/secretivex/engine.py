@@ -9,16 +9,18 @@ frame, and each has a word for why; nothing here does I/O or reads a clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from secretivex.context.bindings import UNBOUND, Bindings, bind
 from secretivex.context.destinations import refuse_sight, refuse_use
+from secretivex.context.purpose import purpose_of
 from secretivex.context.signed_data import DataKind, classify
 from secretivex.key_table import EMPTY_TABLE, KeyTable, TableEntry
 from secretivex.lock import MAX_PASSPHRASE_BYTES
-from secretivex.peer import Peer
-from secretivex.policy import Decision, SignQuery
+from secretivex.peer import UNKNOWN_CALLER, Peer
+from secretivex.policy import Charge, Decision, Facet, SignQuery
 from sshwire.agent.connection import encode_frame
 from sshwire.agent.constraints import SK_PROVIDER
 from sshwire.agent.destinations import SESSION_BIND
@@ -72,6 +74,8 @@ class Reply(NamedTuple):
     outcome: str
     bindings: Bindings | None = None
     """What the connection is bound to from now on; None for no change."""
+    rule: str = ""
+    """The rule of the policy that refused, if one did."""
 
 
 class SignJob(NamedTuple):
@@ -90,6 +94,8 @@ class ConfirmJob(NamedTuple):
     """A signature that a person is to allow first; nothing signs for it until `go_on` says so."""
 
     sign: SignJob
+    rule: str = ""
+    """The rule that wants it so; "" where the key does."""
 
 
 class Change(NamedTuple):
@@ -149,9 +155,33 @@ _NOT_SERVED: Mapping[type[Request], str] = {
 }
 
 
-def failure(outcome: str) -> Reply:
+class Terms(NamedTuple):
+    """What an engine answers by, beside its keys and its policy.
+
+    `facts` are what the policy asks about: nothing else is found out. `charge` counts a signature
+    that is about to be made, and says whether there was room for it. `decide_charged` decides on one
+    that was counted already; None if no rule counts. `could_sign` says which keys are listed; None
+    for all of them.
+    """
+
+    is_open: bool = False
+    """Whether the policy has no rule, so that it need not be asked."""
+    facts: frozenset[Facet] = frozenset(Facet)
+    charge: Callable[[tuple[Charge, ...]], bool] = lambda _: True
+    decide_charged: Decide | None = None
+    could_sign: Callable[[SignQuery], bool] | None = None
+    query_reply: str = "rfc9987"
+
+
+_OPEN = Decision(allowed=True, rule="", reason="no_rules")
+
+MAX_TRIES = 4
+"""Decisions on one request, each after another process took the last room of a count."""
+
+
+def failure(outcome: str, rule: str = "") -> Reply:
     """SSH_AGENT_FAILURE, for a reason that only we get to know."""
-    return Reply(_FAILURE_FRAME, outcome)
+    return Reply(_FAILURE_FRAME, outcome, rule=rule)
 
 
 def _is_out_of_reach(request: Request, bindings: Bindings) -> bool:
@@ -216,7 +246,7 @@ class Engine:
         self._decide = decide
         self._table = table
         self._is_locked = False
-        self._query_reply = "rfc9987"
+        self._terms = Terms()
 
     def replace(
         self,
@@ -224,10 +254,10 @@ class Engine:
         table: KeyTable,
         *,
         is_locked: bool = False,
-        query_reply: str = "rfc9987",
+        terms: Terms = Terms(),  # noqa: B008 - frozen
     ) -> None:
         """From now on answer from this table under this policy."""
-        self._query_reply = query_reply
+        self._terms = terms
         self._decide = decide
         self._table = table
         self._is_locked = is_locked
@@ -259,9 +289,9 @@ class Engine:
         if isinstance(request, SignRequest):
             return self._begin_sign(request, peer, now, bindings)
         if isinstance(request, ListRequest):
-            return Reply(self._table.list_for(bindings, now), "ok")
+            return Reply(self._list(peer, now, bindings), "ok")
         return self._refuse_unseen(request, now, bindings) or _answer_other(
-            request, self._query_reply
+            request, self._terms.query_reply
         )
 
     def go_on(self, job: ConfirmJob, now: float, refusal: str = "") -> Reply | SignJob:
@@ -278,7 +308,8 @@ class Engine:
             return failure("key_gone")
         generation = self._table.generation
         confirmed = job.sign._replace(entry=entry, generation=generation, is_confirmed=True)
-        return self._refuse(entry, confirmed, now) or confirmed
+        answer = self._judge(confirmed, now)
+        return answer.sign if isinstance(answer, ConfirmJob) else answer
 
     def complete(
         self,
@@ -295,11 +326,11 @@ class Engine:
             entry = self._table.find(job.entry.identity.key_blob)
             if entry is None:
                 return failure("key_gone")
-            if entry.must_confirm and not job.is_confirmed:
-                return failure("not_confirmed")
-            refusal = self._refuse(entry, job, now)
-            if refusal is not None:
-                return refusal
+            again = self._decide_again(job._replace(entry=entry), now)
+            if isinstance(again, Reply):
+                return again
+            if (again.confirm or entry.must_confirm) and not job.is_confirmed:
+                return failure("not_confirmed", again.confirm)
         return Reply(encode_sign_frame(outcome.signature), "ok")
 
     def settle(self, outcome: str) -> Reply:
@@ -336,16 +367,77 @@ class Engine:
         if request.flags & ~KNOWN_SIGN_FLAGS:
             return failure("unsupported_flags")
         job = SignJob(entry, request.data, request.flags, peer, self._table.generation, bindings)
-        return self._refuse(entry, job, now) or (ConfirmJob(job) if entry.must_confirm else job)
+        return self._judge(job, now)
 
-    def _refuse(self, entry: TableEntry, job: SignJob, now: float) -> Reply | None:
+    def _judge(self, job: SignJob, now: float) -> Reply | SignJob | ConfirmJob:
+        """Refuse, or have a person asked, or let it be signed and count it."""
+        for _ in range(MAX_TRIES):
+            decision = self._decide_by(self._decide, job, now)
+            if isinstance(decision, Reply):
+                return decision
+            if (decision.confirm or job.entry.must_confirm) and not job.is_confirmed:
+                return ConfirmJob(job, decision.confirm)
+            if not decision.charges or self._terms.charge(decision.charges):
+                return job
+        return failure("policy_rate_contended")
+
+    def _decide_again(self, job: SignJob, now: float) -> Reply | Decision:
+        """Of a signature that is made and counted: whether it may be given away."""
+        return self._decide_by(self._terms.decide_charged or self._decide, job, now)
+
+    def _decide_by(self, decide: Decide, job: SignJob, now: float) -> Reply | Decision:
         """The refusal that the key's constraints or policy demand, if they do."""
+        entry = job.entry
         if entry.destinations or entry.is_ssh_only:
             refusal = _refuse_data(entry, job, now)
             if refusal:
                 return failure(refusal)
-        decision = self._decide(entry.query(job.peer))
-        return None if decision.allowed else failure(f"policy_{decision.reason}")
+        if self._terms.is_open:
+            return _OPEN
+        decision = decide(self._query(job, now))
+        if decision.allowed:
+            return decision
+        return failure(f"policy_{decision.reason}", decision.rule)
+
+    def _query(self, job: SignJob, now: float) -> SignQuery:
+        """What the policy may ask about a signature; what it never asks is left out."""
+        facts, entry = self._terms.facts, job.entry
+        purpose = purpose_of(job.data, job.bindings, now) if Facet.PURPOSE in facts else None
+        return _query_of(entry, job.peer, job.bindings, now)(
+            purpose=purpose,
+            signature_format=entry.format_of(job.flags) if Facet.FORMAT in facts else None,
+            flags=job.flags,
+        )
+
+    def _list(self, peer: Peer, now: float, bindings: Bindings) -> bytes:
+        could_sign = self._terms.could_sign
+        if could_sign is None:
+            return self._table.list_for(bindings, now)
+        return self._table.list_for(
+            bindings, now, lambda entry: could_sign(_query_of(entry, peer, bindings, now)())
+        )
+
+
+def _query_of(
+    entry: TableEntry, peer: Peer, bindings: Bindings, now: float
+) -> Callable[..., SignQuery]:
+    """What is known before there is anything to sign; call it with the rest."""
+    identity, caller = entry.identity, peer.caller or UNKNOWN_CALLER
+    return partial(
+        SignQuery,
+        key_blob=identity.key_blob,
+        fingerprint_sha256=entry.sha256,
+        fingerprint_sha512=entry.sha512,
+        comment=identity.comment,
+        algorithm=identity.algorithm,
+        store=identity.store,
+        peer_uid=peer.uid,
+        peer_gid=peer.gid,
+        executable=caller.executable,
+        ancestors=caller.ancestors,
+        is_forwarded=bindings.is_remote,
+        now_s=now,
+    )
 
 
 def _refuse_data(entry: TableEntry, job: SignJob, now: float) -> str | None:

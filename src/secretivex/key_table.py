@@ -5,20 +5,19 @@ Rule for editors: a table never changes; a change of keys is a new table with th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
 from secretivex.context.bindings import Bindings
 from secretivex.context.destinations import refuse_sight
 from secretivex.identity import Identity, SigningKey
-from secretivex.peer import Peer
-from secretivex.policy import SignQuery
 from sshwire.agent.connection import encode_frame
 from sshwire.agent.destinations import Destination
-from sshwire.agent.numbers import MAX_FRAME_BYTES, MAX_IDENTITIES
+from sshwire.agent.numbers import MAX_FRAME_BYTES, MAX_IDENTITIES, SignFlag
 from sshwire.agent.replies import IdentitiesAnswer, encode_identity, encode_reply
 from sshwire.agent.replies import Identity as ListedIdentity
+from sshwire.algorithms import find_algorithm
 from sshwire.keyblob import plain_public_key
 from sshwire.pubkey import fingerprint, parse_public_key
 
@@ -48,17 +47,24 @@ class TableEntry:
     must_confirm: bool = False
     """Whether a person is asked before every signature."""
 
-    def query(self, peer: Peer) -> SignQuery:
-        """What policy may ask about a signature with this key."""
-        return SignQuery(
-            key_blob=self.identity.key_blob,
-            fingerprint_sha256=self.sha256,
-            fingerprint_sha512=self.sha512,
-            comment=self.identity.comment,
-            algorithm=self.identity.algorithm,
-            store=self.identity.store,
-            peer_uid=peer.uid,
-        )
+    signs_sha1: bool = False
+    """Whether it makes `ssh-rsa` where a request has no flags."""
+
+    def format_of(self, flags: int) -> str:
+        """The algorithm of the signature that a request with these flags gets: RFC 8332."""
+        return format_of(self.identity.algorithm, flags, over_sha1=self.signs_sha1)
+
+
+def format_of(algorithm: str, flags: int, *, over_sha1: bool = False) -> str:
+    """The same for any key; `over_sha1` if it makes `ssh-rsa` where there are no flags."""
+    name = find_algorithm(algorithm).plain_name
+    if name != "ssh-rsa":
+        return name
+    if flags & SignFlag.RSA_SHA2_256:
+        return "rsa-sha2-256"
+    if flags & SignFlag.RSA_SHA2_512:
+        return "rsa-sha2-512"
+    return "ssh-rsa" if over_sha1 else "rsa-sha2-256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +82,17 @@ class KeyTable:
     is_same_for_all: bool = True
     """Whether every connection sees every key."""
 
-    def list_for(self, bindings: Bindings, now_s: float) -> bytes:
-        """The list as one connection may see it."""
-        if self.is_same_for_all or not bindings.is_attempted:
+    def list_for(
+        self, bindings: Bindings, now_s: float, shows: Callable[[TableEntry], bool] | None = None
+    ) -> bytes:
+        """The list as one connection may see it, with what `shows` says, if anybody hides keys."""
+        if shows is None and (self.is_same_for_all or not bindings.is_attempted):
             return self.list_frame
         return _encode_list(
             entry
             for entry in self.entries.values()
             if refuse_sight(entry.destinations, bindings, now_s) is None
+            and (shows is None or shows(entry))
         )[0]
 
     def find(self, key_blob: bytes) -> TableEntry | None:

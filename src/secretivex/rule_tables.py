@@ -106,7 +106,7 @@ def _parse_rule(number: int, table: Mapping[str, Any], faults: list[EntryProblem
         matchers += _parse_rate(table, str(name), effect)
     except EntryError as error:
         faults.append(_problem(number, "rate", str(error), error.hint))
-    if not matchers and effect in (Effect.ALLOW, Effect.PIN):
+    if not (matchers or faults) and effect in (Effect.ALLOW, Effect.PIN):
         reason = f"a rule that {effect.value}s everything says nothing"
         faults.append(_problem(number, "effect", reason, "name what it is to match"))
     return Rule(str(name), effect or Effect.DENY, tuple(matchers))

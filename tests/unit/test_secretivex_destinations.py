@@ -191,7 +191,7 @@ def test_the_login_names_an_algorithm_of_its_key(
     blob = encode_text(key) + b"fields"
     login = classify(login_data(session_of(0), algorithm=algorithm)).userauth
     assert login is not None
-    refusal = refuse_use(CHAIN, path("a"), blob, replace(login, key_blob=blob), NOW_S)
+    refusal = refuse_use(CHAIN, path("a"), blob, login._replace(key_blob=blob), NOW_S)
     assert refusal == (None if permitted else "destination_not_a_login")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, SignOutcome
+from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, SignOutcome, Terms
 from secretivex.identity import Identity
 from secretivex.key_table import KeyTable, build_entry, build_table
 from secretivex.peer import Peer, is_admitted
@@ -113,7 +113,7 @@ def test_what_cannot_be_served_is_one_failure_frame_with_a_word(
 
 def test_policy_refuses_before_anything_is_signed() -> None:
     reply = ask(Engine(deny, table_of("a")), sign_payload())
-    assert reply == Reply(FAILURE, "policy_denied")
+    assert reply == Reply(FAILURE, "policy_denied", rule="deny_comments")
 
 
 def test_policy_is_asked_about_the_caller_and_the_key() -> None:
@@ -195,7 +195,7 @@ def test_query_names_itself_in_the_form_of_the_rfc() -> None:
 
 def test_query_is_answered_in_the_form_of_the_drafts_where_that_is_set() -> None:
     engine = Engine(allow, table_of("a"))
-    engine.replace(allow, table_of("a"), query_reply="draft")
+    engine.replace(allow, table_of("a"), terms=Terms(query_reply="draft"))
     reply = ask(engine, b"\x1b" + encode_text("query"))
     assert isinstance(reply, Reply)
     names = encode_text("query") + encode_text("session-bind@openssh.com")

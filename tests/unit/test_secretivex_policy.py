@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -38,7 +37,7 @@ QUERY = SignQuery(
     store="file",
     peer_uid=1000,
 )
-UNKNOWN = replace(QUERY, fingerprint_sha256=None, fingerprint_sha512=None, comment=None)
+UNKNOWN = QUERY._replace(fingerprint_sha256=None, fingerprint_sha512=None, comment=None)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +104,7 @@ def test_what_cannot_be_determined_denies_and_never_allows(
 
 def test_an_overlong_comment_counts_as_undetermined() -> None:
     policy, _ = parse_flat_policy({"deny_comments": ["nobody"]})
-    assert decide(policy, replace(QUERY, comment="a" * 5000)).reason == "undetermined"
+    assert decide(policy, QUERY._replace(comment="a" * 5000)).reason == "undetermined"
 
 
 @pytest.mark.parametrize(
@@ -186,11 +185,11 @@ def test_a_certificate_counts_as_its_plain_key_too(
 ) -> None:
     policy, _ = parse_flat_policy(keys)
     algorithm = "ssh-ed25519-cert-v01@openssh.com"
-    query = replace(QUERY, key_blob=certificate_of(MINE), algorithm=algorithm)
+    query = QUERY._replace(key_blob=certificate_of(MINE), algorithm=algorithm)
     assert decide(policy, query).allowed is allowed
 
 
 def test_a_certificate_that_cannot_be_read_is_denied_where_any_blob_is() -> None:
     policy, _ = parse_flat_policy({"deny_key_blobs": [OTHER.hex()]})
-    query = replace(QUERY, key_blob=b"junk", algorithm="ssh-ed25519-cert-v01@openssh.com")
+    query = QUERY._replace(key_blob=b"junk", algorithm="ssh-ed25519-cert-v01@openssh.com")
     assert decide(policy, query).reason == "undetermined"

@@ -13,7 +13,7 @@ from secretivex.context.question import (
     render_question,
     show_name,
 )
-from secretivex.peer import Peer
+from secretivex.peer import Caller, Peer
 from sshwire.pubkey import fingerprint
 from sshwire.wire import encode_string, encode_text
 
@@ -26,10 +26,11 @@ def request_of(
     *,
     comment: str = "key",
     executable: str = "/usr/bin/ssh",
+    ancestors: tuple[str, ...] | None = None,
     pid: int | None = 7,
 ) -> Request:
     peer = Peer(uid=1000, gid=1000, pid=pid)
-    return Request(blob_of("key"), comment, peer, executable, data, bindings)
+    return Request(blob_of("key"), comment, peer, Caller(executable, ancestors), data, bindings)
 
 
 def lines_of(request: Request) -> list[str]:
@@ -48,6 +49,18 @@ def test_the_key_the_caller_and_the_purpose_are_named() -> None:
 def test_what_the_system_does_not_tell_is_called_unknown() -> None:
     caller = lines_of(request_of(executable="", pid=None))[2]
     assert caller == "Asked for by: a program that is not known (user 1000)"
+
+
+def test_the_line_of_programs_that_started_the_caller_is_shown_as_far_as_it_is_short() -> None:
+    few = lines_of(request_of(ancestors=("/usr/bin/git", "", "/bin/bash")))[2]
+    assert few.endswith("(process 7, user 1000), started by /usr/bin/git, ?, /bin/bash")
+    many = lines_of(request_of(ancestors=("/bin/sh",) * 9))[2]
+    assert many.endswith("/bin/sh, /bin/sh, 3 more")
+
+
+def test_a_login_that_names_its_host_key_is_good_for_no_other_host() -> None:
+    request = request_of(login_data(session_of(9), host=blob_of("a")))
+    assert lines_of(request)[3].endswith(f"the host with key {fingerprint(blob_of('a'))}")
 
 
 @pytest.mark.parametrize(

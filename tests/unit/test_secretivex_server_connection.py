@@ -35,6 +35,8 @@ class FakeHost:
     After b"b..." the answer to everything is b"bound".
     """
 
+    wants_callers = False
+
     def __init__(self) -> None:
         self.clock = 0.0
         self.queued: list[tuple[bytes, Turn]] = []
@@ -79,6 +81,9 @@ class FakeHost:
     def change(self, change: Change, turn: Turn) -> None:
         assert change.request == RemoveRequest(b"c")
         self.changes.append(turn)
+
+    def identify(self, peer: Peer, descriptor: int) -> Peer:
+        raise NotImplementedError
 
     def now(self) -> float:
         return self.clock

@@ -27,6 +27,7 @@ COMMANDS = {
         "Have a running agent read everything again.",
     ),
     "suggest": ("secretivex.cli.agent_suggest:command", "Suggest limits for this machine."),
+    "explain": ("secretivex.cli.agent_explain:command", "Say why a signature would be refused."),
     "install": ("secretivex.cli.agent_service:install", "Install the agent as a service."),
     "uninstall": ("secretivex.cli.agent_service:uninstall", "Remove the service."),
     "status": ("secretivex.cli.agent_service:status", "Tell whether the service runs."),

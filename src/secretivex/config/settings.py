@@ -147,6 +147,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         "ssh:*",
         "Applications of security keys that no web site knows: patterns, parted by commas.",
         group="keys",
+        needs_restart=False,
     ),
     AgentSetting(
         "fingerprint_hash",
@@ -162,8 +163,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         False,
         "List only keys that the policy would let the caller sign with.",
         group="keys",
-        state="refused",
-        acts_as=False,
+        needs_restart=False,
     ),
     AgentSetting(
         "workers",

@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from secretivex.context.bindings import Binding, Bindings
-from secretivex.context.signed_data import DataKind, SignedData, Userauth, classify
-from secretivex.peer import Peer
+from secretivex.context.purpose import Purpose, purpose_of
+from secretivex.context.signed_data import DataKind
+from secretivex.peer import Caller, Peer
 
 MAX_SHOWN_CHARS = 200
 """Of one name; a longer one is cut."""
+
+MAX_SHOWN_ANCESTORS = 6
+"""Of the processes that started the caller."""
 
 Show = Callable[[bytes], str]
 """A key blob's fingerprint."""
@@ -22,12 +26,12 @@ Show = Callable[[bytes], str]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One signature that somebody wants; `executable` is "" where it is not known."""
+    """One signature that somebody wants."""
 
     key_blob: bytes
     comment: str
     peer: Peer
-    executable: str
+    caller: Caller
     data: bytes
     bindings: Bindings
 
@@ -39,9 +43,10 @@ def render_question(request: Request, show: Show) -> str:
 
 def describe_destination(request: Request, show: Show) -> str:
     """Where a login goes over a bound connection; "" for all else."""
-    login = classify(request.data).userauth
-    hop = None if login is None else _bound_for(login, request.bindings)
-    return f"{show_name(login.user)} at {_show_host(hop, show)}" if login and hop else ""
+    purpose = purpose_of(request.data, request.bindings)
+    if purpose.kind is not DataKind.USERAUTH or purpose.host_key is None:
+        return ""
+    return f"{show_name(purpose.user)} at the host with key {show(purpose.host_key)}"
 
 
 def show_name(text: str) -> str:
@@ -65,32 +70,31 @@ def _lines(request: Request, show: Show) -> Iterator[str]:
 
 def _describe_caller(request: Request) -> str:
     peer = request.peer
-    name = show_name(request.executable) or "a program that is not known"
+    name = show_name(request.caller.executable) or "a program that is not known"
     process = f"process {peer.pid}, " if peer.pid else ""
-    return f"{name} ({process}user {peer.uid})"
+    line = [show_name(path) or "?" for path in request.caller.ancestors or ()]
+    more = [f"{len(line) - MAX_SHOWN_ANCESTORS} more"] if len(line) > MAX_SHOWN_ANCESTORS else []
+    by = ", ".join((*line[:MAX_SHOWN_ANCESTORS], *more))
+    return f"{name} ({process}user {peer.uid})" + (f", started by {by}" if by else "")
 
 
 def _describe_purpose(request: Request, show: Show) -> str:
-    signed = classify(request.data)
-    if signed.userauth is not None:
-        hop = _bound_for(signed.userauth, request.bindings)
-        host = _show_host(hop, show) if hop else "a host that the client does not prove"
-        return f"log in as {show_name(signed.userauth.user)} at {host}"
-    return _PURPOSES[signed.kind](signed, len(request.data))
+    purpose = purpose_of(request.data, request.bindings)
+    if purpose.kind is not DataKind.USERAUTH:
+        return _PURPOSES[purpose.kind](purpose, len(request.data))
+    host = "a host that the client does not prove"
+    if purpose.host_key is not None:
+        host = f"the host with key {show(purpose.host_key)}"
+    return f"log in as {show_name(purpose.user)} at {host}"
 
 
-_PURPOSES: dict[DataKind, Callable[[SignedData, int], str]] = {
+_PURPOSES: dict[DataKind, Callable[[Purpose, int], str]] = {
     DataKind.SSHSIG: lambda signed, _: f"sign a message, namespace {show_name(signed.detail)}",
     DataKind.DSSE: lambda signed, _: f"sign a document, type {show_name(signed.detail)}",
     DataKind.CERTIFICATE: lambda signed, _: f"issue a certificate, {show_name(signed.detail)}",
     DataKind.HOST_KEY: lambda _, size: f"sign {size} bytes, which may be a host's key exchange",
     DataKind.OTHER: lambda _, size: f"sign {size} bytes of a kind that is not known",
 }
-
-
-def _bound_for(login: Userauth, bindings: Bindings) -> Binding | None:
-    """The hop that a login is for, if the connection was bound to its very session."""
-    return next((hop for hop in bindings.hops if hop.session_id == login.session_id), None)
 
 
 def _show_host(hop: Binding, show: Show) -> str:

@@ -13,10 +13,10 @@ could be passed by; so what verifiers overlook is overlooked here too. Nothing h
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
-from sshwire.errors import WireError
+from sshwire.errors import TruncatedError, WireError
 from sshwire.wire import Reader
 
 USERAUTH_REQUEST = 50
@@ -28,6 +28,8 @@ HOST_BOUND_METHOD = "publickey-hostbound-v00@openssh.com"
 EXCHANGE_HASH_BYTES = frozenset({20, 32, 48, 64})
 """SHA-1, SHA-256, SHA-384 and SHA-512: the hashes of the key exchanges of SSH."""
 
+_METHODS = (METHOD.encode(), HOST_BOUND_METHOD.encode())
+_USERAUTH_BYTE = bytes((USERAUTH_REQUEST,))
 _SSHSIG_MAGIC = b"SSHSIG"
 _CERTIFICATE_NAME = re.compile(rb"[\x21-\x7e]{1,64}-cert-v[0-9]{2}@openssh\.com")
 _DSSE_HEAD = re.compile(rb"DSSEv1 (0|[1-9][0-9]{0,6}) ")
@@ -44,8 +46,7 @@ class DataKind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Userauth:
+class Userauth(NamedTuple):
     """A login by public key; `host_key` is None in the form that does not name the server.
 
     Bytes of names that are not UTF-8 are kept as lone surrogates.
@@ -59,8 +60,7 @@ class Userauth:
     host_key: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class SignedData:
+class SignedData(NamedTuple):
     """The kind, and what it is about.
 
     `detail` is the namespace of an SSHSIG, the payload type of a DSSE envelope, the algorithm of a
@@ -89,18 +89,34 @@ def classify(data: bytes) -> SignedData:
 
 
 def _parse_userauth(data: bytes) -> SignedData | None:
-    reader = Reader(data)
-    session_id, number = reader.string(), reader.byte()
-    if not session_id or number != USERAUTH_REQUEST:
+    session_id, at = _string(data, 0)
+    if not session_id or data[at : at + 1] != _USERAUTH_BYTE:
         return None
-    user, service, method = _text(reader), _text(reader), _text(reader)
-    if reader.byte() != 1 or method not in (METHOD, HOST_BOUND_METHOD):
+    user, at = _string(data, at + 1)
+    service, at = _string(data, at)
+    method, at = _string(data, at)
+    if data[at : at + 1] != b"\1" or method not in _METHODS:
         return None
-    algorithm, key_blob = _text(reader), reader.string()
-    host_key = reader.string() if method == HOST_BOUND_METHOD else None
-    reader.finish()
-    login = Userauth(session_id, user, service, algorithm, key_blob, host_key)
-    return SignedData(DataKind.USERAUTH, userauth=login)
+    algorithm, at = _string(data, at + 1)
+    key_blob, at = _string(data, at)
+    host_key = None
+    if method == _METHODS[1]:
+        host_key, at = _string(data, at)
+    if at != len(data):
+        return None
+    login = Userauth(
+        session_id, _decode(user), _decode(service), _decode(algorithm), key_blob, host_key
+    )
+    return SignedData(DataKind.USERAUTH, "", login)
+
+
+def _string(data: bytes, at: int) -> tuple[bytes, int]:
+    """A string and the offset after it. Not a `Reader`'s, for this is done for every login."""
+    start = at + 4
+    end = start + int.from_bytes(data[at:start], "big")
+    if start > len(data) or end > len(data):
+        raise TruncatedError("a string ends early")
+    return data[start:end], end
 
 
 def _parse_sshsig(data: bytes) -> SignedData | None:
@@ -136,4 +152,8 @@ def _parse_dsse(data: bytes) -> SignedData | None:
 
 
 def _text(reader: Reader) -> str:
-    return reader.string().decode(errors="surrogateescape")
+    return _decode(reader.string())
+
+
+def _decode(name: bytes) -> str:
+    return name.decode(errors="surrogateescape")

@@ -8,11 +8,12 @@ which it fulfils; they are computed when the value is first seen and remembered.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from operator import attrgetter
 
 from secretivex.policy.matchers import Facet, Match
 from secretivex.policy.query import SignQuery
 from secretivex.policy.rate import FREE, Charge, Rate, RateGauge
-from secretivex.policy.rules import Decision, Effect, SigningPolicy, all_of
+from secretivex.policy.rules import Decision, Effect, SigningPolicy
 
 MAX_REMEMBERED = 4096
 """Values of one facet; a flood of new ones starts over, at the cost of looking again."""
@@ -21,18 +22,14 @@ _Masks = tuple[int, int]
 """Rules that are not ruled out, and those of them that are fulfilled for certain."""
 
 _VALUES: Mapping[Facet, Callable[[SignQuery], Hashable]] = {
-    Facet.KEY: lambda q: (
-        q.key_blob,
-        q.comment,
-        q.store,
-        q.fingerprint_sha256,
-        q.fingerprint_sha512,
-        q.algorithm,
+    Facet.KEY: attrgetter(
+        *("key_blob", "comment", "store", "algorithm"),
+        *("fingerprint_sha256", "fingerprint_sha512"),
     ),
-    Facet.CALLER: lambda q: (q.peer_uid, q.peer_gid, q.executable, q.ancestors),
-    Facet.ROUTE: lambda q: q.is_forwarded,
-    Facet.PURPOSE: lambda q: q.purpose,
-    Facet.FORMAT: lambda q: (q.signature_format, q.flags),
+    Facet.CALLER: attrgetter("peer_uid", "peer_gid", "executable", "ancestors"),
+    Facet.ROUTE: attrgetter("is_forwarded"),
+    Facet.PURPOSE: attrgetter("purpose"),
+    Facet.FORMAT: attrgetter("signature_format", "flags"),
     Facet.TIME: lambda q: None if q.now_s is None else int(q.now_s),
 }
 """What the masks of each facet are remembered by; windows have no parts of seconds."""
@@ -52,7 +49,7 @@ class _FacetIndex:
     """The rules that look at one facet."""
 
     def __init__(self, policy: SigningPolicy, facet: Facet, everything: int) -> None:
-        self._value_of = _VALUES[facet]
+        self.value_of = _VALUES[facet]
         self._chars_of = _CHARS.get(facet)
         self._rules = [
             (1 << number, matchers)
@@ -60,7 +57,7 @@ class _FacetIndex:
             if (matchers := [one for one in rule.matchers if one.facet is facet])
         ]
         self._others = everything & ~sum(bit for bit, _ in self._rules)
-        self._known: dict[Hashable, _Masks] = {}
+        self.known: dict[Hashable, _Masks] = {}
 
     @property
     def is_used(self) -> bool:
@@ -74,24 +71,32 @@ class _FacetIndex:
 
     def masks(self, query: SignQuery) -> _Masks:
         """What the query's value of this facet says of every rule."""
-        value = self._value_of(query)
-        found = self._known.get(value)
-        if found is None:
-            found = self._look(query)
-            if self._chars_of is None or self._chars_of(query) <= MAX_REMEMBERED_CHARS:
-                if len(self._known) >= MAX_REMEMBERED:
-                    self._known.clear()
-                self._known[value] = found
+        value = self.value_of(query)
+        return self.known.get(value) or self.learn(value, query)
+
+    def learn(self, value: Hashable, query: SignQuery) -> _Masks:
+        """Look at every rule for a value, and remember it if it is not too long."""
+        found = self._look(query)
+        if self._chars_of is None or self._chars_of(query) <= MAX_REMEMBERED_CHARS:
+            if len(self.known) >= MAX_REMEMBERED:
+                self.known.clear()
+            self.known[value] = found
         return found
 
     def _look(self, query: SignQuery) -> _Masks:
         possible = certain = self._others
+        no, yes = Match.NO, Match.YES
         for bit, matchers in self._rules:
-            answer = all_of(one.match(query) for one in matchers)
-            if answer is not Match.NO:
+            is_certain = True
+            for one in matchers:
+                answer = one.match(query)
+                if answer is no:
+                    break
+                is_certain = is_certain and answer is yes
+            else:
                 possible |= bit
-            if answer is Match.YES:
-                certain |= bit
+                if is_certain:
+                    certain |= bit
         return possible, certain
 
 
@@ -103,7 +108,9 @@ class CompiledPolicy:
         self._everything = (1 << len(policy.rules)) - 1
         facets = {facet: _FacetIndex(policy, facet, self._everything) for facet in _VALUES}
         self._facets = {facet: index for facet, index in facets.items() if index.is_used}
-        self._indexes = tuple(self._facets.values())
+        self._lookups = tuple(
+            (index.value_of, index.known, index) for index in self._facets.values()
+        )
         self._deny, self._pin, self._allow, self._confirm = (
             sum(1 << number for number, rule in enumerate(policy.rules) if rule.effect is effect)
             for effect in (Effect.DENY, Effect.PIN, Effect.ALLOW, Effect.CONFIRM)
@@ -130,8 +137,9 @@ class CompiledPolicy:
         if not self.policy.rules:
             return Decision(allowed=True, rule="", reason="no_rules")
         possible = certain = self._everything
-        for index in self._indexes:
-            not_out, fulfilled = index.masks(query)
+        for value_of, known, index in self._lookups:
+            value = value_of(query)
+            not_out, fulfilled = known.get(value) or index.learn(value, query)
             possible &= not_out
             certain &= fulfilled
         charges: tuple[Charge, ...] = ()

@@ -6,14 +6,13 @@ has a value of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from secretivex.context.purpose import Purpose
 
 
-@dataclass(frozen=True, slots=True)
-class SignQuery:
-    """One signature that somebody wants, as rules see it.
+class SignQuery(NamedTuple):
+    """One signature that somebody wants, as rules see it. A tuple, for it is made per request.
 
     Fingerprints are of the plain key, also where `key_blob` is a certificate, as in OpenSSH.
     `ancestors` are the programs of the caller's parents, nearest first; one that cannot be told is

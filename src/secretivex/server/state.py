@@ -30,6 +30,7 @@ class ServerLimits:
     inline_sign: bool | None = None
     allow_sha1: bool = False
     query_reply: str = "rfc9987"
+    hide_denied: bool = False
     max_frame_bytes: int = 256 * 1024
     max_identities: int = 4096
     sign_timeout_ms: int = 0
@@ -43,11 +44,11 @@ class ServerLimits:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """Everything a worker answers from. `policy` holds the flat rules as the configuration has them."""
+    """Everything a worker answers from. `policy` holds the rules as the configuration has them."""
 
     generation: int
     limits: ServerLimits
-    policy: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    policy: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     keys: tuple[KeyRecord, ...] = ()
     lock_salt: bytes = b""
     """What an attempt to unlock is derived with; empty when the agent is not locked."""

@@ -26,6 +26,7 @@ from secretivex.server.control import (
     encode_ticket,
     parse_ticket,
 )
+from secretivex.server.judging.rates import RateTable
 from secretivex.server.link import WorkerLink
 from secretivex.server.listen_unix import Listener
 from secretivex.server.report.books import Books
@@ -94,6 +95,7 @@ class Supervisor:
         self._meters = Cells(authority.workers + 2)
         self._books = Books(authority, around, self._meters.meter(authority.workers))
         self._desk: DeskLink | None = None
+        self._rates = RateTable()
         self._selector = selectors.DefaultSelector()
         self._links: dict[int, WorkerLink] = {}
         self._retries: dict[int, float] = {}
@@ -349,7 +351,9 @@ class Supervisor:
         if self._audit is not None:
             closers.append(self._audit.drop)
         line = self._audit.line if self._audit is not None else None
-        shared = Shared(self._listener.socket, self._cells, self._meters, line, self._around.plan)
+        shared = Shared(
+            self._listener.socket, self._cells, self._meters, line, self._around.plan, self._rates
+        )
         return start_zygote(shared, closers)
 
     def _closers(self) -> list[Callable[[], None]]:

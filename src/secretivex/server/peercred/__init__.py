@@ -1,30 +1,43 @@
-"""Who connected: one module per way in which operating systems tell.
+"""Who connected, and with which program: one module per way in which operating systems tell.
 
-`read_peer(connected)` of each answers a `Peer` or raises OSError.
+`read_peer(connected)` of each answers a `Peer` or raises OSError. `read_caller(descriptor, peer)`
+answers a `Caller` with what can be told for certain, and raises nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import sys
-from pathlib import Path
 
-from secretivex.peer import Peer
+from secretivex.peer import UNKNOWN_CALLER, Caller, Peer
 
 
 def read_peer(connected: socket.socket) -> Peer:
     """The peer of a connected unix socket; raises OSError if the system does not tell."""
     if sys.platform == "linux":
         from secretivex.server.peercred.linux import read_peer as read
+    elif sys.platform == "darwin":
+        from secretivex.server.peercred.darwin import read_peer as read
     else:
         from secretivex.server.peercred.bsd import read_peer as read
     return read(connected)
 
 
-def executable_of(peer: Peer) -> str:
-    """The program of a peer's process as it is now, to be shown; "" where the system does not tell."""
-    if sys.platform == "linux" and peer.pid:
-        with contextlib.suppress(OSError):
-            return str(Path(f"/proc/{peer.pid}/exe").readlink())
-    return ""
+def look_up(pid: int, uid: int) -> Caller:
+    """A process by its number alone, which may be another's by now: to explain, not to decide."""
+    if sys.platform == "linux":
+        from secretivex.server.peercred.linux import look_up as look
+    else:
+        return UNKNOWN_CALLER
+    return look(pid, uid)
+
+
+def read_caller(descriptor: int, peer: Peer) -> Caller:
+    """The program at the other end of a connected unix socket."""
+    if sys.platform == "linux":
+        from secretivex.server.peercred.linux import read_caller as read
+    elif sys.platform == "darwin":
+        from secretivex.server.peercred.darwin import read_caller as read
+    else:
+        return UNKNOWN_CALLER
+    return read(descriptor, peer)

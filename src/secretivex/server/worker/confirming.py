@@ -21,7 +21,7 @@ from secretivex.context.question import (
     show_name,
 )
 from secretivex.engine import ConfirmJob
-from secretivex.server.peercred import executable_of
+from secretivex.peer import UNKNOWN_CALLER
 from secretivex.server.state import ServerLimits
 from secretivex.server.worker.signing import Turn, TurnOwner
 from secretivex.stores.token.askpass import Question, Wanted, confirm
@@ -132,7 +132,7 @@ def make_question(job: ConfirmJob, tools: TokenTools) -> Question:
         key_blob=entry.identity.key_blob,
         comment=entry.identity.comment,
         peer=peer,
-        executable=executable_of(peer),
+        caller=peer.caller or UNKNOWN_CALLER,
         data=job.sign.data,
         bindings=job.sign.bindings,
     )
@@ -146,7 +146,8 @@ def make_question(job: ConfirmJob, tools: TokenTools) -> Question:
         "DATA_LEN": str(len(job.sign.data)),
         "CALLER_PID": str(peer.pid or ""),
         "CALLER_UID": str(peer.uid),
-        "CALLER_EXECUTABLE": show_name(request.executable),
+        "CALLER_EXECUTABLE": show_name(request.caller.executable),
+        "CALLER_ANCESTORS": ", ".join(map(show_name, request.caller.ancestors or ())),
         "DESTINATION": describe_destination(request, tools.show),
         "TEXT": text,
     }

@@ -16,6 +16,7 @@ from secretivex.engine import Change, ConfirmJob, Reply, SignJob
 from secretivex.peer import Peer
 from secretivex.server.worker.signing import Turn
 from sshwire.agent.connection import NEED_DATA, FrameReader
+from sshwire.agent.numbers import RequestNumber
 from sshwire.errors import WireError
 
 MAX_TURNS = 64
@@ -28,6 +29,10 @@ BIND_FRAMES = 16
 """Requests that a session bind counts for: it has a signature verified."""
 
 
+_BY_CALLER = frozenset({RequestNumber.REQUEST_IDENTITIES, RequestNumber.SIGN_REQUEST})
+"""Requests that are answered by who asks."""
+
+
 class Host(Protocol):
     """The worker, as its connections see it."""
 
@@ -35,6 +40,15 @@ class Host(Protocol):
         self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
     ) -> Reply | SignJob | ConfirmJob | Change:
         """Ask the engine."""
+        ...
+
+    @property
+    def wants_callers(self) -> bool:
+        """Whether it matters which program asks."""
+        ...
+
+    def identify(self, peer: Peer, descriptor: int) -> Peer:
+        """The peer with the program that it runs."""
         ...
 
     def change(self, change: Change, turn: Turn) -> None:
@@ -197,6 +211,8 @@ class Connection(asyncio.Protocol):
         """Ask for one answer and give it its place in the order; how many requests it counts for."""
         turn = Turn(self, self._arrival_s)
         self._turns.append(turn)
+        if self._peer.caller is None and self._host.wants_callers and payload[0] in _BY_CALLER:
+            self._identify()
         answer = self._host.answer(payload, self._peer, self._bindings)
         if isinstance(answer, SignJob | ConfirmJob):
             self._host.queue(answer, turn)
@@ -208,6 +224,12 @@ class Connection(asyncio.Protocol):
                 self._bindings = answer.bindings
                 return BIND_FRAMES
         return 1
+
+    def _identify(self) -> None:
+        """Look up which program this is, once and only where that matters."""
+        connected = self._transport.get_extra_info("socket")
+        if connected is not None and connected.fileno() >= 0:
+            self._peer = self._host.identify(self._peer, connected.fileno())
 
     def fill(self, turn: Turn, frame: bytes) -> None:
         """A reply became known."""

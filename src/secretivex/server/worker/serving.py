@@ -11,14 +11,13 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from secretivex.context.bindings import Bindings
 from secretivex.engine import (
     Change,
     ConfirmJob,
-    Decide,
     Engine,
     Reply,
     SignJob,
@@ -28,9 +27,11 @@ from secretivex.engine import (
 from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_table
 from secretivex.peer import Peer
-from secretivex.policy import decide
-from secretivex.policy_keys import parse_flat_policy
+from secretivex.policy import SigningPolicy
+from secretivex.rule_tables import parse_policy
 from secretivex.server.audit.feed import AuditFeed
+from secretivex.server.judging.terms import judge_by, wants_callers
+from secretivex.server.peercred import read_caller
 from secretivex.server.report.tally import Tally
 from secretivex.server.report.vitals import Vitals
 from secretivex.server.sockets.memory import MAX_KEPT_BYTES, Memory
@@ -71,7 +72,9 @@ class Worker:
         self._tally = Tally(shared.meters.meter(number))
         self._vitals = Vitals(self._tally.meter)
         self._limits = ServerLimits()
-        self._engine = Engine(partial(decide, parse_flat_policy({})[0]))
+        self._rates = shared.rates
+        self._engine = Engine(judge_by(SigningPolicy(), self._rates, self._limits)[0])
+        self.wants_callers = False
         self._watch = Watch(loop)
         self._watch.begin = self._begin_look
         self._signing = SigningQueue(loop, self._limits, self._finish, meter=self._tally.meter)
@@ -95,7 +98,7 @@ class Worker:
 
     def apply(self, state: WorkerState) -> None:
         """From now on answer from `state`; the first one opens the listener."""
-        policy, problems = parse_flat_policy(state.policy)
+        policy, problems = parse_policy(state.policy)
         if problems:
             raise ValueError(f"the supervisor sent a policy with problems: {problems}")
         self._signing.limit(state.limits)
@@ -106,12 +109,15 @@ class Worker:
         self._tokens.tools = self._confirming.tools = TokenTools.from_table(state.tools)
         self._entries = load_entries(state, self._entries if is_same else {}, self._tokens)
         table = build_table(state.generation, self._entries.values())
-        chosen: Decide = partial(decide, policy)
+        decide, terms = judge_by(policy, self._rates, state.limits)
         self._engine.replace(
-            self._tally.watch(chosen) if policy.rules else chosen,
+            decide if terms.is_open else self._tally.watch(decide),
             table,
             is_locked=bool(state.lock_salt),
-            query_reply=state.limits.query_reply,
+            terms=terms,
+        )
+        self.wants_callers = wants_callers(policy, terms) or any(
+            entry.must_confirm for entry in self._entries.values()
         )
         self.changes.lock_salt = state.lock_salt
         self._limits = state.limits
@@ -175,6 +181,10 @@ class Worker:
             if auditor is not None:
                 auditor.answered(payload, peer, answer)
         return answer
+
+    def identify(self, peer: Peer, descriptor: int) -> Peer:
+        """The peer with the program that it runs."""
+        return replace(peer, caller=read_caller(descriptor, peer))
 
     def change(self, change: Change, turn: Turn) -> None:
         """Have a change made by the authority, for every worker."""

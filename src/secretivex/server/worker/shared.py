@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from secretivex.metrics.cells import Cells
 from secretivex.server.audit.feed import AuditLine
+from secretivex.server.judging.rates import RateTable
 from secretivex.server.report.plan import ReportPlan
 from secretivex.server.worker.cells import ConnectionCells
 
@@ -22,3 +23,4 @@ class Shared:
     audit: AuditLine | None = None
     plan: ReportPlan | None = None
     """What the reporter does; None where there is none."""
+    rates: RateTable = field(default_factory=RateTable)

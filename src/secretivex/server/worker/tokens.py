@@ -67,7 +67,8 @@ class TokenDesk:
         software = parse_private_fields(reader, reader.text(), record.identity.comment)
         if not isinstance(software.secret, SecurityKeyHandle):
             is_old = limits.allow_sha1 and signs_over_sha1(software)
-            return build(Sha1Key(software) if is_old else quickest(software))
+            entry = build(Sha1Key(software) if is_old else quickest(software))
+            return replace(entry, signs_sha1=is_old)
         provider = record.restrictions.provider or INTERNAL_PROVIDER
         fido = SecurityKey(software, provider, self.tools)
         return build(fido, lane=LANE, is_ssh_only=self.tools.is_web_key(fido.application))

@@ -1,0 +1,1 @@
+"""What workers judge by: the compiled policy, and the counts that all of them share."""

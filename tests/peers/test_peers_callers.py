@@ -1,0 +1,104 @@
+"""Who is at the other end of a socket: real processes, their programs and those that started them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from secretivex.peer import UNKNOWN_CALLER, Caller, Peer
+from secretivex.server.peercred import read_caller, read_peer
+
+if sys.platform != "linux":
+    pytest.skip("what is asked here is Linux's", allow_module_level=True)
+
+PYTHON = os.path.realpath(sys.executable)
+CONNECT = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('\\0' + sys.argv[1]); "
+STAY = "sys.stdin.read()"
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    """At a name without a file, so that every user may connect: unix(7)."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"\0{tmp_path}")
+        listening.listen()
+        listening.settimeout(20)
+        yield listening
+
+
+def name_of(listener: socket.socket) -> str:
+    """Without the null before it, which no command line can hold."""
+    return bytes(listener.getsockname())[1:].decode()
+
+
+def ask(listener: socket.socket, *command: str) -> tuple[Peer, Caller]:
+    """The peer and caller of a program that connects and stays."""
+    with subprocess.Popen([*command], stdin=subprocess.PIPE) as process:
+        connected, _ = listener.accept()
+        with connected:
+            peer = read_peer(connected)
+            caller = read_caller(connected.fileno(), peer)
+        assert process.stdin is not None
+        process.stdin.close()
+    return peer, caller
+
+
+def test_a_program_is_named_with_those_that_started_it(
+    listener: socket.socket, require_program: Callable[[str], str]
+) -> None:
+    shell = require_program("sh")
+    script = f'"{sys.executable}" -c "{CONNECT}{STAY}" "$0"; :'
+    peer, caller = ask(listener, shell, "-c", script, name_of(listener))
+    assert (peer.uid, peer.gid) == (os.getuid(), os.getgid())
+    assert caller.executable == PYTHON
+    assert caller.ancestors is not None
+    assert caller.ancestors[:2] == (os.path.realpath(shell), PYTHON)
+    assert caller.session == os.getsid(0)
+
+
+def test_the_line_ends_where_another_user_s_process_begins(listener: socket.socket) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a process for another user")
+    program = (sys.executable, "-c", f"import os; os.setuid(65534); {CONNECT}{STAY}")
+    peer, caller = ask(listener, *program, name_of(listener))
+    assert peer.uid == 65534
+    assert caller.ancestors == ()
+
+
+def test_a_program_that_was_replaced_on_disk_is_not_the_one_that_runs(
+    listener: socket.socket, tmp_path: Path, require_program: Callable[[str], str]
+) -> None:
+    program = tmp_path / "program"
+    shutil.copy(require_program("perl"), program)
+    code = (
+        "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0);"
+        " connect(S, sockaddr_un(chr(0) . $ARGV[0])); <STDIN>"
+    )
+    command = (str(program), "-e", code, name_of(listener))
+    assert ask(listener, *command)[1].executable == str(program)
+    replaced = f"rename '{program}', '{program}.old'; " + code
+    command = (str(program), "-e", replaced, name_of(listener))
+    assert ask(listener, *command)[1].executable in (f"{program}.old", "")
+    Path(f"{program}.old").rename(program)
+    command = (str(program), "-e", f"unlink '{program}'; " + code, name_of(listener))
+    assert ask(listener, *command)[1].executable == ""
+
+
+def test_of_a_process_that_has_ended_nothing_is_told(listener: socket.socket) -> None:
+    program = (sys.executable, "-c", CONNECT + "import os; os._exit(0)", name_of(listener))
+    with subprocess.Popen(program) as process:
+        connected, _ = listener.accept()
+        process.wait(20)
+    with connected:
+        peer = read_peer(connected)
+        assert peer.pid == process.pid
+        assert read_caller(connected.fileno(), peer) == UNKNOWN_CALLER
+        # Neither of whoever has a number that the system could not tell.
+        assert read_caller(connected.fileno(), Peer(0, 0, None)) == UNKNOWN_CALLER

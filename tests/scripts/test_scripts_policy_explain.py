@@ -1,0 +1,157 @@
+"""`secretive-agent explain`, by the examples of docs/signing-policy.md: each matches as it says."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secretivex.cli.agent import main
+from secretivex.config.table_settings import RULE_SETTINGS
+from sshwire.pubkey import fingerprint
+from sshwire.wire import encode_string, encode_text
+
+CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "signing-policy.md").read_text()
+BLOCKS = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def line_of(name: str) -> str:
+    blob = encode_text("ssh-ed25519") + encode_string(hashlib.sha256(name.encode()).digest())
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()}"
+
+
+KEY = next(
+    re.findall(r'key_blobs = \["(.*)"\]', block)[0] for block in BLOCKS if "key_blobs" in block
+)
+HOST = next(re.findall(r'hosts = \["(.*)"\]', block)[0] for block in BLOCKS if "hosts" in block)
+WORDS = {
+    "KEY": KEY,
+    "HOST": HOST,
+    "OTHER": line_of("other"),
+    "ECDSA": "ecdsa.pub",
+    "RSA": "rsa.pub",
+    "FINGERPRINT": fingerprint(base64.b64decode(KEY.split()[1])),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, require_program: Callable[[str], str]) -> Path:
+    """With an RSA and an ECDSA key."""
+    path = tmp_path_factory.mktemp("keys")
+    for kind in ("rsa", "ecdsa"):
+        make = [require_program("ssh-keygen"), "-q", "-t", kind, "-N", "", "-f", str(path / kind)]
+        subprocess.run(make, check=True, timeout=60)
+    return path
+
+
+Explain = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def explain(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Explain:
+    """Explain one signature under one policy; the words of the page stand for keys.
+
+    In this process: the page has many examples, and each start of Python takes its time.
+    """
+    monkeypatch.chdir(folder)
+
+    def ask(policy: str, arguments: str) -> dict[str, Any]:
+        Path("agent.toml").write_text(fill(policy))
+        words = [fill(word) for word in shlex.split(arguments)]
+        status = main(["explain", "--config", "agent.toml", "--format", "json", *words])
+        said = capsys.readouterr()
+        assert status in (0, 6), said.err
+        found: dict[str, Any] = json.loads(said.out)["data"]
+        assert found["allowed"] == (status == 0)
+        return found
+
+    return ask
+
+
+def fill(text: str) -> str:
+    for word, value in WORDS.items():
+        text = re.sub(rf"\b{word}\b", value, text)
+    return text
+
+
+EXAMPLES = [block for block in BLOCKS if block.startswith("# ")]
+
+
+@pytest.mark.parametrize("block", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_an_example_matches_and_does_not_as_the_page_says(block: str, explain: Explain) -> None:
+    cases = re.findall(r"(?m)^# (.*)$", block)
+    rules = [explain(block, case)["rules"] for case in cases]
+    matches = [rule["match"] for (rule,) in rules]
+    assert matches == ["yes", "no"][: len(cases)]
+
+
+def test_every_condition_has_an_example() -> None:
+    named = {key for block in EXAMPLES for key in re.findall(r"(?m)^(\w+) = ", block)}
+    assert {row.key for row in RULE_SETTINGS} <= named | {"name"}
+
+
+def test_the_first_policy_of_the_page_is_valid(explain: Explain) -> None:
+    release = "--key KEY --kind sshsig --detail release --executable /usr/bin/ssh-keygen"
+    found = explain(BLOCKS[0], release)
+    assert (found["allowed"], found["reason"]) == (False, "denied")
+    assert found["rule"] == "releases are signed by the release tool alone"
+    asked = explain(BLOCKS[0], "--key KEY --executable /bin/x --destination root@HOST")
+    assert (asked["allowed"], asked["confirm"]) == (True, "root needs a person")
+
+
+def test_what_no_option_names_is_not_known(explain: Explain) -> None:
+    rule = "[[policy.rules]]\neffect = 'deny'\nusers = ['root']\nuids = [0]\nforwarded = true\n"
+    found = explain(rule, "--key KEY")
+    assert (found["allowed"], found["reason"]) == (False, "undetermined")
+    assert found["rules"] == [
+        {
+            "name": "rule 1",
+            "effect": "deny",
+            "match": "unknown",
+            "conditions": {"uids": "unknown", "users": "unknown", "forwarded": "unknown"},
+        }
+    ]
+
+
+def test_keys_of_stores_are_found_by_comment_and_fingerprint_and_processes_looked_up(
+    command_line: CommandLine, tmp_path: Path, require_program: Callable[[str], str]
+) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    for name, comment in (("one", "same"), ("two", "same"), ("three", "own")):
+        make = [require_program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", comment]
+        subprocess.run([*make, "-f", str(keys / name)], check=True, timeout=60)
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        f"[[stores]]\ntype = 'file'\nscan_default_dir = false\npaths = ['{keys}']\n"
+        "[[policy.rules]]\neffect = 'allow'\ncomments = ['own']\nstores = ['file']\n"
+        "ancestors = ['*']\n"
+    )
+    ask = ("secretive-agent", "explain", "--config", config, "--peer", "self", "--key")
+    printed = command_line(*ask, "own")
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.splitlines() == [
+        "allowed: allowed, by 'rule 1'",
+        "  yes      allow    rule 1: comments yes, stores yes, ancestors yes",
+    ]
+    refused = command_line(*ask, fingerprint_of(keys / "one.pub"))
+    assert refused.returncode == 6
+    assert "no_allow_matches" in refused.stderr
+    assert command_line(*ask, "same").returncode == 4
+    assert command_line(*ask, "nobody").returncode == 4
+
+
+def fingerprint_of(path: Path) -> str:
+    return fingerprint(base64.b64decode(path.read_text().split()[1]))
