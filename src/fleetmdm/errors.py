@@ -12,6 +12,11 @@ from clikit.errors import COMMON_ROWS, ErrorRow, ErrorTable, Exit, Failure
 CODES = ErrorTable(
     (
         *COMMON_ROWS,
+        ErrorRow(
+            "agent_audit_invalid",
+            Exit.INVALID,
+            "an agent's audit log is not one, or its chain does not hold",
+        ),
         ErrorRow("agent_refused", Exit.REFUSED, "the SSH agent would not sign"),
         ErrorRow(
             "agent_unavailable", Exit.UNAVAILABLE, "no SSH agent answers at the given address"

@@ -37,6 +37,12 @@ WHOLE_FILES = frozenset(
 )
 """Files that every pack has and that are the same in every view; beside them the policies."""
 
+AGENT_AUDIT = "log/agent-audit.jsonl"
+OSCAL = "oscal.json"
+
+OPTIONAL_FILES = frozenset({AGENT_AUDIT, OSCAL})
+"""Whole files that a pack has if its export was asked for them."""
+
 POPULATION = "population.ndjson"
 INVENTORY = "inventory.ndjson"
 RESULTS = "results.ndjson"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     # Imported for their names alone: `--help` needs no store.
     from fleetmdm.evidence.pack.export import Exported
     from fleetmdm.evidence.pack.outside import OutsideList
+    from fleetmdm.governance.effective import Differences
+    from fleetmdm.policy import CompliancePolicy
+    from fleetmdm.results import Run
 
 
 @click.command()
@@ -32,6 +35,13 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Somebody else's list of devices to compare with: an id, serial or host name a line.",
 )
+@click.option(
+    "--agent-audit",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Put this audit log of the SSH agent beside the run; it is the same in every view.",
+)
+@click.option("--oscal", is_flag=True, help="Add OSCAL assessment results, which name no device.")
 @signer_options
 @fleet_options(
     output=("PACK", "The folder, or the .tar.zst file, to write, complete or not at all.")
@@ -41,6 +51,9 @@ def command(
     run_id: int | None,
     redact_profile: str | None,
     device_list: Path | None,
+    agent_audit: Path | None,
+    *,
+    oscal: bool,
     **keys: Any,
 ) -> None:
     """Write a run as an evidence pack: a new folder or .tar.zst file at --output, complete or not there at all.
@@ -62,6 +75,8 @@ def command(
             tool_version=version("secretivex-fleetmdm"),
             now=call.now(),
             outside=None if device_list is None else _load_outside(device_list),
+            agent_audit=b"" if agent_audit is None else _load_audit(agent_audit),
+            oscal=_render_oscal if oscal else None,
         )
         run = newest_run(store) if run_id is None else store.run(run_id)
         with call.progress("exporting devices", run.devices) as progress:
@@ -81,6 +96,44 @@ def _load_outside(path: Path) -> OutsideList:
         raise FleetError("input_not_found", f"no such list of devices: {path}") from error
     except (OSError, ValueError) as error:
         raise FleetError("input_unreadable", f"cannot read {path}: {error}") from error
+
+
+def _load_audit(path: Path) -> bytes:
+    """A log whose chain holds; raises `agent_audit_invalid`."""
+    from fleetmdm.evidence.agent_audit import MAX_LOG_BYTES, check_segment
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_LOG_BYTES + 1)
+    except FileNotFoundError as error:
+        raise FleetError("input_not_found", f"no such audit log: {path}") from error
+    except OSError as error:
+        raise FleetError("input_unreadable", f"cannot read {path}: {error.strerror}") from error
+    segment = check_segment(data.splitlines(keepends=True))
+    if len(data) > MAX_LOG_BYTES:
+        segment.problems.insert(0, f"longer than {MAX_LOG_BYTES} bytes")
+    if segment.problems:
+        raise FleetError(
+            "agent_audit_invalid",
+            f"{path}: {segment.problems[0]}",
+            hint="secretive-client verify-audit says more",
+            details={"problems": segment.problems[:20]},
+        )
+    return data
+
+
+def _render_oscal(
+    run: Run, policies: Sequence[CompliancePolicy], differences: Mapping[str, Differences]
+) -> bytes:
+    """Findings for each policy, without the observations that would name devices."""
+    from fleetmdm.report.model import PolicyLine, Report
+    from fleetmdm.report.to_oscal import render
+
+    lines = [
+        PolicyLine(policy, run.policy_counts.get(policy.id, {}), differences.get(policy.id, {}))
+        for policy in policies
+    ]
+    return "".join(render(Report(run, lines, ()))).encode()
 
 
 def _describe(exported: Exported) -> dict[str, Any]:

@@ -7,7 +7,7 @@ on the signers but the files that name them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.commit import RecordError
@@ -51,6 +51,7 @@ from fleetmdm.evidence.records import (
 )
 from fleetmdm.evidence.redact import Profile
 from fleetmdm.evidence.sign import allowed_signers_line, principal_of
+from fleetmdm.governance.effective import Differences
 from fleetmdm.ledger.entries import parse_leaf
 from fleetmdm.ledger.merkle import leaf_hash
 from fleetmdm.ledger.proof import RunProof, prove_run
@@ -75,6 +76,7 @@ class PackContents:
         self.outside = outside
         self.tally = Tally()
         self.policies: list[CompliancePolicy] = []
+        self.differences: Mapping[str, Differences] = {}
         self.keys = FleetKeys(store.fleet_key())
         self.origin = self.keys.origin()
         self.proof = self._prove()
@@ -97,7 +99,8 @@ class PackContents:
         self._write_decisions(folder)
         self._write_transitions(folder)
         folder.add_whole(RECONCILIATION, documents.encode_json(reconcile(self.run, self.tally)))
-        controls = encode_controls(self.policies, self.run, standing.differences())
+        self.differences = standing.differences()
+        controls = encode_controls(self.policies, self.run, self.differences)
         folder.add_whole(CONTROLS, controls)
         self._write_fixed(folder, signers, tool_version)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from clikit.canonical import encode_canonical
 from fleetmdm.evidence.names import (
+    AGENT_AUDIT,
     ALLOWED_SIGNERS,
     ASSIGNMENTS,
     ATTESTATIONS,
@@ -23,6 +24,7 @@ from fleetmdm.evidence.names import (
     LOG_INCLUSION,
     LOG_LEAF,
     METADATA,
+    OSCAL,
     POLICIES,
     RECONCILIATION,
     RUN,
@@ -72,6 +74,8 @@ ROLES = {
     "transitions.ndjson": "every verdict that changed since the run before",
     CONTROLS: "counts for each control of a framework and each policy that speaks to it",
     DRIFT: "the counts of what changed since the run before",
+    OSCAL: "if present: the result of each policy as OSCAL assessment results",
+    AGENT_AUDIT: "if present: what the SSH agent recorded, chained by the agent itself",
     "log": "the run's leaf in the append-only log, its checkpoint and its proof",
     ALLOWED_SIGNERS: "the keys that signed, as they say of themselves; trust is yours to give",
 }

@@ -6,23 +6,28 @@ fleet. Rule for editors: the export's own leaf goes to the ledger last, when the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.archive.write import pack_target
+from fleetmdm.evidence.names import AGENT_AUDIT, OSCAL
 from fleetmdm.evidence.pack.contents import PackContents
 from fleetmdm.evidence.pack.folder import PackFolder
 from fleetmdm.evidence.pack.outside import OutsideList
 from fleetmdm.evidence.pack.seal import seal
 from fleetmdm.evidence.redact import Profile
 from fleetmdm.evidence.sign import expected_signer
+from fleetmdm.governance.effective import Differences
 from fleetmdm.ledger.entries import encode_export_leaf
+from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import Run
 from fleetmdm.store.port import FleetStore
 from sshwire.sshsig import Signer
+
+RenderOscal = Callable[[Run, Sequence[CompliancePolicy], Mapping[str, Differences]], bytes]
 
 Advance = Callable[[int], None]
 """Told how many devices were written since the last call."""
@@ -39,6 +44,10 @@ class ExportOptions:
     now: datetime
     outside: OutsideList | None = None
     """Devices that somebody else says there are."""
+    agent_audit: bytes = b""
+    """A segment of the SSH agent's audit log, checked."""
+    oscal: RenderOscal | None = None
+    """Renders assessment results, which must name no device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,14 @@ def newest_run(store: FleetStore) -> Run:
     raise FleetError("run_not_found", "there is no run yet", hint="run `fleetmdm check` first")
 
 
+def _write_options(folder: PackFolder, contents: PackContents, options: ExportOptions) -> None:
+    if options.agent_audit:
+        folder.add_whole(AGENT_AUDIT, options.agent_audit)
+    if options.oscal is not None:
+        data = options.oscal(contents.run, contents.policies, contents.differences)
+        folder.add_whole(OSCAL, data)
+
+
 def export_pack(
     store: FleetStore, run: Run, options: ExportOptions, advance: Advance = lambda _count: None
 ) -> Exported:
@@ -73,6 +90,7 @@ def export_pack(
     with pack_target(options.output) as (root, finish):
         folder = PackFolder(root)
         contents.write(folder, signers, tool_version=options.tool_version, advance=advance)
+        _write_options(folder, contents, options)
         manifest_sha256 = seal(
             folder,
             contents,

@@ -10,8 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from fleetmdm.evidence.agent_audit import check_segment
 from fleetmdm.evidence.manifest import Manifest, Records
 from fleetmdm.evidence.names import (
+    AGENT_AUDIT,
     DRIFT,
     INVENTORY,
     LOG_CHECKPOINT,
@@ -35,6 +37,9 @@ from fleetmdm.ledger.entries import LeafError, parse_leaf
 from fleetmdm.ledger.merkle import ProofError, leaf_hash
 from fleetmdm.ledger.proof import RunProof, verify_run_proof
 
+MAX_AUDIT_PROBLEMS = 20
+"""Problems of an agent's log that are listed."""
+
 _HASH = re.compile(rb"[0-9a-f]{64}\n")
 
 
@@ -57,6 +62,10 @@ def check_story(contents: Contents, report: PackReport) -> None:
         if leaf is not None:
             _check_run(run, leaf, report)
     _check_counts(contents, manifest, run, report)
+    if AGENT_AUDIT in contents.kept:
+        segment = check_segment(contents.kept[AGENT_AUDIT].splitlines(keepends=True))
+        for problem in segment.problems[:MAX_AUDIT_PROBLEMS]:
+            report.add("agent_audit_invalid", AGENT_AUDIT, problem)
 
 
 def _check_log(contents: Contents, manifest: Manifest, report: PackReport) -> dict[str, Any] | None:

@@ -21,12 +21,14 @@ from fleetmdm.evidence.manifest import (
     parse_manifest,
 )
 from fleetmdm.evidence.names import (
+    AGENT_AUDIT,
     DRIFT,
     LOG_CHECKPOINT,
     LOG_HASHES,
     LOG_INCLUSION,
     LOG_LEAF,
     MANIFEST,
+    OPTIONAL_FILES,
     POLICIES,
     RECONCILIATION,
     RECORD_FILES,
@@ -51,7 +53,7 @@ from fleetmdm.evidence.view import (
 from fleetmdm.ledger.merkle import TreeHasher
 
 KEPT_FILES = frozenset(
-    {DRIFT, LOG_CHECKPOINT, LOG_HASHES, LOG_INCLUSION, LOG_LEAF, RECONCILIATION, RUN}
+    {AGENT_AUDIT, DRIFT, LOG_CHECKPOINT, LOG_HASHES, LOG_INCLUSION, LOG_LEAF, RECONCILIATION, RUN}
 )
 """Whole files whose content is checked against that of others."""
 
@@ -143,8 +145,12 @@ def _check_manifest(manifest: Manifest, report: PackReport) -> None:
             message = f"{MANIFEST} does not list {name} as {wanted.__name__.lower()}"
             report.add("manifest_incomplete", name, message)
     for name, entry in manifest.files.items():
-        policy = name.startswith(f"{POLICIES}/") and isinstance(entry, Whole)
-        if not policy and name not in WHOLE_FILES and name not in RECORD_FILES:
+        free = name.startswith(f"{POLICIES}/") or name in OPTIONAL_FILES
+        if (
+            not (free and isinstance(entry, Whole))
+            and name not in WHOLE_FILES
+            and name not in RECORD_FILES
+        ):
             message = f"{MANIFEST} lists {name}, which no pack of this version has"
             report.add("manifest_malformed", name, message)
 

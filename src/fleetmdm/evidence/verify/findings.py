@@ -12,6 +12,7 @@ from datetime import datetime
 from fleetmdm.evidence.view import Shown
 
 CODES: Mapping[str, str] = {
+    "agent_audit_invalid": "the chain of the SSH agent's audit log does not hold",
     "archive_bomb": "an archive is far longer unpacked than any pack",
     "archive_malformed": "a .tar.zst file is not an archive of a pack",
     "archive_not_canonical": "an archive is not in the one form of its files",

@@ -1,0 +1,98 @@
+"""The agent's own log in a pack: written by SecretiveX's writer, followed by a reader that never met it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sealed_pack import Pack
+
+from fleetmdm.evidence.agent_audit import check_segment
+from fleetmdm.evidence.pack.derive import derive_view
+from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
+from fleetmdm.evidence.redact import Profile
+from fleetmdm.evidence.verify import Trust, verify_pack
+from fleetmdm.store.sqlite import SqliteStore
+from secretivex.audit.chain import Chain
+from secretivex.audit.record import encode_line
+from sshwire.allowed_signers import parse_allowed_signers
+from sshwire.privkey import PrivateKey
+from sshwire.pubkey import encode_public_line
+
+NOW = datetime(2026, 11, 22, 13, tzinfo=UTC)
+
+
+def record(event: str, **fields: object) -> bytes:
+    return encode_line({"time": "2026-11-22T12:00:00.000000Z", "event": event, **fields})
+
+
+def make_log() -> list[bytes]:
+    """Two batches of one chain, then another agent's chain."""
+    lines: list[bytes] = []
+    for name, batches in (("one", 2), ("two", 1)):
+        chain = Chain(name.encode().ljust(32))
+        for number in range(batches):
+            batch = [] if number else [record("chain_opened", chain=name)]
+            batch += [record("sign", outcome="ok", key="SHA256:x", uid=number) for _ in range(2)]
+            lines += [*batch, chain.seal(b"".join(batch))]
+    return lines
+
+
+def test_a_log_of_the_agent_holds() -> None:
+    lines = make_log()
+    segment = check_segment(lines)
+    assert (segment.problems, segment.records, segment.seals) == ([], 8, 3)
+    assert segment.head == json.loads(lines[-1])["hash"]
+    open_end = check_segment([*lines, record("sign")])
+    assert (open_end.problems, open_end.unsealed) == ([], 1)
+
+
+def test_a_file_that_goes_on_with_a_chain_holds() -> None:
+    lines = make_log()[:4]
+    head = json.loads(lines[3])["hash"]
+    chain = Chain(b"one".ljust(32))
+    chain.seal(b"".join(lines[:3]))
+    batch = record("chain_continued", chain="one", hash=head, seals=1) + record("sign")
+    more = [*batch.splitlines(keepends=True), chain.seal(batch)]
+    assert check_segment(more).problems == []
+    assert check_segment([*lines, *more]).problems == []
+    assert check_segment([*make_log()[:7], *more]).problems, "a file between them is missing"
+
+
+@pytest.mark.parametrize("at", range(11))
+def test_every_line_taken_out_or_altered_is_found(at: int) -> None:
+    lines = make_log()
+    spoilt = bytearray(lines[at])
+    spoilt[len(spoilt) // 2] ^= 1
+    assert check_segment([*lines[:at], bytes(spoilt), *lines[at + 1 :]]).problems or at in (3, 6)
+    if not lines[at].startswith(b'{"event":"seal"') or at != 10:
+        rest = [*lines[:at], *lines[at + 1 :]]
+        assert check_segment(rest).problems or check_segment(rest).unsealed
+
+
+@pytest.mark.parametrize("lines", [[], [b"junk\n"], [b"[" * 100_000], [b"{}\n"]])
+def test_what_is_no_log_is_refused(lines: list[bytes]) -> None:
+    assert check_segment(lines).problems
+
+
+def test_a_log_stands_in_every_view_and_is_followed_again(
+    sample_store: SqliteStore, tmp_path: Path, make_key: Callable[[int], PrivateKey]
+) -> None:
+    data = b"".join(make_log())
+    options = ExportOptions(
+        tmp_path / "pack", Profile.NONE, (make_key(1),), "0.1.0", NOW, agent_audit=data
+    )
+    export_pack(sample_store, newest_run(sample_store), options)
+    line = f"me {encode_public_line(make_key(1).public_key)}"
+    trust = Trust(parse_allowed_signers(line), ["me"], NOW)
+    assert verify_pack(tmp_path / "pack", trust).findings == []
+    derive_view(tmp_path / "pack", tmp_path / "view", Profile.STRICT)
+    assert (tmp_path / "view" / "log" / "agent-audit.jsonl").read_bytes() == data
+    pack = Pack(tmp_path / "pack", make_key(1))
+    (pack.root / "log" / "agent-audit.jsonl").write_bytes(data.replace(b'"uid":0', b'"uid":7'))
+    pack.seal()
+    codes = {each.code for each in verify_pack(pack.root, trust).findings}
+    assert codes == {"agent_audit_invalid"}, "the signer of the pack cannot rewrite the agent's log"
