@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from fleetmdm.cli.inventory.seed import SAMPLES
+from fleetmdm.cli.listing import Listing
 from fleetmdm.cli.main import main
+from fleetmdm.cli.session import FleetCall
 from fleetmdm.errors import FleetError
 from fleetmdm.policy_yaml import parse_selector, read_policies
 
 Answer = Callable[..., Any]
-RUNS = 10
+RUNS = 3
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_a_list_is_filtered_sorted_and_cut(answer: Answer) -> None:
     assert len(devices("--limit", "0")) == len(SAMPLES)
 
 
-def test_numbers_are_ordered_by_size_and_runs_by_their_keys(answer: Answer) -> None:
+def test_runs_and_history_are_listed_by_their_keys(answer: Answer) -> None:
     runs = answer("runs", "--sort", "run_id")["data"]
     assert [run["run_id"] for run in runs] == list(range(1, RUNS + 1))
     assert [run["run_id"] for run in answer("runs", "--filter", "run_id=3")["data"]] == [3]
@@ -78,6 +80,12 @@ def test_numbers_are_ordered_by_size_and_runs_by_their_keys(answer: Answer) -> N
 def test_each_list_takes_the_same_options(answer: Answer, words: tuple[str, ...]) -> None:
     answer(*words, "--limit", "1", "--offset", "1")
     assert answer(*words, "--filter", "nothing", status=2)["error"]["code"] == "usage"
+
+
+def test_numbers_go_by_size_and_nothing_goes_first() -> None:
+    rows: list[dict[str, Any]] = [{"n": each} for each in (10, "b", 9, None, 2.5, "A")]
+    chosen = Listing(sort="n").choose(FleetCall(), rows, lambda row: row)
+    assert [row["n"] for row in chosen] == [None, 2.5, 9, 10, "A", "b"]
 
 
 def test_a_key_that_rows_do_not_have_is_named_with_the_nearest(answer: Answer) -> None:
