@@ -26,6 +26,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 GENERATORS = (
     "tools/settings_doc.py",
+    "tools/fleet_settings_doc.py",
     "tools/errors_doc.py",
     "tools/policy_doc.py",
     "benchmarks/performance_doc.py",

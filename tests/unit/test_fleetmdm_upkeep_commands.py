@@ -139,3 +139,11 @@ def test_update_replaces_and_never_adds(answer: Answer, tmp_path: Path) -> None:
     assert answer("policy", "update", tmp_path / "p.yaml")["data"]["unchanged"] == ["p"]
     (tmp_path / "p.yaml").write_text(POLICY.format("p", 2))
     assert answer("policy", "update", tmp_path / "p.yaml")["data"]["replaced"] == ["p"]
+
+
+def test_the_example_of_the_settings_page_is_a_valid_file(answer: Answer, tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "fleetmdm-settings.md").read_text()
+    (tmp_path / "config.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    told = answer("config", "show", "--config", tmp_path / "config.yaml")["data"]
+    assert told["check.stale_after"]["value"] == "14d"
+    assert "config.yaml" in told["check.fail_on"]["origin"]
