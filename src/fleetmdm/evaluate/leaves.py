@@ -21,6 +21,8 @@ from fleetmdm.policy import Combine
 FEW_VALUES: Final = 32
 """Up to so many, deciding one by one costs less than deciding them at once."""
 
+_TRUE, _FALSE = np.int8(Outcome.TRUE), np.int8(Outcome.FALSE)
+
 _SIMPLE: Final = frozenset({str, int, float, bool})
 
 
@@ -103,6 +105,12 @@ def _decide_easy(
     outcomes, ends = told
     presence, comparison = leaf.row.presence, leaf.comparison
     types = _SIMPLE if presence is not None else comparison.easy
+    if comparison.answer_all is not None and types.issuperset(map(type, values)):
+        answers = comparison.answer_all(values, now)
+        outcomes[:] = np.where(answers.held, _TRUE, _FALSE)
+        if answers.ends is not None:
+            ends[:] = answers.ends
+        return [] if answers.sure is None else np.flatnonzero(~answers.sure).tolist()
     easy = [type(value) in types for value in values]
     rest = [place for place, quick in enumerate(easy) if not quick]
     if presence is not None:
@@ -111,7 +119,7 @@ def _decide_easy(
     if comparison.answer_all is None or len(rest) == len(values):
         return list(range(len(values)))
     answers = comparison.answer_all(list(compress(values, easy)), now)
-    outcomes[easy] = np.where(answers.held, np.int8(Outcome.TRUE), np.int8(Outcome.FALSE))
+    outcomes[easy] = np.where(answers.held, _TRUE, _FALSE)
     if answers.ends is not None:
         ends[easy] = answers.ends
     if answers.sure is not None:

@@ -51,11 +51,29 @@ _KINDS: Final = {1: np.uint8, 2: np.uint16, 4: np.int32}
 def decode_cells(data: bytes) -> Column:
     """What `encode_cells` wrote."""
     width, written, values, absent = _decode(data)
+    if width == 0:
+        return _decode_single(values, absent)
     if None in values:
         values = [NULL if value is None else value for value in values]
     for place, number in absent.items():
         values[place] = _ABSENT[number]
-    if width == 0:
-        return Column(values, np.arange(len(values), dtype=np.int32))
     codes = np.frombuffer(written, _KINDS[width])
     return Column(values, codes.astype(np.int32))
+
+
+def _decode_single(values: list[Any], absent: dict[int, int]) -> Column:
+    """A column in which each device has a place; those without a value share one code of each kind."""
+    codes = np.arange(len(values), dtype=np.int32)
+    kinds: dict[Absent, list[int]] = {}
+    for place, value in enumerate(values) if None in values else ():
+        if value is None:
+            kind = _ABSENT[absent[place]] if place in absent else NULL
+            kinds.setdefault(kind, []).append(place)
+    # What is left behind at their places is never looked up; a value costs least to decide.
+    filler = next((value for value in values if value is not None), NULL)
+    for kind, places in kinds.items():
+        codes[places] = places[0]
+        for place in places:
+            values[place] = filler
+        values[places[0]] = kind
+    return Column(values, codes)
