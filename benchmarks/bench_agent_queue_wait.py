@@ -8,17 +8,17 @@ core waits in no queue of its own.
 from __future__ import annotations
 
 import statistics
+import time
 from pathlib import Path
-from typing import Any
 
 from agent_rows import AGENT_CORE, LOAD_CORE, latencies_ms, side_by_side, some_keys
-from load import Agent, Shape, load
+from load import Agent, Shape, load, load_beside
 from ratio import Measured, finish, judge, read_options, with_note
 from secretivex.server.report.control_socket import ask, control_path
 
-# No warm-up: the agent counts from the first request, and so has the tool to.
-CROWD = Shape(200, warmup_s=0, cores=LOAD_CORE)
-ALONE = Shape(1, warmup_s=0, duration_s=0.5, cores=LOAD_CORE)
+CROWD = Shape(200, duration_s=60, cores=LOAD_CORE)
+ALONE = Shape(1, duration_s=0.5, cores=LOAD_CORE)
+WINDOW_S = 2.0
 WITHIN = 0.10
 PERCENTILES = ("p50", "p99")
 
@@ -38,10 +38,15 @@ def reset(agent: Agent) -> None:
 def run(agent: Agent, key: Path) -> tuple[dict[str, float], dict[str, float]]:
     """What the agent tells and what is seen from outside, in ms."""
     alone_ms = latencies_ms([load(agent, ALONE, key)], "p50")[0]
-    reset(agent)
-    seen: dict[str, Any] = load(agent, CROWD, key)
+    with load_beside(agent, CROWD, key) as seen:
+        # Both windows begin when the tool's warm-up is over: a request that waits to be accepted
+        # with its connection waits where an agent cannot see it.
+        time.sleep(CROWD.warmup_s)
+        reset(agent)
+        time.sleep(WINDOW_S)
+        told = told_ms(agent)
     outside = {name: latencies_ms([seen], name)[0] - alone_ms for name in PERCENTILES}
-    return told_ms(agent), outside
+    return told, outside
 
 
 def row_of(name: str, runs: list[tuple[dict[str, float], dict[str, float]]]) -> Measured:

@@ -164,7 +164,7 @@ def describe_machine() -> dict[str, str | int | None]:
         "system": platform.platform(),
         "openssh": _first_line("ssh", "-V"),
         **{name: _version(name) for name in ("cryptography", "uvloop", "msgspec")},
-        "revision": _first_line("git", "describe", "--always", "--dirty"),
+        "revision": _first_line("git", "rev-parse", "--short", "HEAD"),
     }
 
 
