@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
+from typing import Self
 
 from agentclient.client import AgentClient
 from sshwire.agent.connection import encode_frame
@@ -26,7 +27,7 @@ class _Client:
         self.asked_ns = 0
         self.reply = b""
 
-    def __enter__(self) -> _Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

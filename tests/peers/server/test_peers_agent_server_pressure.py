@@ -79,11 +79,12 @@ def test_the_queue_wait_that_is_told_is_what_clients_see(
 
 
 def test_requests_that_waited_too_long_are_counted_as_such(
-    start_service: Start, key_files: dict[str, Path]
+    start_service: Start, key_files: dict[str, Path], wait: Wait
 ) -> None:
     service = start_service("--key", key_files["rsa"], *ONE_SIGNER, "--sign-timeout-ms", "1")
     with pytest.raises(AssertionError, match="refused"):
         storm(str(service.address), 60, 20)
+    wait(lambda: control_path(service.address).exists(), "no control socket")
     figures = snapshot(service)
     assert figures["timeouts"] > 0
     assert figures["outcomes"]["sign.sign_timeout"] == figures["timeouts"]
@@ -94,6 +95,7 @@ def test_two_hundred_persistent_clients_are_shared_out(
     start_service: Start, key_files: dict[str, Path], wait: Wait, number: int
 ) -> None:
     service = start_service("--key", key_files["ed25519"], workers=2)
+    wait(lambda: control_path(service.address).exists(), "no control socket")
     wait(
         lambda: all(
             row["ready"]
