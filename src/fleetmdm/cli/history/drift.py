@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from clikit.table import render_table
 from fleetmdm.cli.history.values import findings_document, parse_moment
 from fleetmdm.cli.listing import limit_option, rows_to_show
 from fleetmdm.cli.session import FleetCall, fleet_options
-from fleetmdm.drift import Drift, DriftRow, Strangers, judge_drift, without_strangers
+from fleetmdm.drift import Change, Drift, DriftRow, Strangers, judge_drift, without_strangers
 from fleetmdm.errors import FleetError
 from fleetmdm.results import Run, Transition
 from fleetmdm.rfc3339 import encode_time
@@ -28,7 +28,12 @@ from fleetmdm.store.port import FleetStore, PopulationChange, Presence
 @click.option("--device", "device_id", help="Only this device.")
 @click.option("--policy", "policy_id", help="Only this policy.")
 @limit_option
-@click.option("--fail-on", type=click.Choice(["drift"]), help="Exit with 1 if there is any.")
+@click.option(
+    "--fail-on",
+    multiple=True,
+    type=click.Choice(["drift", *(each.value for each in Change)]),
+    help="Exit with 1 if there is any drift, or any of this kind; may be repeated.",
+)
 @fleet_options()
 def command(call: FleetCall, **options: Any) -> None:
     """Show verdicts that changed between two runs, by default the last two.
@@ -58,7 +63,7 @@ def command(call: FleetCall, **options: Any) -> None:
     )
     if not options["include_new_missing"]:
         shown, changes = without_strangers(shown), []
-    found = _found(shown, changes) if options["fail_on"] else None
+    found = _found(shown, changes, options["fail_on"])
     limit = rows_to_show(call, options["limit"])
     call.emit(
         _document(before, after, shown, changes),
@@ -118,8 +123,11 @@ def _strangers(changes: list[PopulationChange], presence: Presence) -> Strangers
     return Strangers(ids["device"], ids["policy"])
 
 
-def _found(drift: Drift, changes: list[PopulationChange]) -> FleetError | None:
-    if not drift.rows and not changes:
+def _found(
+    drift: Drift, changes: list[PopulationChange], kinds: Sequence[str]
+) -> FleetError | None:
+    anything = bool(drift.rows or changes)
+    if not any(anything if kind == "drift" else drift.counts[Change(kind)] for kind in kinds):
         return None
     words = [f"{count} {change}" for change, count in drift.counts.items() if count]
     details = {change.value: count for change, count in drift.counts.items()}
