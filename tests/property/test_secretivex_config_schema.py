@@ -97,14 +97,9 @@ def test_what_the_loader_takes_is_valid_by_the_schema(document: dict[str, Any]) 
 
 
 BEYOND = (
-    "fingerprint",
-    "blob",
-    "pattern",
-    "a file needs its name",
-    "names no program",
-    "comment",
-    "key type",
-    "name of an environment variable",
+    *("fingerprint", "blob", "pattern", "comment", "key type", "name of an environment variable"),
+    *("a file needs its name", "names no program", "the store has no module_path", "URI"),
+    *("only on", "more than one", "the store names no path"),
 )
 """Words of refusals that no schema can make."""
 

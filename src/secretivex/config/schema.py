@@ -19,6 +19,8 @@ BEYOND_SCHEMA = (
     "paths, variables and programs exist and expand",
     "the socket path is short enough for this system",
     "worker_threads does not contradict workers",
+    "a PKCS#11 store names its module, by module_path or in its uri, and a TPM store its paths",
+    "a store exists on this system, and a secret is asked for in one way only",
     "names of key types and of environment variables",
     "entries of policy lists are fingerprints, blobs and patterns that can be read",
 )
