@@ -47,6 +47,8 @@ CODES = ErrorTable(
         ErrorRow("socket_in_use", Exit.UNAVAILABLE, "a live agent listens at this address"),
         ErrorRow("socket_path_taken", Exit.UNAVAILABLE, "something not a socket is in the way"),
         ErrorRow("socket_path_too_long", Exit.INVALID, "the operating system limits socket paths"),
+        ErrorRow("store_cannot", Exit.INVALID, "stores of this kind cannot do what was asked"),
+        ErrorRow("store_not_found", Exit.NOT_FOUND, "no configured store has this name"),
         ErrorRow("store_unavailable", Exit.UNAVAILABLE, "a key store cannot be opened"),
         ErrorRow("unhealthy", Exit.FOUND, "the agent answers and something is wrong with it"),
     )

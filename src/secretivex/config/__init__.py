@@ -4,7 +4,12 @@ Rule for editors: `AgentConfig` is what the rest of the agent sees; tables and f
 """
 
 from secretivex.config.agent import AgentConfig, ConfigInput, resolve_config
-from secretivex.config.store_kinds import FileStoreConfig, Pkcs11StoreConfig, StoreConfig
+from secretivex.config.store_kinds import (
+    FileStoreConfig,
+    Pkcs11StoreConfig,
+    StoreConfig,
+    TpmStoreConfig,
+)
 
 __all__ = [
     "AgentConfig",
@@ -12,5 +17,6 @@ __all__ = [
     "FileStoreConfig",
     "Pkcs11StoreConfig",
     "StoreConfig",
+    "TpmStoreConfig",
     "resolve_config",
 ]

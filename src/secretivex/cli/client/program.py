@@ -39,6 +39,14 @@ COMMANDS = {
         "secretivex.cli.client.audit_log:verify_audit",
         "Check that an audit log is whole.",
     ),
+    "keys": (
+        "secretivex.cli.client.storing.keys:command",
+        "Make, take over, remove and show keys of stores.",
+    ),
+    "doctor": (
+        "secretivex.cli.client.storing.doctor:command",
+        "Look for what usually goes wrong, and say the remedy.",
+    ),
 }
 
 
