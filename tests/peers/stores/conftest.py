@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +19,7 @@ from typing import Any, NoReturn
 import pytest
 from enclave_stand_in import StandIn
 
+from agentclient.client import AgentClient
 from secretivex.identity import Identity, StoreEvent
 from secretivex.stores.hosting.endpoint import (
     Endpoint,
@@ -28,6 +31,9 @@ from secretivex.stores.hosting.group import HostGroup
 from secretivex.stores.hosting.hosted import HostedStore, HostSpec
 from secretivex.stores.kinds import StoreSetup
 from secretivex.stores.secure_enclave.store import EnclaveStore
+from sshwire.agent.replies import Identity as Offered
+from sshwire.pubkey import parse_public_key
+from sshwire.signature import verify_signature
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 20.0
@@ -334,3 +340,77 @@ def remove_token(token: Token) -> Path:
     away = token.folder.parent / "away"
     shutil.move(token.objects, away)
     return away
+
+
+class Agent:
+    """`secretive-agent run` with a configuration."""
+
+    def __init__(self, folder: Path, config: str, environ: dict[str, str], *flags: str) -> None:
+        self.folder = folder
+        self.address = str(folder / "agent.sock")
+        self.config = folder / "agent.toml"
+        self.config.write_text(config)
+        self.log = folder / "log"
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT / "src"),
+            **environ,
+        }
+        command = ["-m", "secretivex.cli.agent", "run", "--config", str(self.config)]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *command, "--socket", self.address, *flags],
+                env=self.environ,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def identities(self) -> list[Offered]:
+        with AgentClient(self.address, timeout_s=60) as client:
+            return list(client.identities())
+
+    def find(self, comment: str) -> bytes:
+        return next(one.blob for one in self.identities() if one.comment == comment)
+
+    def sign(self, blob: bytes, data: bytes = b"data") -> None:
+        with AgentClient(self.address, timeout_s=60) as client:
+            verify_signature(parse_public_key(blob), client.sign(blob, data, 0), data)
+
+    def client(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`secretive-client` with this agent's configuration."""
+        command = [sys.executable, "-m", "secretivex.cli.client", *arguments]
+        return subprocess.run(
+            command,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=self.folder,
+        )
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+
+
+@pytest.fixture
+def start_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
+    with ExitStack() as stack:
+
+        def start(config: str, environ: dict[str, str], *flags: str) -> Agent:
+            agent = Agent(tmp_path, config, environ, *flags)
+            stack.callback(agent.stop)
+
+            def answers() -> bool:
+                assert agent.process.poll() is None, agent.log.read_text()
+                try:
+                    return bool(agent.identities())
+                except Exception:  # noqa: BLE001 - not there yet
+                    return False
+
+            wait_until(answers, "the agent does not answer")
+            return agent
+
+        yield start

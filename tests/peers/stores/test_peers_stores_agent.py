@@ -3,101 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentclient.client import AgentClient
-from sshwire.agent.replies import Identity
-from sshwire.pubkey import parse_public_key
-from sshwire.signature import verify_signature
 
 ROOT = Path(__file__).resolve().parents[3]
 
 Wait = Callable[[Callable[[], object], str], None]
-
-
-class Agent:
-    """`secretive-agent run` with a configuration."""
-
-    def __init__(self, folder: Path, config: str, environ: dict[str, str], *flags: str) -> None:
-        self.folder = folder
-        self.address = str(folder / "agent.sock")
-        self.config = folder / "agent.toml"
-        self.config.write_text(config)
-        self.log = folder / "log"
-        self.environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "PYTHONPATH": str(ROOT / "src"),
-            **environ,
-        }
-        command = ["-m", "secretivex.cli.agent", "run", "--config", str(self.config)]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *command, "--socket", self.address, *flags],
-                env=self.environ,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def identities(self) -> list[Identity]:
-        with AgentClient(self.address, timeout_s=60) as client:
-            return list(client.identities())
-
-    def find(self, comment: str) -> bytes:
-        return next(one.blob for one in self.identities() if one.comment == comment)
-
-    def sign(self, blob: bytes, data: bytes = b"data") -> None:
-        with AgentClient(self.address, timeout_s=60) as client:
-            verify_signature(parse_public_key(blob), client.sign(blob, data, 0), data)
-
-    def client(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`secretive-client` with this agent's configuration."""
-        command = [sys.executable, "-m", "secretivex.cli.client", *arguments]
-        return subprocess.run(
-            command,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=self.folder,
-        )
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
-
-
-@pytest.fixture
-def start_agent(tmp_path: Path, wait: Wait) -> Iterator[Callable[..., Agent]]:
-    with ExitStack() as stack:
-
-        def start(config: str, environ: dict[str, str], *flags: str) -> Agent:
-            agent = Agent(tmp_path, config, environ, *flags)
-            stack.callback(agent.stop)
-
-            def answers() -> bool:
-                assert agent.process.poll() is None, agent.log.read_text()
-                try:
-                    return bool(agent.identities())
-                except Exception:  # noqa: BLE001 - not there yet
-                    return False
-
-            wait(answers, "the agent does not answer")
-            return agent
-
-        yield start
 
 
 def pkcs11_table(token: Any, **more: Any) -> str:
