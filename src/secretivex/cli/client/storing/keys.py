@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from clikit.group import LazyGroup
 
 from clikit.command import Call, standard_options
+from clikit.command.group import LazyGroup
 from clikit.table import show_text
 from secretivex.cli.client.storing.chosen import as_failure, choose_store, store_options
 from secretivex.cli.client.storing.makers import Maker, maker_of
