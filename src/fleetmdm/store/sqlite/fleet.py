@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 
 from fleetmdm.device import Device
-from fleetmdm.errors import FleetError
 from fleetmdm.ingest.sources import Source
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import ResultRow, Run, Status, Transition
@@ -31,18 +30,17 @@ from fleetmdm.store.sqlite import (
     identity,
     intake,
     inventory,
-    ledger,
     policies,
     results,
     runs,
-    upkeep,
 )
 from fleetmdm.store.sqlite.blocks import devices
-from fleetmdm.store.sqlite.connection import connect, create_file, read_fleet_key, writing
+from fleetmdm.store.sqlite.connection import connect, create_file
 from fleetmdm.store.sqlite.governance.methods import SqliteGovernance
 from fleetmdm.store.sqlite.recording.writer import SqliteRunWriter
 from fleetmdm.store.sqlite.revisions import latest_revision
-from fleetmdm.store.sqlite.upgrade import back_up, upgrade
+from fleetmdm.store.sqlite.upgrade import upgrade
+from fleetmdm.store.sqlite.upkeep import SqliteUpkeep
 
 BUSY_TIMEOUT_S = 10.0
 """How long a writer waits for another's short transaction before it is `database_locked`."""
@@ -74,7 +72,7 @@ def open_store(
     return SqliteStore(connection, path)
 
 
-class SqliteStore(SqliteGovernance):
+class SqliteStore(SqliteGovernance, SqliteUpkeep):
     """One connection; not shared between threads."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -266,45 +264,3 @@ class SqliteStore(SqliteGovernance):
         """Devices and policies that only one of two runs knew."""
         with translated(self._path):
             yield from results.read_population_changes(self._connection, before, after)
-
-    def append_leaf(self, leaf: bytes) -> int:
-        """Append one leaf to the ledger."""
-        with translated(self._path), writing(self._connection):
-            return ledger.append_leaf(self._connection, leaf)
-
-    def leaves(self) -> Iterator[bytes]:
-        """Every leaf in order."""
-        with translated(self._path):
-            yield from ledger.read_leaves(self._connection)
-
-    def leaf_of_run(self, run_id: int) -> int:
-        """The index of the leaf that a run appended."""
-        with translated(self._path):
-            return runs.leaf_of(self._connection, run_id)
-
-    def fleet_key(self) -> bytes:
-        """The fleet's secret, made with the database."""
-        with translated(self._path):
-            return read_fleet_key(self._connection)
-
-    def find_problems(self) -> Iterator[str]:
-        """Damage, loose references and loose permissions."""
-        with translated_files(self._path):
-            yield from upkeep.find_problems(self._connection, self._path)
-
-    def row_counts(self) -> dict[str, int]:
-        """How many rows each table has."""
-        with translated(self._path):
-            return upkeep.count_rows(self._connection)
-
-    def compact(self) -> tuple[int, int]:
-        """Give unused space back."""
-        with translated_files(self._path):
-            return upkeep.compact(self._connection, self._path)
-
-    def back_up(self, target: Path) -> None:
-        """Write a consistent copy."""
-        if target.exists():
-            raise FleetError("output_exists", f"{target} exists", hint="name a new file")
-        with translated_files(target):
-            back_up(self._path, target)

@@ -7,7 +7,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from fleetmdm.errors import FleetError
+from fleetmdm.store.failures import translated, translated_files
+from fleetmdm.store.sqlite import ledger, runs
 from fleetmdm.store.sqlite.blocks.audit import find_derived_problems
+from fleetmdm.store.sqlite.connection import read_fleet_key, writing
+from fleetmdm.store.sqlite.upgrade import back_up
 
 _MAX_PROBLEMS = 100
 
@@ -60,3 +65,52 @@ def compact(connection: sqlite3.Connection, path: Path) -> tuple[int, int]:
     connection.execute("VACUUM")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return before, path.stat().st_size
+
+
+class SqliteUpkeep:
+    """`UpkeepStore` over SQLite; every method translates errors, iterators included."""
+
+    _connection: sqlite3.Connection
+    _path: Path
+
+    def append_leaf(self, leaf: bytes) -> int:
+        """Append one leaf to the ledger."""
+        with translated(self._path), writing(self._connection):
+            return ledger.append_leaf(self._connection, leaf)
+
+    def leaves(self) -> Iterator[bytes]:
+        """Every leaf in order."""
+        with translated(self._path):
+            yield from ledger.read_leaves(self._connection)
+
+    def leaf_of_run(self, run_id: int) -> int:
+        """The index of the leaf that a run appended."""
+        with translated(self._path):
+            return runs.leaf_of(self._connection, run_id)
+
+    def fleet_key(self) -> bytes:
+        """The fleet's secret, made with the database."""
+        with translated(self._path):
+            return read_fleet_key(self._connection)
+
+    def find_problems(self) -> Iterator[str]:
+        """Damage, loose references and loose permissions."""
+        with translated_files(self._path):
+            yield from find_problems(self._connection, self._path)
+
+    def row_counts(self) -> dict[str, int]:
+        """How many rows each table has."""
+        with translated(self._path):
+            return count_rows(self._connection)
+
+    def compact(self) -> tuple[int, int]:
+        """Give unused space back."""
+        with translated_files(self._path):
+            return compact(self._connection, self._path)
+
+    def back_up(self, target: Path) -> None:
+        """Write a consistent copy."""
+        if target.exists():
+            raise FleetError("output_exists", f"{target} exists", hint="name a new file")
+        with translated_files(target):
+            back_up(self._path, target)
