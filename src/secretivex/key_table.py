@@ -156,5 +156,10 @@ def _cut(identities: Iterable[ListedIdentity]) -> tuple[ListedIdentity, ...]:
     return tuple(listed)
 
 
+def count_listed(identities: Iterable[Identity]) -> int:
+    """How many of these keys, in their order, fit into one list."""
+    return len(_cut(ListedIdentity(one.key_blob, one.comment) for one in identities))
+
+
 EMPTY_TABLE = build_table(0, ())
 """What a worker answers from before it knows better."""

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from secretivex.config.agent import ConfigInput
 from secretivex.identity import Identity, KeyRecord, StoreEvent, StoreHealth
+from secretivex.key_table import count_listed
+from secretivex.loading import make_setup
+from secretivex.server.authority import Authority
 from secretivex.stores.file import FileSource, FileStore
 from secretivex.stores.memory import MemoryStore
 from secretivex.stores.registry import Registry
@@ -226,3 +230,21 @@ def test_a_broken_store_hides_no_other_and_is_reported_once() -> None:
 def test_two_stores_of_one_name_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="one name"):
         Registry((MemoryStore(), MemoryStore()))
+
+
+def test_a_list_that_cannot_hold_every_key_is_cut_in_order_and_unhealthy(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for seed in range(90):
+        write_key(keys / f"{seed:03}", make_key(seed, f"{seed:03} " + "x" * 4000))
+    store = {"type": "file", "paths": [str(keys)], "scan_default_dir": False}
+    flags = {"socket_path": "/nowhere", "workers": 1}
+    setup = make_setup(ConfigInput(flags, {}, None, 1, tmp_path, (store,)))
+    authority = Authority(setup.config, {})
+    authority.refresh()
+    identities = tuple(record.identity for record in authority.state().keys)
+    assert len(identities) == 90
+    assert 50 < count_listed(identities) < 90
+    health = authority.health()[-1]
+    assert (health.kind, health.is_well) == ("list", False)
+    assert health.identities == count_listed(identities)

@@ -16,7 +16,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from secretivex.config import AgentConfig
-from secretivex.identity import AddRules, KeyStore, StoreEvent, StoreHealth
+from secretivex.identity import AddRules, Identity, KeyStore, StoreEvent, StoreHealth
+from secretivex.key_table import count_listed
 from secretivex.lock import SALT_BYTES, Lock
 from secretivex.server.state import ServerLimits, WorkerState
 from secretivex.stores.opening import open_stores
@@ -66,6 +67,7 @@ class Authority:
         self._environ = environ
         self._clock = clock
         self._generation = 0
+        self._left_out = 0
         self.served = 0
         """Keys in the last state that was made."""
         self.lock = Lock()
@@ -113,7 +115,24 @@ class Authority:
 
     def health(self) -> tuple[StoreHealth, ...]:
         """Of every store, as they were when they were last read."""
-        return self._registry.health()
+        return (*self._registry.health(), *self._list_health())
+
+    def _list_health(self) -> tuple[StoreHealth, ...]:
+        """What is wrong with the list of all keys, if anything is."""
+        if not self._left_out:
+            return ()
+        reason = f"{self._left_out} keys do not fit into the list that OpenSSH's client accepts"
+        remedy = "serve fewer keys: name them in paths, or choose key_types"
+        return (
+            StoreHealth(
+                "list",
+                "list",
+                is_well=False,
+                identities=self.served - self._left_out,
+                reason=reason,
+                remedy=remedy,
+            ),
+        )
 
     def reconfigure(self, config: AgentConfig) -> None:
         """Go on with another configuration; call `refresh` next. Client keys and the lock stay."""
@@ -157,10 +176,6 @@ class Authority:
             _log_event(event)
         self._generation += 1
         return True
-
-    def store_health(self) -> tuple[StoreHealth, ...]:
-        """Of every store, in order."""
-        return self._registry.health()
 
     def close_stores(self) -> None:
         """End the processes of stores."""
@@ -236,6 +251,7 @@ class Authority:
         if len(kept) < len(records):
             fields_ = {"held": len(kept), "left_out": len(records) - len(kept)}
             LOG.warning("more keys than max_identities", extra={"fields": fields_})
+        self._note_list(tuple(record.identity for record in kept))
         return WorkerState(
             self._generation,
             self._limits,
@@ -244,6 +260,13 @@ class Authority:
             self.lock.salt,
             self._tools.as_table(),
         )
+
+    def _note_list(self, identities: tuple[Identity, ...]) -> None:
+        """Log once when a list cannot hold every key."""
+        left_out = len(identities) - count_listed(identities)
+        if left_out and left_out != self._left_out:
+            LOG.warning("the list is cut", extra={"fields": {"left_out": left_out}})
+        self._left_out = left_out
 
 
 _TOOL_SETTINGS = (
