@@ -12,13 +12,8 @@ import pytest
 from time_authority import TimeAuthority
 
 from fleetmdm.errors import FleetError
-from fleetmdm.evidence.attest.timestamp import (
-    TokenError,
-    load_authorities,
-    read_token,
-    require_trusted,
-    token_of,
-)
+from fleetmdm.evidence.attest.authority import load_authorities, require_trusted
+from fleetmdm.evidence.attest.timestamp import TokenError, read_token, token_of
 from fleetmdm.evidence.keyring.revocation import Revocation, Revocations
 from fleetmdm.evidence.pack.cosign import add_timestamp
 from fleetmdm.evidence.pack.derive import derive_view

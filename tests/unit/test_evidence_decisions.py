@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from fleetmdm.device import Device
@@ -22,6 +23,7 @@ from fleetmdm.evidence.pack.derive import derive_view
 from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
 from fleetmdm.evidence.pack.outside import OutsideList
 from fleetmdm.evidence.redact import Profile
+from fleetmdm.evidence.schema import evidence_schema, schema_of
 from fleetmdm.evidence.verify import Trust, verify_pack
 from fleetmdm.governance.scope import Scope, ScopeKind
 from fleetmdm.governance.statements import Answer, Attestation, Waiver
@@ -197,3 +199,23 @@ def test_a_view_without_the_scopes_of_assignments_is_not_judged(export: Export) 
     with pytest.raises(FleetError) as caught:
         replay_pack(SoundPack(export("strict")))
     assert caught.value.code == "replay_needs_hidden_fields"
+
+
+def test_every_document_of_a_pack_has_a_schema_that_it_keeps(export: Export) -> None:
+    pack = export("none", OutsideList(["d0", "ghost"]))
+    schema = evidence_schema()
+    read = []
+    for path in sorted(each for each in pack.rglob("*") if each.is_file()):
+        name = schema_of(path.relative_to(pack).as_posix())
+        if name is None:
+            assert path.suffix != ".json" or path.name == "leaf.json", path
+            continue
+        checker = jsonschema.Draft202012Validator(
+            {**schema, "oneOf": [{"$ref": f"#/$defs/{name}"}]}
+        )
+        lines = path.read_text().splitlines() if name == "record" else [path.read_text()]
+        for line in lines:
+            assert list(checker.iter_errors(json.loads(line))) == [], path
+            assert list(checker.iter_errors({**json.loads(line), "more": 1})), path
+        read.append(name)
+    assert set(read) == set(schema["$defs"])

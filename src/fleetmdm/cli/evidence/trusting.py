@@ -171,7 +171,7 @@ def load_revocation_list(path: Path) -> Any:
 
 
 def _load_authorities(path: Path) -> Sequence[Certificate]:
-    from fleetmdm.evidence.attest.timestamp import load_authorities
+    from fleetmdm.evidence.attest.authority import load_authorities
 
     try:
         return load_authorities(read_trust_file(path))

@@ -10,14 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from fleetmdm.evidence.attest.authority import require_trusted
 from fleetmdm.evidence.attest.dsse import MAX_ENVELOPE_BYTES, encode_statement, verify_envelope
 from fleetmdm.evidence.attest.note import MAX_NOTE_BYTES, parse_note, verify_note
-from fleetmdm.evidence.attest.timestamp import (
-    MAX_TOKEN_BYTES,
-    TokenError,
-    read_token,
-    require_trusted,
-)
+from fleetmdm.evidence.attest.timestamp import MAX_TOKEN_BYTES, TokenError, read_token
 from fleetmdm.evidence.manifest import NAMESPACE
 from fleetmdm.evidence.names import LOG_CHECKPOINT, SIGNATURES
 from fleetmdm.evidence.sign import LATER, WITNESS_NAMESPACE, parse_signature_name, signature_name
