@@ -7,9 +7,9 @@ are spelled out; every line ends with CRLF. One line for each finding.
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from clikit.table import show_text
@@ -34,6 +34,16 @@ COLUMNS: Final = (
     "message",
     "since_run",
 )
+
+
+class _Echo:
+    """A file that keeps nothing and answers what it is given."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+_WRITER: Final[Any] = csv.writer(_Echo(), lineterminator="\r\n")
 
 _FORMULA: Final = frozenset("=+-@|%\uff1d\uff0b\uff0d\uff20")
 """What begins a formula, or a DDE call, in a spreadsheet; full-width forms are folded by some."""
@@ -82,14 +92,21 @@ def _value(value: Any) -> str:
 
 
 def _line(cells: Iterable[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow([safe_cell(cell) for cell in cells])
-    return text.getvalue()
+    # The writer gives back what the `write` of its file answers: the line itself.
+    line: str = _WRITER.writerow(
+        [_safe_text(cell) if type(cell) is str else safe_cell(cell) for cell in cells]
+    )
+    return line
 
 
 def safe_cell(value: Any) -> str | int:
     """A cell that no spreadsheet takes for a formula; our own whole numbers stay numbers."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    return _safe_text(str(value))
+
+
+@lru_cache(maxsize=4096)
+def _safe_text(value: str) -> str:
     text = show_text(value)
     return f"'{text}" if text.lstrip()[:1] in _FORMULA and text.strip() else text
