@@ -47,6 +47,8 @@ class TableEntry:
     must_confirm: bool = False
     """Whether a person is asked before every signature."""
 
+    asks_each_time: bool = False
+    """Whether no answer holds for another signature: ssh-add(1), option -c."""
     signs_sha1: bool = False
     """Whether it makes `ssh-rsa` where a request has no flags."""
 

@@ -155,7 +155,7 @@ def test_paths_expand_home_and_variables_and_start_at_the_files_folder() -> None
         ("[[stores]]\ntype = 'file'\npassphrase_env = ''", 3, ["passphrase_env", "the name of"]),
         ("[policy]\ndeny_comment = ['a']", 2, ["policy.deny_comment", "did you mean"]),
         ("[policy]\ndeny_comments = 'a'", 2, ["policy.deny_comments", "list of texts"]),
-        ("[policy]\nconfirm_cache_ms = 5", 2, ["confirm_cache_ms", "not available"]),
+        ("[policy]\nconfirm_cache_ms = -5", 2, ["confirm_cache_ms", "at least 0"]),
         ("[policy]\nconfirm_command = [' ']", 2, ["confirm_command", "names no program"]),
         ("[policy]\nconfirm_command = []", 2, ["confirm_command", "names no program"]),
         ("[policy]\nconfirm_timeout_ms = 0", 2, ["confirm_timeout_ms"]),

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+from ssh_hosts import blob_of, login_data, session_of
 
 from secretivex.engine import ConfirmJob, SignJob
 from secretivex.identity import Identity
 from secretivex.key_table import build_entry
-from secretivex.peer import Peer
-from secretivex.server.state import ServerLimits
-from secretivex.server.worker.confirming import MAX_QUESTIONS, ConfirmDesk, make_question
+from secretivex.peer import Caller, Peer
+from secretivex.server.confirm.asked import Asked
+from secretivex.server.confirm.board import MAX_QUESTIONS, Board
+from secretivex.server.worker.confirming import ConfirmDesk, make_question
 from secretivex.server.worker.signing import Turn
+from secretivex.stores.token.askpass import Prompt
 from secretivex.stores.token.tools import TokenTools, find_tools
 from sshwire.wire import encode_string, encode_text
 
@@ -50,34 +54,46 @@ def script(folder: Path, body: str) -> str:
 
 
 class Bench:
-    """A desk on a loop of its own, and what came out of it in order."""
+    """A desk and its board, and what came out of them in order."""
 
-    def __init__(self, tools: TokenTools, limits: ServerLimits) -> None:
+    def __init__(self, tools: TokenTools, remember_s: float = 0.0) -> None:
         self.outcomes: list[tuple[str, str]] = []
-        self.desk = ConfirmDesk(asyncio.get_running_loop(), limits, self.go_on)
+        self.board: Board[int] = Board(lambda asked, now: Prompt(tools, asked.question, now))
+        self.desk = ConfirmDesk(self.go_on)
+        self.desk.people = self
         self.desk.tools = tools
+        self.remember_s = remember_s
+
+    def ask_people(self, ticket: int, asked: Asked) -> None:
+        self.board.ask(ticket, asked, time.monotonic())
+
+    def forget_question(self, ticket: int) -> None:
+        self.board.forget(ticket)
 
     def go_on(self, job: ConfirmJob, refusal: str, _turn: Turn) -> None:
         self.outcomes.append((job.sign.entry.identity.comment, refusal))
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    def look(self) -> None:
+        for ticket, word in self.board.advance(time.monotonic(), self.remember_s):
+            self.desk.end(ticket, word)
+
+    def until(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < end, self.outcomes
-            await asyncio.sleep(0.01)
+            self.look()
+            time.sleep(0.01)
 
-    async def answers(self, *jobs: ConfirmJob) -> list[str]:
+    def answers(self, *jobs: ConfirmJob) -> list[str]:
+        before = len(self.outcomes)
         for job in jobs:
             self.desk.submit(job, Turn(Owner()))
-        await self.until(lambda: len(self.outcomes) == len(jobs))
-        return [word for _, word in self.outcomes]
+        self.until(lambda: len(self.outcomes) == before + len(jobs))
+        return [word for _, word in self.outcomes[before:]]
 
 
 def answer_of(tools: TokenTools) -> str:
-    async def story() -> str:
-        return (await Bench(tools, ServerLimits()).answers(job_of()))[0]
-
-    return asyncio.run(story())
+    return Bench(tools).answers(job_of())[0]
 
 
 def test_only_a_clean_yes_allows(tmp_path: Path) -> None:
@@ -145,29 +161,25 @@ def test_questions_are_few_and_one_a_connection(tmp_path: Path) -> None:
     opened, gate = tmp_path / "opened", tmp_path / "gate"
     opened.touch()
     wait = f"echo x >> {opened}\nwhile [ ! -e {gate} ]; do sleep 0.05; done"
-
-    async def story() -> None:
-        tools = TokenTools(askpass=script(tmp_path, wait), askpass_environ=dict(os.environ))
-        bench = Bench(tools, ServerLimits(workers=MAX_QUESTIONS // 2))
-        greedy, modest, gone = Owner(), Owner(), Owner()
-        for number in range(3):
-            bench.desk.submit(job_of(f"greedy {number}"), Turn(greedy))
-        await bench.until(lambda: opened.read_text() == "x\n")
-        bench.desk.submit(job_of("modest"), Turn(modest))
-        await bench.until(lambda: opened.read_text() == "x\nx\n")
-        bench.desk.submit(job_of("gone"), Turn(gone))
-        await asyncio.sleep(0.2)
-        assert opened.read_text() == "x\nx\n"
-        bench.desk.forget(gone)
-        gate.touch()
-        await bench.until(lambda: len(bench.outcomes) == 4)
-        assert sorted(name for name, _ in bench.outcomes) == [
-            *("greedy 0", "greedy 1", "greedy 2"),
-            "modest",
-        ]
-        assert {word for _, word in bench.outcomes} == {""}
-
-    asyncio.run(story())
+    tools = TokenTools(askpass=script(tmp_path, wait), askpass_environ=dict(os.environ))
+    bench = Bench(tools)
+    greedy, gone = Owner(), Owner()
+    others = [Owner() for _ in range(MAX_QUESTIONS - 1)]
+    for number in range(3):
+        bench.desk.submit(job_of(f"greedy {number}"), Turn(greedy))
+    bench.until(lambda: opened.read_text() == "x\n")
+    for other in others:
+        bench.desk.submit(job_of("modest"), Turn(other))
+    bench.until(lambda: opened.read_text() == "x\n" * MAX_QUESTIONS)
+    bench.desk.submit(job_of("gone"), Turn(gone))
+    time.sleep(0.2)
+    bench.look()
+    assert opened.read_text() == "x\n" * MAX_QUESTIONS
+    bench.desk.forget(gone)
+    gate.touch()
+    bench.until(lambda: len(bench.outcomes) == 2 + MAX_QUESTIONS)
+    assert [name for name, _ in bench.outcomes].count("modest") == MAX_QUESTIONS - 1
+    assert {word for _, word in bench.outcomes} == {""}
 
 
 def test_a_question_nobody_waits_for_is_taken_away_with_all_that_it_started(
@@ -176,23 +188,93 @@ def test_a_question_nobody_waits_for_is_taken_away_with_all_that_it_started(
     pid = tmp_path / "pid"
     askpass = script(tmp_path, f"sleep 300 &\necho $! > {pid}.new\nmv {pid}.new {pid}\nwait")
 
-    async def story(end: Callable[[Bench, Turn], None]) -> None:
+    def story(end: Callable[[Bench, Owner], None]) -> None:
         pid.unlink(missing_ok=True)
-        tools = TokenTools(askpass=askpass, askpass_environ=dict(os.environ))
-        bench = Bench(tools, ServerLimits())
-        turn = Turn(Owner())
-        bench.desk.submit(job_of(), turn)
-        await bench.until(pid.exists)
+        bench = Bench(TokenTools(askpass=askpass, askpass_environ=dict(os.environ)))
+        owner = Owner()
+        bench.desk.submit(job_of(), Turn(owner))
+        bench.until(pid.exists)
         window = int(pid.read_text())
-        end(bench, turn)
-        await bench.until(lambda: not is_running(window))
-        assert [word for _, word in bench.outcomes] in ([], ["no_longer_wanted"])
+        end(bench, owner)
+        bench.until(lambda: not is_running(window))
+        assert bench.outcomes == []
 
-    def leave(_bench: Bench, turn: Turn) -> None:
-        turn.is_dropped = True
+    story(lambda bench, owner: bench.desk.forget(owner))
+    story(lambda bench, _owner: bench.board.close())
 
-    asyncio.run(story(leave))
-    asyncio.run(story(lambda bench, _turn: bench.desk.close()))
+
+CALLER = Caller("/usr/bin/ssh", (), 77)
+
+
+def login_job(
+    *, host: str = "host", uid: int = 7, each_time: bool = False, caller: Caller | None = CALLER
+) -> ConfirmJob:
+    job = job_of()
+    entry = replace(job.sign.entry, asks_each_time=each_time)
+    data = login_data(session_of(0), host=blob_of(host))
+    return ConfirmJob(job.sign._replace(entry=entry, data=data, peer=Peer(uid, 1, 2, caller)))
+
+
+def counting(tmp_path: Path, body: str = "exit 0") -> tuple[TokenTools, Path]:
+    asked = tmp_path / "asked"
+    asked.touch()
+    return TokenTools(askpass=script(tmp_path, f"echo x >> {asked}\n{body}")), asked
+
+
+def test_requests_alike_share_one_question_while_it_is_open(tmp_path: Path) -> None:
+    tools, asked = counting(tmp_path, "sleep 0.3; exit 1")
+    bench = Bench(tools)
+    assert bench.answers(*(login_job() for _ in range(20))) == ["confirm_denied"] * 20
+    assert asked.read_text() == "x\n"
+    assert bench.answers(login_job()) == ["confirm_denied"], "a refusal holds for nobody else"
+    assert asked.read_text() == "x\n" * 2
+
+
+def test_an_answer_holds_for_its_time_and_for_requests_alike_only(tmp_path: Path) -> None:
+    tools, asked = counting(tmp_path)
+    bench = Bench(tools, remember_s=60)
+    assert bench.answers(login_job()) == [""]
+    assert bench.answers(*(login_job() for _ in range(5))) == [""] * 5
+    assert asked.read_text().count("x") == 1
+    others = (
+        login_job(host="other"),
+        login_job(uid=8),
+        login_job(caller=Caller("/usr/bin/scp", (), 77)),
+        login_job(caller=Caller("/usr/bin/ssh", (), 78)),
+        login_job(each_time=True),
+        login_job(each_time=True),
+        login_job(caller=None),
+        login_job(caller=Caller("", None, 77)),
+        job_of(),
+    )
+    assert bench.answers(*others) == [""] * len(others)
+    assert asked.read_text().count("x") == 1 + len(others)
+    bench.board.forget_answers()
+    assert bench.answers(login_job()) == [""]
+    assert asked.read_text().count("x") == 2 + len(others)
+
+
+def test_an_answer_is_over_after_its_time(tmp_path: Path) -> None:
+    tools, asked = counting(tmp_path)
+    bench = Bench(tools, remember_s=0.2)
+    assert bench.answers(login_job()) == [""]
+    time.sleep(0.3)
+    assert bench.answers(login_job()) == [""]
+    assert asked.read_text().count("x") == 2
+
+
+def test_whoever_leaves_a_shared_question_leaves_it_to_the_others(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    tools, asked = counting(tmp_path, f"while [ ! -e {gate} ]; do sleep 0.05; done")
+    bench = Bench(tools)
+    first = Owner()
+    bench.desk.submit(login_job(), Turn(first))
+    bench.desk.submit(login_job(), Turn(Owner()))
+    bench.until(lambda: asked.read_text() == "x\n")
+    bench.desk.forget(first)
+    gate.touch()
+    bench.until(lambda: len(bench.outcomes) == 1)
+    assert asked.read_text() == "x\n"
 
 
 def is_running(pid: int) -> bool:

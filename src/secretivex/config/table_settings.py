@@ -52,8 +52,6 @@ POLICY_SETTINGS: tuple[AgentSetting, ...] = (
         minimum=0,
         maximum=MAX_MS,
         unit="ms",
-        state="refused",
-        acts_as=0,
     ),
     AgentSetting(
         "rules",

@@ -34,7 +34,9 @@ from sshwire.agent.requests import (
 
 if TYPE_CHECKING:
     from secretivex.server.client_keys import ClientKeys
+    from secretivex.server.confirm.asked import Asked
     from secretivex.stores.hosting.group import HostGroup
+    from secretivex.stores.token.askpass import Prompt
     from secretivex.stores.token.tools import TokenTools
 
 LOG = logging.getLogger("secretivex.stores")
@@ -89,6 +91,17 @@ class Authority:
         group = HostGroup(self._registry.hosted)
         group.settle()
         return group
+
+    def ask_person(self, asked: Asked, now: float) -> Prompt:
+        """Show a question; raises `TokenError` if there is nobody to ask."""
+        from secretivex.stores.token.askpass import Prompt
+
+        return Prompt(self._tools, asked.question, now)
+
+    @property
+    def remember_answers_s(self) -> float:
+        """How long an answer holds for requests like the one it was given to."""
+        return self._config.confirm_cache_ms / 1000
 
     @cached_property
     def _tools(self) -> TokenTools:

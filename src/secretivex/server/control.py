@@ -34,6 +34,12 @@ class Kind(IntEnum):
     """uint32 ticket, then a word: what came of a CHANGE, once every worker answers accordingly."""
     ASK = 67
     """uint32 ticket, then a word: what the reporter wants to know or have done."""
+    VERDICT = 6
+    """uint32 ticket, then the word for why a person refused a QUESTION; nothing if they allowed it."""
+    QUESTION = 68
+    """uint32 ticket, then an `Asked`."""
+    FORGET = 69
+    """uint32 ticket of a QUESTION that nobody waits for any more."""
     ACKNOWLEDGE = 64
     """uint32 generation."""
     MODULE = 66

@@ -65,7 +65,7 @@ class WorkerLink:
         changes: list[Message] = []
         for message in self._reader.receive(data):
             kind, body = message
-            if kind in (Kind.CHANGE, Kind.MODULE):
+            if kind in (Kind.CHANGE, Kind.MODULE, Kind.QUESTION, Kind.FORGET):
                 changes.append(message)
             elif kind is Kind.ACKNOWLEDGE:
                 self._acknowledge(parse_number(body))

@@ -15,6 +15,8 @@ from secretivex.lock import UnlockQueue
 from secretivex.metrics.cells import Cells
 from secretivex.server.audit.process import AuditLog
 from secretivex.server.authority import Authority
+from secretivex.server.confirm.asked import Asked
+from secretivex.server.confirm.board import Board
 from secretivex.server.listen_unix import Listener
 from secretivex.server.report.books import Books
 from secretivex.server.report.desk import Desk
@@ -61,6 +63,7 @@ async def _serve(
     try:
         await alone.worker.drained
     finally:
+        alone.close_board()
         alone.worker.close()
         if alone.desk is not None:
             alone.desk.close()
@@ -105,6 +108,9 @@ class _Alone:
         meters = Cells(3)
         shared = Shared(listener.socket, ConnectionCells(1), meters, line, around.plan)
         self.worker = Worker(loop, shared, 0, self._ask)
+        self.worker.confirming.people = self
+        self._board: Board[int] = Board(authority.ask_person)
+        self._looking: asyncio.TimerHandle | None = None
         self._books = Books(authority, around, meters.meter(1))
         self.desk = None
         if around.plan is not None:
@@ -142,8 +148,36 @@ class _Alone:
         self._books.note_state()
         return self._books.status([{"number": 0, "pid": os.getpid(), "ready": True}], 0)
 
+    def ask_people(self, ticket: int, asked: Asked) -> None:
+        """Have a person asked."""
+        self._board.ask(ticket, asked, self._loop.time())
+        self._look_soon()
+
+    def forget_question(self, ticket: int) -> None:
+        """Nobody waits for it any more."""
+        self._board.forget(ticket)
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """In a turn of the loop of its own, as in `_ask`."""
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = self._loop.call_later(0, self._look_at_board)
+
+    def _look_at_board(self) -> None:
+        now = self._loop.time()
+        for ticket, word in self._board.advance(now, self._authority.remember_answers_s):
+            self.worker.confirming.end(ticket, word)
+        due = self._board.due(now)
+        self._looking = None if due is None else self._loop.call_at(due, self._look_at_board)
+
+    def close_board(self) -> None:
+        """Take every question away."""
+        self._board.close()
+
     def publish(self) -> None:
         """Have the worker answer from what the authority knows now."""
+        self._board.forget_answers()
         self.worker.apply(self._authority.state())
         if self._expiry is not None:
             self._expiry.cancel()

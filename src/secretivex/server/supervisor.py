@@ -18,6 +18,8 @@ from secretivex.errors import SecretiveError
 from secretivex.lock import UnlockQueue
 from secretivex.metrics.cells import Cells
 from secretivex.server.authority import Authority
+from secretivex.server.confirm.asked import parse_asked
+from secretivex.server.confirm.board import Board
 from secretivex.server.control import (
     Kind,
     Message,
@@ -96,6 +98,7 @@ class Supervisor:
         self._books = Books(authority, around, self._meters.meter(authority.workers))
         self._desk: DeskLink | None = None
         self._rates = RateTable()
+        self._board: Board[_Ticket] = Board(authority.ask_person)
         self._selector = selectors.DefaultSelector()
         self._links: dict[int, WorkerLink] = {}
         self._retries: dict[int, float] = {}
@@ -148,7 +151,8 @@ class Supervisor:
         moments = [self._books.due_s]
         moments += [link.deadline for link in self._links.values() if link.deadline is not None]
         moments += self._retries.values()
-        moments += [moment for moment in (self._kill_at, self._unlocks.due) if moment is not None]
+        times = (self._kill_at, self._unlocks.due, self._board.due(self._clock()))
+        moments += [moment for moment in times if moment is not None]
         until_s = (
             self._authority.until_expiry_s(),
             self._authority.until_stores_s(),
@@ -215,6 +219,7 @@ class Supervisor:
         self._selector.unregister(link.channel)
         del self._links[link.number]
         link.kill()
+        self._board.forget_where(lambda ticket: ticket.link is link)
         self._cells.set(link.number, 0)
         self._meters.meter(link.number).clear(*OF_NOW)
         if self._is_stopping:
@@ -293,6 +298,14 @@ class Supervisor:
         """Make a change; its answer waits until every worker knows."""
         number, payload = parse_ticket(message.body)
         ticket = _Ticket(link, number)
+        if message.kind is Kind.QUESTION:
+            asked = parse_asked(payload)
+            asked = asked._replace(line=f"{link.pid}.{asked.line}")
+            self._board.ask(ticket, asked, self._clock())
+            return
+        if message.kind is Kind.FORGET:
+            self._board.forget(ticket)
+            return
         is_module = message.kind is Kind.MODULE
         request = parse_loaded_module(payload) if is_module else parse_request(payload)
         if isinstance(request, UnlockRequest):
@@ -308,10 +321,10 @@ class Supervisor:
         self._is_stale = True
         self._waiters.append(_Waiter(self._authority.generation, ticket))
 
-    def _answer(self, ticket: _Ticket, outcome: str) -> None:
+    def _answer(self, ticket: _Ticket, outcome: str, kind: Kind = Kind.OUTCOME) -> None:
         if self._links.get(ticket.link.number) is ticket.link:
             body = encode_ticket(ticket.number, outcome.encode())
-            self._send(ticket.link, encode_message(Kind.OUTCOME, body))
+            self._send(ticket.link, encode_message(kind, body))
 
     def _advance(self) -> None:
         """Everything that became possible or due: attempts to unlock, expiries, states, answers."""
@@ -321,6 +334,8 @@ class Supervisor:
                 self._wait_for_all(ticket)
             else:
                 self._answer(ticket, "wrong_passphrase")
+        for ticket, word in self._board.advance(self._clock(), self._authority.remember_answers_s):
+            self._answer(ticket, word, Kind.VERDICT)
         self._is_stale |= self._authority.expire()
         self._is_stale |= self._authority.advance_stores()
         # One state at a time: a burst of changes becomes few states, and no outbox grows.
@@ -330,6 +345,7 @@ class Supervisor:
 
     def _publish(self) -> None:
         self._is_stale = False
+        self._board.forget_answers()
         self._state = self._encode()
         for link in tuple(self._links.values()):
             self._tell_state(link, ACKNOWLEDGE_S if link.was_ready else START_S)
@@ -454,6 +470,7 @@ class Supervisor:
             self._send(link, order)
 
     def _end(self) -> None:
+        self._board.close()
         for link in self._links.values():
             link.kill()
         if self._desk is not None:

@@ -300,3 +300,34 @@ def test_a_person_who_takes_too_long_has_refused(
     person.answer("sleep 300")
     assert not sign(service, key)
     assert service.logged("confirm_timeout")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_answer_holds_for_requests_alike_on_every_worker_until_keys_change(
+    workers: int,
+    start_service: StartService,
+    make_key: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    """A script signs one commit after another: its person is asked once."""
+    config, asked = tmp_path / "agent.toml", tmp_path / "asked"
+    config.write_text(
+        f"[policy]\nconfirm_command = ['/bin/sh', '-c', 'echo x >> {asked}; sleep 0.3']\n"
+        "confirm_cache_ms = 60000\n"
+        "[[stores]]\ntype = 'file'\nscan_default_dir = false\n"
+    )
+    service = start_service("--config", config, workers=workers)
+    plain, constrained, other = make_key("plain"), make_key("constrained"), make_key("other")
+    add(service, plain)
+    add(service, constrained, "-c")
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(lambda _: sign(service, plain), range(6)))
+    assert asked.read_text().count("x") == 1
+    assert sign(service, plain)
+    assert asked.read_text().count("x") == 1
+    assert sign(service, constrained)
+    assert sign(service, constrained)
+    assert asked.read_text().count("x") == 3
+    add(service, other)
+    assert sign(service, plain)
+    assert asked.read_text().count("x") == 4

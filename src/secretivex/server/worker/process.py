@@ -16,6 +16,7 @@ from functools import partial
 from typing import cast
 
 from secretivex.engine import ChangeRequest
+from secretivex.server.confirm.asked import Asked, encode_asked
 from secretivex.server.control import (
     Kind,
     MessageReader,
@@ -56,6 +57,7 @@ class ControlProtocol(asyncio.Protocol):
 
     def __init__(self, make_worker: Callable[[Ask], Worker], closed: asyncio.Future[None]) -> None:
         self.worker = make_worker(self.ask)
+        self.worker.confirming.people = self
         self._closed = closed
         self._reader = MessageReader()
 
@@ -66,6 +68,15 @@ class ControlProtocol(asyncio.Protocol):
         else:
             kind, body = Kind.CHANGE, encode_request(request)
         self._transport.write(encode_message(kind, encode_ticket(ticket, body)))
+
+    def ask_people(self, ticket: int, asked: Asked) -> None:
+        """Have a person asked, by whoever keeps the board."""
+        body = encode_ticket(ticket, encode_asked(asked))
+        self._transport.write(encode_message(Kind.QUESTION, body))
+
+    def forget_question(self, ticket: int) -> None:
+        """Nobody waits for it any more."""
+        self._transport.write(encode_message(Kind.FORGET, encode_ticket(ticket, b"")))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop first."""
@@ -89,6 +100,9 @@ class ControlProtocol(asyncio.Protocol):
         elif kind is Kind.OUTCOME:
             ticket, word = parse_ticket(body)
             self.worker.changes.end(ticket, word.decode())
+        elif kind is Kind.VERDICT:
+            ticket, word = parse_ticket(body)
+            self.worker.confirming.end(ticket, word.decode())
         elif kind is Kind.DRAIN:
             self.worker.drain(parse_number(body) / 1000)
 

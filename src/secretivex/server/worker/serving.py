@@ -81,7 +81,7 @@ class Worker:
         self._signing.batch_ended = self._end_batch
         self.arrival_s = self._looked_s = time.monotonic()
         self._memory = Memory(self._tally.meter)
-        self._confirming = ConfirmDesk(loop, self._limits, self._go_on)
+        self.confirming = ConfirmDesk(self._go_on)
         self._tokens = TokenDesk()
         self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
         self._tools: Mapping[str, Any] = {}
@@ -103,10 +103,9 @@ class Worker:
             raise ValueError(f"the supervisor sent a policy with problems: {problems}")
         self._signing.limit(state.limits)
         self._memory.max_bytes = state.limits.share_of(MAX_KEPT_BYTES)
-        self._confirming.limit(state.limits)
         is_same = (state.limits, state.tools) == (self._limits, self._tools)
         self._tools = state.tools
-        self._tokens.tools = self._confirming.tools = TokenTools.from_table(state.tools)
+        self._tokens.tools = self.confirming.tools = TokenTools.from_table(state.tools)
         self._entries = load_entries(state, self._entries if is_same else {}, self._tokens)
         table = build_table(state.generation, self._entries.values())
         decide, terms = judge_by(policy, self._rates, state.limits)
@@ -154,7 +153,6 @@ class Worker:
     def close(self) -> None:
         """Let no thread wait for a person or a token any more: the process is about to end."""
         self._signing.close()
-        self._confirming.close()
         self._tokens.abandon()
 
     @property
@@ -202,7 +200,7 @@ class Worker:
     def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
         """Have a signature made, after a person allowed it where one must."""
         if isinstance(job, ConfirmJob):
-            self._confirming.submit(job, turn)
+            self.confirming.submit(job, turn)
         else:
             self._signing.submit(job, turn, turn.whole_s)
 
@@ -258,7 +256,7 @@ class Worker:
     def lost(self, connection: Connection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
-        self._confirming.forget(connection)
+        self.confirming.forget(connection)
         self._signing.forget(connection)
         self._memory.forget(connection)
         self._count(-1)

@@ -49,6 +49,10 @@ class TokenDesk:
 
     def entry_of(self, record: KeyRecord, limits: ServerLimits) -> TableEntry:
         """The table's entry for any key; raises `WireError`."""
+        entry = self._entry_of(record, limits)
+        return replace(entry, asks_each_time=True) if record.restrictions.confirm else entry
+
+    def _entry_of(self, record: KeyRecord, limits: ServerLimits) -> TableEntry:
         steps = record.restrictions.destinations
         build = partial(
             build_entry,

@@ -54,25 +54,46 @@ def ask(tools: TokenTools, prompt: str, is_wanted: Wanted) -> bytes:
     return line
 
 
-def confirm(tools: TokenTools, question: Question, is_wanted: Wanted) -> None:
-    """Return if a person allows it; raises `TokenError` whatever else happens.
+class Prompt:
+    """A question that a person sees; opening it raises `TokenError` if there is nobody to ask."""
 
-    As in OpenSSH, exit status 0 allows unless a word other than "yes" was printed.
-    """
-    if tools.confirm_command:
-        command, environ, stdout = [*tools.confirm_command], question.environ, subprocess.DEVNULL
-    elif tools.askpass:
-        command, stdout = [tools.askpass, question.text], subprocess.PIPE
-        environ = {"SSH_ASKPASS_PROMPT": "confirm"}
-    else:
-        message = "a person must allow it, and there is no SSH_ASKPASS with a display to ask by"
-        raise TokenError("confirm_unavailable", message)
-    with _running(command, {**tools.askpass_environ, **environ}, stdout) as process:
-        if not _has_ended(process, is_wanted, tools.confirm_timeout_ms / 1000):
-            raise TokenError("confirm_timeout", "nobody answered in time")
-        line = _read_line(process)
-    if process.returncode or line.lower() not in _YES:
-        raise TokenError("confirm_denied", "the person asked did not allow it")
+    def __init__(self, tools: TokenTools, question: Question, now: float) -> None:
+        if tools.confirm_command:
+            command, environ, stdout = (
+                [*tools.confirm_command],
+                question.environ,
+                subprocess.DEVNULL,
+            )
+        elif tools.askpass:
+            command, stdout = [tools.askpass, question.text], subprocess.PIPE
+            environ = {"SSH_ASKPASS_PROMPT": "confirm"}
+        else:
+            message = "a person must allow it, and there is no SSH_ASKPASS with a display to ask by"
+            raise TokenError("confirm_unavailable", message)
+        self._deadline = now + tools.confirm_timeout_ms / 1000
+        self._process = _start(command, {**tools.askpass_environ, **environ}, stdout)
+
+    def outcome(self, now: float) -> str | None:
+        """The word for why not, "" if it was allowed, None while nobody has answered.
+
+        As in OpenSSH, exit status 0 allows unless a word other than "yes" was printed.
+        """
+        if self._process.poll() is None:
+            if now < self._deadline:
+                return None
+            self.take_away()
+            return "confirm_timeout"
+        line = _read_line(self._process)
+        self.take_away()
+        is_yes = self._process.returncode == 0 and line.lower() in _YES
+        return "" if is_yes else "confirm_denied"
+
+    def take_away(self) -> None:
+        """Close it, with all that it started."""
+        _end(self._process)
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 @contextlib.contextmanager
@@ -93,8 +114,16 @@ def _running(
     command: list[str], environ: Mapping[str, str], stdout: int
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program in a session of its own; what it started ends with it when the context does."""
+    with _start(command, environ, stdout) as process:
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _start(command: list[str], environ: Mapping[str, str], stdout: int) -> subprocess.Popen[bytes]:
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -104,14 +133,13 @@ def _running(
     except OSError as error:
         message = f"cannot run {command[0]}: {error.strerror}"
         raise TokenError("askpass_failed", message) from error
-    with process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                # The whole session: a script's window is a process of its own.
-                with contextlib.suppress(OSError):
-                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        # The whole session: a script's window is a process of its own.
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _has_ended(process: subprocess.Popen[bytes], is_wanted: Wanted, timeout_s: float) -> bool:

@@ -1,0 +1,1 @@
+"""Asking people: one board an agent, whichever worker the request came to."""
