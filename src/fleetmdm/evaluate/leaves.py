@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import compress
 from typing import Any, Final
 
 import numpy as np
@@ -105,26 +104,30 @@ def _decide_easy(
     outcomes, ends = told
     presence, comparison = leaf.row.presence, leaf.comparison
     types = _SIMPLE if presence is not None else comparison.easy
-    if comparison.answer_all is not None and types.issuperset(map(type, values)):
-        answers = comparison.answer_all(values, now)
-        outcomes[:] = np.where(answers.held, _TRUE, _FALSE)
-        if answers.ends is not None:
-            ends[:] = answers.ends
-        return [] if answers.sure is None else np.flatnonzero(~answers.sure).tolist()
-    easy = [type(value) in types for value in values]
-    rest = [place for place, quick in enumerate(easy) if not quick]
+    odd = [place for place, value in enumerate(values) if type(value) not in types]
     if presence is not None:
-        outcomes[easy] = Outcome.TRUE if presence else Outcome.FALSE
-        return rest
-    if comparison.answer_all is None or len(rest) == len(values):
+        outcomes[:] = _TRUE if presence else _FALSE
+        return odd
+    if comparison.answer_all is None or len(odd) == len(values):
         return list(range(len(values)))
-    answers = comparison.answer_all(list(compress(values, easy)), now)
-    outcomes[easy] = np.where(answers.held, _TRUE, _FALSE)
+    answers = comparison.answer_all(_without(values, odd, types), now)
+    outcomes[:] = np.where(answers.held, _TRUE, _FALSE)
     if answers.ends is not None:
-        ends[easy] = answers.ends
+        ends[:] = answers.ends
     if answers.sure is not None:
-        rest += np.flatnonzero(easy)[~answers.sure].tolist()
-    return rest
+        odd = sorted({*odd, *np.flatnonzero(~answers.sure).tolist()})
+    return odd
+
+
+def _without(values: Sequence[Any], odd: Sequence[int], types: frozenset[type]) -> Sequence[Any]:
+    """The values with any easy one in place of the odd ones, which are few and decided again."""
+    if not odd:
+        return values
+    filler = next(value for value in values if type(value) in types)
+    easy = list(values)
+    for place in odd:
+        easy[place] = filler
+    return easy
 
 
 def decide_value(leaf: CompiledLeaf, value: Any, now: datetime) -> Decision:
