@@ -10,6 +10,7 @@ from typing import Final
 
 from fleetmdm.evaluate.operators import comparisons as c
 from fleetmdm.evaluate.operators import moments as m
+from fleetmdm.evaluate.operators import texts as t
 from fleetmdm.evaluate.operators.row import Operator
 from fleetmdm.evaluate.operators.versions import SCHEMES
 
@@ -29,7 +30,7 @@ def _version(name: str, order: c.Order, words: str, opposite: str = "") -> Opera
         facts="text (a version)",
         operand="text (a version), with `scheme`",
         meaning=f"the fact's version is {words} the operand's, by the scheme",
-        prepare=c.prepare_version(order),
+        prepare=t.prepare_version(order),
         schemes=_SCHEMES,
         opposite=opposite and f"version_{opposite}",
     )
@@ -52,7 +53,7 @@ def _length(name: str, order: c.Order, words: str, opposite: str) -> Operator:
         _SIZED,
         _LENGTH,
         f"its members (list, object) or characters (text) are {words} the operand",
-        c.prepare_length(order),
+        t.prepare_length(order),
         opposite=f"length_{opposite}",
     )
 
@@ -168,21 +169,21 @@ _ROWS = (
         "text",
         "text",
         "the text begins with the operand; case counts",
-        c.prepare_affix(str.startswith),
+        t.prepare_affix(str.startswith),
     ),
     Operator(
         "ends_with",
         "text",
         "text",
         "the text ends with the operand; case counts",
-        c.prepare_affix(str.endswith),
+        t.prepare_affix(str.endswith),
     ),
     Operator(
         "regex",
         "text",
         "RE2 pattern",
         "the pattern is found somewhere in the text; `(?i)` ignores case",
-        c.prepare_regex(wanted=True),
+        t.prepare_regex(wanted=True),
         opposite="not_regex",
     ),
     Operator(
@@ -190,7 +191,7 @@ _ROWS = (
         "text",
         "RE2 pattern",
         "the pattern is found nowhere in the text",
-        c.prepare_regex(wanted=False),
+        t.prepare_regex(wanted=False),
         opposite="regex",
     ),
     _length("eq", c.EQ, "as many as", "ne"),
@@ -233,7 +234,7 @@ _ROWS = (
         "text (an address or network)",
         "network, or list of networks",
         "the address lies inside one of the networks",
-        c.prepare_cidr,
+        t.prepare_cidr,
     ),
 )
 
