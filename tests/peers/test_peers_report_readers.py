@@ -20,6 +20,9 @@ from lxml import etree
 from sarif import loader
 
 from clikit.table import show_text
+from fleetmdm.cli.evidence.export import _render_oscal
+from fleetmdm.policy_yaml import parse_policy
+from fleetmdm.store.sqlite import SqliteStore
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +141,18 @@ def test_a_spreadsheet_takes_no_cell_for_a_formula(
         devices = [row["device_id"] for row in csv.DictReader(file)]
     assert len([each for each in devices if each.startswith("'")]) >= len(FORMULAS) // 2
     assert {"'=1+1", "'@SUM(1)", "'|calc"} <= shown
+
+
+def test_the_oscal_of_an_evidence_pack_is_valid_and_names_no_device(
+    sample_store: SqliteStore, shared_data: Path
+) -> None:
+    run = next(sample_store.runs(limit=1))
+    policies = [
+        parse_policy(text, name=name) for name, text in sample_store.run_policies(run.run_id)
+    ]
+    text = _render_oscal(run, policies, {}).decode()
+    document = json.loads(text)
+    assert list(_oscal_validator(shared_data).iter_errors(document)) == []
+    (result,) = document["assessment-results"]["results"]
+    assert len(result["findings"]) == len(policies)
+    assert [each.device_id for each in sample_store.devices() if each.device_id in text] == []

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleetmdm.errors import FleetError
 from fleetmdm.results import SILENT, Run, Status
-from fleetmdm.store.port import Intake
+
+if TYPE_CHECKING:
+    # Imported for its name alone: verification must not load a store.
+    from fleetmdm.store.port import Intake
 
 
 @dataclass(slots=True)
