@@ -142,6 +142,16 @@ def test_a_run_broken_off_ends_its_processes(store: SqliteStore) -> None:
     assert not multiprocessing.active_children()
 
 
+def test_a_killed_process_is_replaced_by_this_one(store: SqliteStore) -> None:
+    def kill(_count: int) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    new = NewRun(started_at=NOW, as_of=NOW, tool_version="0")
+    run = record_run(store, new, clock=lambda: NOW, advance=kill, workers=2).run
+    assert same(run, check(store, full=True)[0])
+
+
 @pytest.mark.parametrize(
     ("wanted", "tasks", "some"), [(1, 1000, False), (2, 1, True), (0, 1, False), (0, 31, False)]
 )
