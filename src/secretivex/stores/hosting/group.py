@@ -16,7 +16,7 @@ from secretivex.stores.hosting.hosted import HostedStore
 SETTLE_FILES_S = 10.0
 """How long the start waits for stores that read files only."""
 
-SETTLE_OTHERS_S = 2.0
+SETTLE_OTHERS_S = 3.0
 """How long it waits for tokens; their keys may come later."""
 
 

@@ -39,7 +39,7 @@ LOAD_SHARE = 20
 
 TEND_EVERY_S = 0.1
 
-PATIENCE_S = 1.0
+PATIENCE_S = 2.5
 """How long a store in a process of its own waits for a token, before it says what it knows."""
 
 
