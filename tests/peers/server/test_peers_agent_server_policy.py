@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -130,6 +131,30 @@ def test_a_rule_may_have_a_person_asked(
     no.touch()
     assert not sign(service, namespace="release")
     assert sign(service, namespace="git")
+
+
+def test_a_refusal_is_recorded_with_its_rule_and_the_program_that_asked(
+    with_rules: Callable[..., Service],
+    sign: Callable[..., bool],
+    tmp_path: Path,
+    require_program: Callable[[str], str],
+) -> None:
+    keygen = os.path.realpath(require_program("ssh-keygen"))
+    log = tmp_path / "audit.jsonl"
+    service = with_rules(
+        f"audit_requests = true\naudit_path = '{log}'\n"
+        f"[[policy.rules]]\nname = 'no \"files\"'\neffect = 'deny'\nnamespaces = ['file']\n"
+        f"executables = ['{keygen}']\n",
+        workers=1,
+    )
+    assert not sign(service, namespace="file")
+    assert sign(service)
+    assert service.stop() == 0
+    found = [json.loads(line) for line in log.read_text().splitlines()]
+    refused, signed = (one for one in found if one.get("event") == "sign")
+    assert (refused["outcome"], refused["rule"]) == ("policy_denied", 'no "files"')
+    assert refused["executable"] == keygen == signed["executable"]
+    assert "rule" not in signed
 
 
 def test_a_rule_that_is_not_understood_starts_nothing(

@@ -68,7 +68,8 @@ class Auditor:
     def answered(self, payload: bytes | memoryview, peer: Peer, reply: Reply) -> None:
         """A request that was answered at once."""
         event = EVENTS.get(payload[0], UNKNOWN_EVENT) if payload else UNKNOWN_EVENT  # type: ignore[call-overload] # a plain number finds its member
-        self._put(event, reply.outcome, peer, "")
+        rule = f',"rule":{quote(reply.rule)}' if reply.rule else ""
+        self._put(event, reply.outcome, peer, rule)
 
     def signed(self, job: SignJob, outcome: str) -> None:
         """A signature that was made or refused."""
@@ -148,7 +149,9 @@ def _caller(peer: Peer | None) -> str:
     if peer is None:
         return ""
     pid = "" if peer.pid is None else f',"pid":{peer.pid}'
-    return f',"uid":{peer.uid}{pid}'
+    known = peer.caller.executable if peer.caller is not None else ""
+    program = f',"executable":{quote(known)}' if known else ""
+    return f',"uid":{peer.uid}{pid}{program}'
 
 
 @lru_cache(_MEMO)
