@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from secretivex.hardening import name_process
 from secretivex.server.signals import TAKEN
 from secretivex.server.worker.shared import Shared
 
@@ -26,6 +27,9 @@ _NUMBER = struct.Struct("!i")
 
 PART_AFTER_WORKERS = 1
 """The reporter's number follows the workers'; its part of the cells comes after the supervisor's."""
+
+REPORTER_NAME = "agent-reporter"
+"""As ps(1) shows it."""
 
 FAILED = -1
 """Instead of a process number: the system would not fork."""
@@ -158,6 +162,7 @@ def _fork_worker(
         channel.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if shared.plan is not None and number == len(shared.cells):
+            name_process(REPORTER_NAME)
             from secretivex.server.report.process import run_desk
 
             run_desk(worker_end, shared.plan, shared.meters, number + PART_AFTER_WORKERS)

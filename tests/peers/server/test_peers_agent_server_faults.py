@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from agentclient.client import AgentClient
+from secretivex.server.report.control_socket import ask, control_path
 from sshwire.agent.connection import ClientTurns, encode_frame
 from sshwire.agent.replies import IdentitiesAnswer, SignResponse, parse_reply
 from sshwire.agent.requests import ListRequest, SignRequest, encode_request
@@ -65,6 +66,15 @@ def test_a_worker_that_hangs_is_replaced_at_a_reload(
     folder.mkdir(mode=0o700)
     shutil.copy2(key_files["ed25519"], folder / "one")
     service = start_service("--key", folder)
+    # One that was never ready has ten seconds for its first acknowledgement.
+    path = control_path(service.address)
+    wait(path.exists, "no control socket")
+    wait(
+        lambda: (
+            [row["ready"] for row in ask(path, "health", timeout_s=20)["workers"]] == [True] * 2
+        ),
+        "a worker is not ready",
+    )
     hung = service.workers[0]
     os.kill(hung, signal.SIGSTOP)
     shutil.copy2(key_files["p256"], folder / "two")
@@ -75,7 +85,7 @@ def test_a_worker_that_hangs_is_replaced_at_a_reload(
     assert time.monotonic() - begin < 5
     wait(lambda: len(service.workers) == 2, "not replaced")
     for _ in range(10):
-        assert len(service.ssh_add("-l").stdout.splitlines()) == 2
+        wait(lambda: len(service.ssh_add("-l").stdout.splitlines()) == 2, "the new key is missing")
 
 
 def test_workers_end_with_their_supervisor(

@@ -14,7 +14,6 @@ import socket
 import sys
 from typing import Any, cast
 
-from secretivex.hardening import name_process
 from secretivex.metrics.cells import Cells
 from secretivex.server.control import (
     Kind,
@@ -26,9 +25,6 @@ from secretivex.server.control import (
 from secretivex.server.report.desk import Desk, open_desk
 from secretivex.server.report.plan import ReportPlan
 from secretivex.server.report.vitals import Vitals
-
-NAME = "agent-reporter"
-"""As ps(1) shows it."""
 
 LOG = logging.getLogger("secretivex.metrics")
 
@@ -83,7 +79,6 @@ def run_desk(channel: socket.socket, plan: ReportPlan, cells: Cells, part: int) 
     """Report until the channel closes; does not return."""
     status = 1
     try:
-        name_process(NAME)
         asyncio.run(_serve(channel, plan, cells, part))
         status = 0
     except BaseException:
