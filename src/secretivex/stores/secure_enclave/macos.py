@@ -159,5 +159,5 @@ def _load(framework: str) -> Any:
     try:
         return import_module(framework)
     except ImportError as error:
-        hint = "install the extra [enclave]"
+        hint = "pip install pyobjc-framework-Security pyobjc-framework-LocalAuthentication"
         raise TokenError("missing_extra", f"PyObjC's {framework} is missing", hint) from error
