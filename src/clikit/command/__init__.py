@@ -128,7 +128,6 @@ def standard_options(
 
     `output` is the placeholder and the help of --output.
     """
-    choices = [*formats, *(["text"] if "table" in formats else [])]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         def command(**options: Any) -> Any:
@@ -144,27 +143,32 @@ def standard_options(
         command.__doc__ = function.__doc__
         command.__name__ = function.__name__
         command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined] # how click hands parameters on
-        for option in (
-            click.option("--debug", is_flag=True, help="Show tracebacks and debug logs."),
-            click.option("--quiet", "-q", is_flag=True, help="Say nothing on stderr but errors."),
-            click.option(
-                "--output",
-                type=click.Path(path_type=Path),
-                metavar=output[0],
-                help=output[1],
-            ),
-            click.option(
-                "--format",
-                type=click.Choice(choices, case_sensitive=False),
-                default=formats[0],
-                show_default=True,
-                help="How the result is written.",
-            ),
-        ):
+        for option in _standard(formats, output):
             option(command)
         return command
 
     return decorate
+
+
+def _standard(formats: Sequence[str], output: tuple[str, str]) -> Iterable[Callable[..., Any]]:
+    choices = [*formats, *(["text"] if "table" in formats else [])]
+    return (
+        click.option("--debug", is_flag=True, help="Show tracebacks and debug logs."),
+        click.option("--quiet", "-q", is_flag=True, help="Say nothing on stderr but errors."),
+        click.option(
+            "--output",
+            type=click.Path(path_type=Path),
+            metavar=output[0],
+            help=output[1],
+        ),
+        click.option(
+            "--format",
+            type=click.Choice(choices, case_sensitive=False),
+            default=formats[0],
+            show_default=True,
+            help="How the result is written.",
+        ),
+    )
 
 
 def run(
