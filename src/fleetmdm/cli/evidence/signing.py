@@ -22,47 +22,50 @@ MAX_KEY_FILE_BYTES = 1024 * 1024
 _PATH = click.Path(path_type=Path)
 
 
+_OPTIONS = (
+    click.option(
+        "--keyring-dir",
+        type=_PATH,
+        metavar="DIR",
+        help="Refuse keys that this keyring knows to be revoked or expired.",
+    ),
+    click.option(
+        "--key",
+        "ring_keys",
+        multiple=True,
+        metavar="NAME",
+        help="Sign with this key of the keyring; may be repeated.",
+    ),
+    click.option(
+        "--certificate",
+        "certificates",
+        type=_PATH,
+        multiple=True,
+        metavar="FILE",
+        help="Sign under this certificate of the key; may be repeated.",
+    ),
+    click.option(
+        "--signing-key-file",
+        "key_files",
+        type=_PATH,
+        multiple=True,
+        metavar="FILE",
+        help="Sign with this private key, which has no passphrase; may be repeated.",
+    ),
+    click.option("--agent", metavar="SOCKET", help="The SSH agent [SSH_AUTH_SOCK]."),
+    click.option(
+        "--agent-key",
+        "agent_keys",
+        multiple=True,
+        metavar="FINGERPRINT",
+        help="Sign with this key of the SSH agent; may be repeated.",
+    ),
+)
+
+
 def signer_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --agent-key, --agent, --signing-key-file, --key, --keyring-dir and --certificate."""
-    for option in (
-        click.option(
-            "--keyring-dir",
-            type=_PATH,
-            metavar="DIR",
-            help="Refuse keys that this keyring knows to be revoked or expired.",
-        ),
-        click.option(
-            "--key",
-            "ring_keys",
-            multiple=True,
-            metavar="NAME",
-            help="Sign with this key of the keyring; may be repeated.",
-        ),
-        click.option(
-            "--certificate",
-            "certificates",
-            type=_PATH,
-            multiple=True,
-            metavar="FILE",
-            help="Sign under this certificate of the key; may be repeated.",
-        ),
-        click.option(
-            "--signing-key-file",
-            "key_files",
-            type=_PATH,
-            multiple=True,
-            metavar="FILE",
-            help="Sign with this private key, which has no passphrase; may be repeated.",
-        ),
-        click.option("--agent", metavar="SOCKET", help="The SSH agent [SSH_AUTH_SOCK]."),
-        click.option(
-            "--agent-key",
-            "agent_keys",
-            multiple=True,
-            metavar="FINGERPRINT",
-            help="Sign with this key of the SSH agent; may be repeated.",
-        ),
-    ):
+    for option in _OPTIONS:
         function = option(function)
     return function
 

@@ -26,54 +26,57 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 _PATH = click.Path(path_type=Path)
 
 
+_OPTIONS = (
+    click.option(
+        "--verify-time",
+        metavar="TIME",
+        help="Judge keys at this time instead of now (RFC 3339).",
+    ),
+    click.option(
+        "--tsa-ca",
+        type=_PATH,
+        metavar="FILE",
+        help="Time-stamping authorities that are believed, as PEM certificates.",
+    ),
+    click.option(
+        "--witness",
+        "witnesses",
+        multiple=True,
+        metavar="PRINCIPAL",
+        help="A name in FILE of whom one must have co-signed the log; may be repeated.",
+    ),
+    click.option(
+        "--revoked",
+        type=_PATH,
+        multiple=True,
+        metavar="FILE",
+        help="Revoked keys: a KRL of ssh-keygen -k, or public keys; may be repeated.",
+    ),
+    click.option(
+        "--keyring-dir",
+        type=_PATH,
+        metavar="DIR",
+        help="Take revocations with their times from this keyring.",
+    ),
+    click.option(
+        "--signer",
+        "signers",
+        multiple=True,
+        metavar="PRINCIPAL",
+        help="The name in FILE by which the pack must be signed; may be repeated.",
+    ),
+    click.option(
+        "--allowed-signers",
+        type=_PATH,
+        metavar="FILE",
+        help="Whom you trust, as ssh-keygen -Y verify takes it.",
+    ),
+)
+
+
 def trust_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add everything that says whom to trust."""
-    for option in (
-        click.option(
-            "--verify-time",
-            metavar="TIME",
-            help="Judge keys at this time instead of now (RFC 3339).",
-        ),
-        click.option(
-            "--tsa-ca",
-            type=_PATH,
-            metavar="FILE",
-            help="Time-stamping authorities that are believed, as PEM certificates.",
-        ),
-        click.option(
-            "--witness",
-            "witnesses",
-            multiple=True,
-            metavar="PRINCIPAL",
-            help="A name in FILE of whom one must have co-signed the log; may be repeated.",
-        ),
-        click.option(
-            "--revoked",
-            type=_PATH,
-            multiple=True,
-            metavar="FILE",
-            help="Revoked keys: a KRL of ssh-keygen -k, or public keys; may be repeated.",
-        ),
-        click.option(
-            "--keyring-dir",
-            type=_PATH,
-            metavar="DIR",
-            help="Take revocations with their times from this keyring.",
-        ),
-        click.option(
-            "--signer",
-            "signers",
-            multiple=True,
-            metavar="PRINCIPAL",
-            help="The name in FILE by which the pack must be signed; may be repeated.",
-        ),
-        click.option(
-            "--allowed-signers",
-            type=_PATH,
-            metavar="FILE",
-            help="Whom you trust, as ssh-keygen -Y verify takes it.",
-        ),
-    ):
+    for option in _OPTIONS:
         function = option(function)
     return function
 

@@ -72,6 +72,17 @@ def newest_run(store: FleetStore) -> Run:
     raise FleetError("run_not_found", "there is no run yet", hint="run `fleetmdm check` first")
 
 
+def _leaf(run: Run, manifest_sha256: str, marks: Sequence[str], options: ExportOptions) -> bytes:
+    return encode_export_leaf(
+        run_id=run.run_id,
+        manifest_sha256=manifest_sha256,
+        profile=options.profile.value,
+        signers=marks,
+        exported_at=options.now,
+        tool_version=options.tool_version,
+    )
+
+
 def _write_options(folder: PackFolder, contents: PackContents, options: ExportOptions) -> None:
     if options.agent_audit:
         folder.add_whole(AGENT_AUDIT, options.agent_audit)
@@ -100,16 +111,7 @@ def export_pack(
             now=options.now,
         )
         finish()
-        index = store.append_leaf(
-            encode_export_leaf(
-                run_id=run.run_id,
-                manifest_sha256=manifest_sha256,
-                profile=options.profile.value,
-                signers=marks,
-                exported_at=options.now,
-                tool_version=options.tool_version,
-            )
-        )
+        index = store.append_leaf(_leaf(run, manifest_sha256, marks, options))
     return Exported(
         output=options.output,
         run_id=run.run_id,

@@ -142,16 +142,21 @@ def reconcile(run: Run, tally: Tally) -> dict[str, Any]:
             "results": sum(tally.rows.values()),
             "not_stored": tally.devices * tally.policies - sum(tally.rows.values()),
         },
-        "outside_list": None
-        if tally.listed is None
-        else {
-            "names": tally.listed,
-            "devices_on_it": tally.on_list,
-            "retired_on_it": tally.retired_on_list,
-            "missing_from_fleet": tally.missing,
-            "devices_not_on_it": tally.devices - tally.on_list,
-        },
+        "outside_list": _outside(tally),
         "sums": [{"name": each.name, "left": each.left, "right": each.right} for each in sums],
+    }
+
+
+def _outside(tally: Tally) -> dict[str, int] | None:
+    """How the outside list and the fleet cover each other; None where there was none."""
+    if tally.listed is None:
+        return None
+    return {
+        "names": tally.listed,
+        "devices_on_it": tally.on_list,
+        "retired_on_it": tally.retired_on_list,
+        "missing_from_fleet": tally.missing,
+        "devices_not_on_it": tally.devices - tally.on_list,
     }
 
 
