@@ -175,6 +175,24 @@ def test_a_full_disk_stops_signing_or_not_as_the_configuration_says(
     assert is_whole(log)
 
 
+def test_a_writer_that_cannot_write_ends_with_its_agent(
+    start_service: Start,
+    key_files: dict[str, Path],
+    tmp_path: Path,
+    wait: Wait,
+    running: Callable[[int], bool],
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    service = start_service("--key", key_files["ed25519"], "--audit-requests", "--audit-path", log)
+    writer = audit_writer(service)
+    _, most = resource.prlimit(writer, resource.RLIMIT_FSIZE)
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (log.stat().st_size + 10, most))
+    wait(lambda: _fill(service), "the log was never full")
+    assert service.stop() == 0
+    wait(lambda: not running(writer), "the writer outlived its agent")
+    assert service.logged("audit records lost")
+
+
 def _fill(service: Any) -> bool:
     service.ssh_add("-l")
     return bool(service.logged("cannot write the audit log"))

@@ -114,11 +114,20 @@ class AuditWriter:
                     LOG.error("cannot write the audit log", extra=_reason(error))  # noqa: TRY400 - the reason is all
                 is_failing = True
                 time.sleep(RETRY_S)
+                if self._is_alone():
+                    LOG.error("audit records lost", extra={"fields": {"records": records}})  # noqa: TRY400 - same
+                    return
                 continue
             self._cells.wrote(records)
             if is_failing:
                 LOG.warning("the audit log is written again")
             return
+
+    def _is_alone(self) -> bool:
+        """Whether nobody is left who could write to the pipe: then there is no end to wait for."""
+        poll = select.poll()
+        poll.register(self._pipe, 0)
+        return any(event & select.POLLHUP for _, event in poll.poll(0))
 
     def _sync(self) -> None:
         self._sync_at = None
