@@ -171,6 +171,8 @@ class Terms(NamedTuple):
     decide_charged: Decide | None = None
     could_sign: Callable[[SignQuery], bool] | None = None
     query_reply: str = "rfc9987"
+    is_read_only: bool = False
+    """Whether clients may only list and sign."""
 
 
 _OPEN = Decision(allowed=True, rule="", reason="no_rules")
@@ -279,6 +281,8 @@ class Engine:
             return _bind(bindings, request.body)
         if _is_out_of_reach(request, bindings):
             return failure("remote_connection")
+        if self._terms.is_read_only and isinstance(request, ChangeRequest):
+            return failure("read_only")
         if self._is_locked:
             return _answer_locked(request)
         return self._serve(request, peer, now, bindings)

@@ -99,7 +99,7 @@ def test_what_the_loader_takes_is_valid_by_the_schema(document: dict[str, Any]) 
 BEYOND = (
     *("fingerprint", "blob", "pattern", "comment", "key type", "name of an environment variable"),
     *("a file needs its name", "names no program", "the store has no module_path", "URI"),
-    *("only on", "more than one", "the store names no path", "RFC 7512"),
+    *("only on", "more than one", "the store names no path", "RFC 7512", "available on"),
 )
 """Words of refusals that no schema can make."""
 

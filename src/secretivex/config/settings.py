@@ -100,11 +100,10 @@ SETTINGS: tuple[AgentSetting, ...] = (
         "agent_mode",
         "text",
         "full",
-        "Whether clients may add, remove and lock keys.",
+        "Whether clients may add, remove and lock keys, or only list them and sign.",
         choices=("full", "read-only"),
         group="keys",
-        state="refused",
-        acts_as="full",
+        needs_restart=False,
     ),
     AgentSetting(
         "allow_sha1",

@@ -7,8 +7,6 @@ worker; nothing is ever told in part.
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -22,6 +20,7 @@ from secretivex.lock import SALT_BYTES, Lock
 from secretivex.server.state import ServerLimits, WorkerState
 from secretivex.stores.opening import open_stores
 from secretivex.stores.registry import Registry
+from secretivex.stores.token.device_lock import make_device_lock
 from secretivex.stores.token.loaded import LoadedModule
 from sshwire.agent.requests import (
     AddRequest,
@@ -74,7 +73,7 @@ class Authority:
         """Keys in the last state that was made."""
         self.lock = Lock()
         # Made before any fork, so that every worker has the same descriptor.
-        self._device_lock = _make_device_lock() if self._limits.workers > 1 else -1
+        self._device_lock = make_device_lock() if self._limits.workers > 1 else -1
 
     @cached_property
     def _registry(self) -> Registry:
@@ -286,12 +285,6 @@ _TOOL_SETTINGS = (
     *("allowed_providers", "restrict_websafe", "websafe_allow", "fingerprint_hash"),
     *("confirm_command", "confirm_timeout_ms"),
 )
-
-
-def _make_device_lock() -> int:
-    """The descriptor of a file without a name, open as long as the agent runs."""
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 def limits_of(config: AgentConfig) -> ServerLimits:

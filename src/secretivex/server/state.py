@@ -30,6 +30,7 @@ class ServerLimits:
     inline_sign: bool | None = None
     allow_sha1: bool = False
     query_reply: str = "rfc9987"
+    agent_mode: str = "full"
     hide_denied: bool = False
     max_frame_bytes: int = 256 * 1024
     max_identities: int = 4096

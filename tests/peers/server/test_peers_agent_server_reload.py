@@ -77,3 +77,19 @@ def test_what_needs_a_restart_is_named_and_keeps_its_value(
         idle.settimeout(10)
         assert idle.recv(1) == b""
     assert can_sign(service, key)
+
+
+@WORKERS
+def test_an_agent_that_is_read_only_lists_and_signs_and_changes_nothing(
+    start_service: Start, key_files: dict[str, Path], wait: Wait, tmp_path: Path, workers: int
+) -> None:
+    config, key = tmp_path / "agent.toml", key_files["ed25519"]
+    write_config(config, key, more='agent_mode = "read-only"')
+    service = start_service("--config", config, workers=workers)
+    assert can_sign(service, key)
+    for words in (("-q", str(key_files["rsa"])), ("-D",), ("-d", str(key))):
+        assert service.ssh_add(*words).returncode != 0
+    assert service.ssh_add("-l").stdout.count("\n") == 1
+    write_config(config, key)
+    service.process.send_signal(signal.SIGHUP)
+    wait(lambda: service.ssh_add("-q", str(key_files["rsa"])).returncode == 0, "still read-only")

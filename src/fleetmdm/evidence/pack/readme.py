@@ -18,15 +18,14 @@ _HEAD = """\
 Evidence of a compliance run
 ============================
 
-What one run of FleetMDM judged, by which policies, and with which result. It can be checked
-without FleetMDM: run the commands below inside this folder.
+What one run of FleetMDM judged, by which policies, with which result. To check it without
+FleetMDM, run the commands below in this folder.
 
 1. Every file is as listed
 
     sha256sum -c SHA256SUMS
 
-   lists every file but itself and those under signatures/. A file that is not listed there
-   does not belong to the pack.
+   lists every file but itself and those under signatures/. No other belongs to the pack.
 """
 
 _UNSIGNED = """
@@ -39,12 +38,12 @@ _UNSIGNED = """
 _SIGNED = """
 2. Who vouches for it
 
-   Trust comes from you: put the signer's public key, obtained from the signer and not from
-   this folder, into a file of your own, for example allowed_signers:
+   Trust comes from you: put the signer's public key, had from the signer and not from this
+   folder, into a file of your own, here allowed_signers:
 
     {principal} namespaces="{namespace}" ssh-ed25519 AAAA...
 
-   The keys in keys/allowed_signers say of themselves:
+   The keys in keys/allowed_signers say they are:
 
 {fingerprints}
 """
@@ -59,8 +58,8 @@ _COMMANDS = """\
 
 _ATTESTATION = """\
 
-   The same key signed an in-toto statement about the manifest (DSSE). With the signer's public
-   key in signer.pub, as OpenSSH writes it:
+   The same key signed an in-toto statement about the manifest (DSSE). With its public key in
+   signer.pub:
 
     T=$(mktemp -d)
     F={envelope}
@@ -84,9 +83,8 @@ _OPENSSL_OTHER = """\
 
 _LATER = """\
 
-   Files that somebody may have added later, and how to check them: a time-stamp token of an
-   authority whose certificate you have in tsa.pem; a witness's signature over the log's
-   checkpoint, by a key that you allow for witness@fleetmdm.
+   Added later, perhaps: a time-stamp token (tsa.pem: its authority's certificate); a witness's
+   signature over the log's checkpoint (allow its key for witness@fleetmdm).
 
     openssl ts -verify -token_in -in {token} \\
         -data {manifest} -CAfile tsa.pem
@@ -95,9 +93,9 @@ _LATER = """\
 """
 
 _SIGNED_TAIL = """
-   The first signature is over the manifest, which is the same for every view of this pack.
-   The second is over this view. A view that somebody shortened later has only the first, and
-   FleetMDM proves it (`fleetmdm evidence verify`). A signature carries no time of its own.
+   The first signature is over the manifest, the same for every view; the second is over this
+   view. A view shortened later has only the first: `fleetmdm evidence verify` proves it.
+   A signature carries no time of its own.
 """
 
 _TAIL = """

@@ -22,6 +22,7 @@ def judge_by(policy: SigningPolicy, rates: RateTable, limits: ServerLimits) -> t
         decide_charged=compiled.decide,
         could_sign=compiled.could_sign if hides else None,
         query_reply=limits.query_reply,
+        is_read_only=limits.agent_mode == "read-only",
     )
     return partial(compiled.decide, rates=rates), terms
 
