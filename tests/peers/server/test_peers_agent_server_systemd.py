@@ -108,6 +108,10 @@ sys.exit(main(sys.argv[1:]))" "$@"; }}
         agent install --config {config} --quiet
         [ "$(systemctl --user is-active secretive-agent.service || true)" = inactive ]
         ssh-add -l
+        for _ in $(seq 100); do
+            [ "$(systemctl --user is-active secretive-agent.service || true)" = active ] && break
+            sleep 0.05
+        done
         systemctl --user is-active secretive-agent.service
         systemctl --user show -p Type -p WatchdogUSec secretive-agent.service
         agent status

@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -140,7 +141,16 @@ class Simulator:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until((self.folder / "tpm").exists, "the simulator does not listen")
+        wait_until(self._listens, "the simulator does not listen")
+
+    def _listens(self) -> bool:
+        """Its socket's file is there a moment before it listens."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.folder / "tpm"))
+            except OSError:
+                return False
+        return True
 
     def stop(self) -> None:
         if self.process is not None:
