@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,10 @@ settings.register_profile(
     "project", max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")), deadline=None
 )
 settings.load_profile("project")
+
+# What a shell starts in the background ignores SIGINT, and so would every program of the tests.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 

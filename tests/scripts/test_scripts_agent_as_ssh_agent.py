@@ -53,7 +53,7 @@ SCRIPTS = {
         out=$($A -s); echo got lines; eval "$out" > /dev/null; $A -k > /dev/null
         """,
     "signals": """
-        for signal in INT PIPE HUP TERM; do
+        for signal in INT HUP TERM; do
             eval $($A -s) > /dev/null; kill -$signal $SSH_AGENT_PID; sleep 0.5
             if kill -0 $SSH_AGENT_PID 2>/dev/null; then
                 ssh-add -l > /dev/null; echo $signal stays $?; $A -k > /dev/null
