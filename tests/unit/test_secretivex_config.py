@@ -137,7 +137,7 @@ def test_paths_expand_home_and_variables_and_start_at_the_files_folder() -> None
         ("profile = 'fanot'", 1, ["unknown profile 'fanot'", "did you mean 'fanout'"]),
         ("profile = ''", 1, ["unknown profile ''"]),
         ("profile = 3", 1, ["profile", "must be a text"]),
-        ("agent_mode = 'read-only'", 1, ["agent_mode", "not available in this version"]),
+        ("agent_mode = 'readonly'", 1, ["agent_mode", "did you mean 'read-only'"]),
         ("pid_file = '$NOPE/x'", 1, ["pid_file", "$NOPE is not set"]),
         ("socket_path = '~bob/s'", 1, ["socket_path", "homes of other users"]),
         ("stores = []", 1, ["stores", "the list is empty"]),

@@ -3,6 +3,7 @@
 Rule for editors: a limit carries its unit in its name and cites who else has it.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum, IntFlag
 from typing import Final
 
@@ -36,6 +37,24 @@ class RequestNumber(IntEnum):
     ADD_ID_CONSTRAINED = 25
     ADD_SMARTCARD_KEY_CONSTRAINED = 26
     EXTENSION = 27
+
+
+REQUEST_WORDS: Final[Mapping[int, str]] = {
+    RequestNumber.SSH1_REMOVE_ALL: "remove_all",
+    RequestNumber.REQUEST_IDENTITIES: "list",
+    RequestNumber.SIGN_REQUEST: "sign",
+    RequestNumber.ADD_IDENTITY: "add",
+    RequestNumber.REMOVE_IDENTITY: "remove",
+    RequestNumber.REMOVE_ALL_IDENTITIES: "remove_all",
+    RequestNumber.ADD_SMARTCARD_KEY: "add_smartcard",
+    RequestNumber.REMOVE_SMARTCARD_KEY: "remove_smartcard",
+    RequestNumber.LOCK: "lock",
+    RequestNumber.UNLOCK: "unlock",
+    RequestNumber.ADD_ID_CONSTRAINED: "add",
+    RequestNumber.ADD_SMARTCARD_KEY_CONSTRAINED: "add_smartcard",
+    RequestNumber.EXTENSION: "extension",
+}
+"""What a request asks for, in a word: records and counts call it so."""
 
 
 class ReplyNumber(IntEnum):

@@ -11,24 +11,7 @@ from secretivex.metrics.cells import Meter
 from secretivex.policy import Decision, SignQuery
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.signing import SigningQueue
-from sshwire.agent.numbers import RequestNumber
-
-_NAMES = {
-    RequestNumber.SSH1_REMOVE_ALL: "remove_all",
-    RequestNumber.REQUEST_IDENTITIES: "list",
-    RequestNumber.SIGN_REQUEST: "sign",
-    RequestNumber.ADD_IDENTITY: "add",
-    RequestNumber.REMOVE_IDENTITY: "remove",
-    RequestNumber.REMOVE_ALL_IDENTITIES: "remove_all",
-    RequestNumber.ADD_SMARTCARD_KEY: "add_smartcard",
-    RequestNumber.REMOVE_SMARTCARD_KEY: "remove_smartcard",
-    RequestNumber.LOCK: "lock",
-    RequestNumber.UNLOCK: "unlock",
-    RequestNumber.ADD_ID_CONSTRAINED: "add",
-    RequestNumber.ADD_SMARTCARD_KEY_CONSTRAINED: "add_smartcard",
-    RequestNumber.EXTENSION: "extension",
-}
-_REQUESTS = {int(number): name for number, name in _NAMES.items()}
+from sshwire.agent.numbers import REQUEST_WORDS
 
 
 class Tally:
@@ -51,7 +34,7 @@ class Tally:
         number = payload[0] if payload else 0
         place = self._places.get((number, outcome))
         if place is None:
-            name = _REQUESTS.get(number, "unknown")
+            name = REQUEST_WORDS.get(number, "unknown")
             place = self._places[number, outcome] = self.meter.place(
                 "requests", f"{name}/{outcome}"
             )

@@ -19,28 +19,11 @@ from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
 from secretivex.server.audit.feed import AuditFeed
 from secretivex.server.worker.signing import Turn
-from sshwire.agent.numbers import RequestNumber
+from sshwire.agent.numbers import REQUEST_WORDS
 from sshwire.agent.requests import RemoveRequest
 from sshwire.pubkey import fingerprint
 
 UNKNOWN_EVENT = "unknown_message"
-
-EVENTS = {
-    RequestNumber.SSH1_REMOVE_ALL: "remove_all",
-    RequestNumber.REQUEST_IDENTITIES: "list",
-    RequestNumber.SIGN_REQUEST: "sign",
-    RequestNumber.ADD_IDENTITY: "add",
-    RequestNumber.REMOVE_IDENTITY: "remove",
-    RequestNumber.REMOVE_ALL_IDENTITIES: "remove_all",
-    RequestNumber.ADD_SMARTCARD_KEY: "add_smartcard",
-    RequestNumber.REMOVE_SMARTCARD_KEY: "remove_smartcard",
-    RequestNumber.LOCK: "lock",
-    RequestNumber.UNLOCK: "unlock",
-    RequestNumber.ADD_ID_CONSTRAINED: "add",
-    RequestNumber.ADD_SMARTCARD_KEY_CONSTRAINED: "add_smartcard",
-    RequestNumber.EXTENSION: "extension",
-}
-"""The event of a record, by the number of the request."""
 
 _MEMO = 4096
 
@@ -67,7 +50,7 @@ class Auditor:
 
     def answered(self, payload: bytes | memoryview, peer: Peer, reply: Reply) -> None:
         """A request that was answered at once."""
-        event = EVENTS.get(payload[0], UNKNOWN_EVENT) if payload else UNKNOWN_EVENT  # type: ignore[call-overload] # a plain number finds its member
+        event = REQUEST_WORDS.get(payload[0], UNKNOWN_EVENT) if payload else UNKNOWN_EVENT
         rule = f',"rule":{quote(reply.rule)}' if reply.rule else ""
         self._put(event, reply.outcome, peer, rule)
 
