@@ -104,8 +104,13 @@ def _judge_wait(snapshot: dict[str, Any]) -> list[str]:
     suggested, p99 = snapshot["queue_wait_suggested"], snapshot["queue_wait_percentiles"]["p99"]
     if not suggested or not p99 or p99["ns"] <= QUEUE_WAIT_FACTOR * suggested["tail_ns"]:
         return []
+    if sum(snapshot["queue_wait_histogram"]) < MIN_WAITS:
+        return []
     return [f"requests wait {p99['ns'] / 1e6:.0f} ms for their turn to sign (p99)"]
 
+
+MIN_WAITS = 100
+"""Signatures below which the slowest one in a hundred says nothing."""
 
 QUEUE_WAIT_FACTOR = 10
 """Times the wait that settings let one expect, from which on it is a fault rather than load."""
