@@ -36,8 +36,13 @@ unit: setup ## pure tests
 property: setup ## properties and bounded fuzzing
 	$(PYTEST) -n $(JOBS) --timeout 300 tests/property tests/conformance
 
+# What compares times or counts shares is run by itself: a neighbour's load would be measured too.
+ALONE := tests/peers/server/test_peers_agent_server_pressure.py tests/peers/test_peers_load_gates.py \
+	tests/peers/test_peers_fanout_namespace.py tests/peers/test_peers_secretive_bench.py
+
 peers: setup ## against real programs: OpenSSH, git, coreutils
-	$(PYTEST) -n $(JOBS) --timeout 300 tests/peers
+	$(PYTEST) -n $(JOBS) --timeout 300 $(addprefix --ignore=,$(ALONE)) tests/peers
+	$(PYTEST) --timeout 300 $(ALONE)
 
 scripts: setup ## the command lines as a user runs them
 	$(PYTEST) -n $(JOBS) --timeout 300 tests/scripts
