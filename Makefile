@@ -38,7 +38,8 @@ property: setup ## properties and bounded fuzzing
 
 # What compares times or counts shares is run by itself: a neighbour's load would be measured too.
 ALONE := tests/peers/server/test_peers_agent_server_pressure.py tests/peers/test_peers_load_gates.py \
-	tests/peers/test_peers_fanout_namespace.py tests/peers/test_peers_secretive_bench.py
+	tests/peers/test_peers_fanout_namespace.py tests/peers/test_peers_secretive_bench.py \
+	tests/peers/test_peers_load_faults.py
 
 peers: setup ## against real programs: OpenSSH, git, coreutils
 	$(PYTEST) -n $(JOBS) --timeout 300 $(addprefix --ignore=,$(ALONE)) tests/peers
