@@ -306,7 +306,9 @@ def test_ctrl_c_ends_a_command_at_any_moment(path: tuple[str, ...], place: Path)
     if ended.status != 99:
         sound(ended)
         if ended.status == 130:
-            assert json.loads(ended.stdout)["error"]["code"] == "interrupted"
+            document = json.loads(ended.stdout)
+            # What was done in time is the only document; the status says the rest.
+            assert document["ok"] or document["error"]["code"] == "interrupted"
 
 
 def test_ctrl_c_while_waiting_for_input_is_said_and_keeps_nothing(calm: Path) -> None:

@@ -106,8 +106,18 @@ class Call:
             for chunk in chunks:
                 spool.write(chunk)
             spool.seek(0)
+            _OUTPUT.has_begun = True
             shutil.copyfileobj(spool, self.stdout)
         self.stdout.flush()
+
+
+class _Output:
+    """Whether the result of this run is on its way out: then nothing else may follow it."""
+
+    has_begun = False
+
+
+_OUTPUT = _Output()
 
 
 class Found(Exception):  # noqa: N818 - not an error: the work was done
@@ -204,6 +214,7 @@ def _run(
     translate: Callable[[Exception], Failure | None],
 ) -> int:
     streams = sys.stdout, sys.stderr
+    _OUTPUT.has_begun = False
     try:
         try:
             group.main(args=list(argv), prog_name=prog, standalone_mode=False)
@@ -264,7 +275,7 @@ def _as_failure(error: Exception, argv: Sequence[str], failure: type[Failure]) -
 
 def _fail(error: Failure, argv: Sequence[str], prog: str) -> int:
     _say(error, prog)
-    if wants_json(argv):
+    if wants_json(argv) and not _OUTPUT.has_begun:
         try:
             sys.stdout.write(render_json(failed(error)))
             sys.stdout.flush()
