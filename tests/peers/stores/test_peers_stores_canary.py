@@ -162,7 +162,7 @@ print(found, hits(secret) - 1 + hits(turned) - 1)
 """
 
 
-LEFT = {"ed25519": 1, "ecdsa": 2, "rsa": 1}
+LEFT = {"ed25519": 2, "ecdsa": 5, "rsa": 2}
 """Copies of a secret number, in either order of its bytes, that docs/key-stores.md admits to."""
 
 
