@@ -32,7 +32,7 @@ def children_of(pid: int) -> list[int]:
     """Direct children, from Linux's /proc."""
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
 
 
