@@ -71,7 +71,7 @@ def record_verdicts(writer: RunWriter, _size: int, between: Callable[[], None]) 
 
 
 def policies_of(writer: RunWriter) -> list[CompliancePolicy]:
-    return [parse_policy(source, name=name) for name, source in writer.policy_sources()]
+    return list(writer.policies())
 
 
 def run(store: SqliteStore, record: Record, size: int, between: Callable[[], None]) -> Run:

@@ -13,7 +13,8 @@ import pytest
 from fleetmdm.device import Device
 from fleetmdm.engines.local import record_run
 from fleetmdm.engines.pool import choose_workers
-from fleetmdm.policy_yaml import parse_policies
+from fleetmdm.policy_yaml import parse_policies, parse_policy
+from fleetmdm.policy_yaml.form import FORM_VERSION
 from fleetmdm.results import Run
 from fleetmdm.store.port import NewRun
 from fleetmdm.store.sqlite import SqliteStore, open_store
@@ -112,10 +113,7 @@ def test_devices_that_are_only_seen_again_are_not_judged(store: SqliteStore) -> 
 
 def test_another_policy_brings_up_everything(store: SqliteStore) -> None:
     check(store)
-    store.put_policies(
-        parse_policies(b"id: a\nname: A\nchecks: [{key: n, op: lt, value: 1999}]\n", name="p"),
-        now=NOW,
-    )
+    store.put_policies([parse_policy(OTHER, name="p")], now=NOW)
     assert check(store)[1] == COUNT
 
 
@@ -178,6 +176,28 @@ def test_a_run_that_is_overtaken_judges_everything(store: SqliteStore, tmp_path:
     assert same(run, check(store, full=True)[0])
 
 
+def test_a_policy_is_read_from_its_source_once(store: SqliteStore) -> None:
+    first, _ = check(store)
+    kept = store._connection.execute("SELECT count(*), min(version) FROM policy_forms").fetchone()
+    assert kept == (2, FORM_VERSION)
+    assert store.policies() == tuple(parse_policy(one.source, name="p") for one in POLICIES)
+    assert [one.id for one in store.policies(["b", "c"])] == ["b"]
+    assert store.policies_of_run(first.run_id) == store.policies()
+    # A form of another version is not read, and is made again.
+    store._connection.execute("UPDATE policy_forms SET version = 0, form = x'00'")
+    assert same(first, check(store)[0])
+    assert not list(store.find_problems())
+    store.put_policies([parse_policy(OTHER, name="p")], now=NOW)
+    check(store)
+    old = [run.run_id for run in store.runs()][1:]
+    store.prune_runs(old, now=NOW, leaf=lambda _removed: b'{"type":"prune"}')
+    check(store)
+    assert store._connection.execute("SELECT count(*) FROM policy_forms").fetchone() == (2,)
+
+
+OTHER = b"id: a\nname: A\nchecks: [{key: n, op: lt, value: 1999}]\n"
+
+
 OTHER_CELLS = """
 UPDATE fact_columns SET cells = (
     SELECT cells FROM fact_columns WHERE name LIKE '%few%' AND block = 1
@@ -191,6 +211,7 @@ UPDATE fact_columns SET cells = (
         (OTHER_CELLS, "say otherwise"),
         ("UPDATE documents SET facts_hash = zeroblob(32) WHERE device = 1030", "say otherwise"),
         ("UPDATE results SET until_run = 2 WHERE until_run IS NULL AND device % 7 = 0", "its rows"),
+        ("UPDATE policy_forms SET form = x'80'", "its source says"),
         ("UPDATE runs SET devices = devices + 1", "devices are kept"),
     ],
 )

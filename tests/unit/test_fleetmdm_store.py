@@ -17,6 +17,7 @@ from fleetmdm.device import Device
 from fleetmdm.errors import FleetError
 from fleetmdm.ledger.entries import encode_run_leaf
 from fleetmdm.policy import Combine, CompliancePolicy, Group, Position
+from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Finding, Run, Status, Transition, Verdict
 from fleetmdm.store.migrations import Migration, load_migrations
 from fleetmdm.store.port import (
@@ -42,6 +43,11 @@ def policy(policy_id: str, source: bytes = b"---\n") -> CompliancePolicy:
     check = Group("checks", Combine.ALL, (), Position(1, 1))
     digest = hashlib.sha256(source).hexdigest()
     return CompliancePolicy(policy_id, policy_id, check, source, digest)
+
+
+def read_policy(policy_id: str) -> CompliancePolicy:
+    source = f"id: {policy_id}\nname: n\nchecks: [{{key: x, op: exists}}]\n"
+    return parse_policy(source.encode(), name="p")
 
 
 def record(store: FleetStore, *verdicts: Verdict) -> Run:
@@ -187,14 +193,14 @@ def test_a_run_keeps_what_it_judged(store: SqliteStore) -> None:
 
 def test_a_run_judges_the_moment_it_began(store: SqliteStore, path: Path) -> None:
     store.put_devices([device("a", x=1)], now=NOW)
-    store.put_policies([policy("p")], now=NOW)
+    store.put_policies([read_policy("p")], now=NOW)
     with store.begin_run(NewRun(NOW, NOW, "0")) as run:
         with closing(open_store(path, now=NOW, busy_timeout_s=0)) as other:
             other.put_devices([device("a", x=2), device("b")], now=NOW)
             other.remove_policy("p", now=NOW)
         assert [one.facts["x"] for one in run.devices()] == [1]
         assert run.device_count() == 1
-        assert [name for name, _ in run.policy_sources()] == ["p"]
+        assert [one.id for one in run.policies()] == ["p"]
         run.add([fails("a")])
         done = run.finish(finished_at=NOW, hashes=RunHashes("a", "b", "c"), leaf=encode_run_leaf)
     assert list(store.run_devices(done.run_id)) == [device("a", x=1)]

@@ -30,7 +30,6 @@ from fleetmdm.governance.assign import Assignment
 from fleetmdm.ledger.entries import encode_run_leaf
 from fleetmdm.ledger.roots import policy_set_hash
 from fleetmdm.policy import CompliancePolicy
-from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run
 from fleetmdm.store.port import (
     FleetStore,
@@ -56,11 +55,6 @@ class Recorded:
 
     run: Run
     policies: tuple[CompliancePolicy, ...]
-
-
-def load_policies(sources: Iterable[tuple[str, bytes]]) -> tuple[CompliancePolicy, ...]:
-    """Parse stored policies; raises `policy_invalid` where the language has moved on."""
-    return tuple(parse_policy(source, name=f"policy {name}") for name, source in sources)
 
 
 def record_run(
@@ -102,8 +96,8 @@ class _Attempt:
         """One try."""
         new = self.new
         with self.store.begin_run(new) as writer:
-            sources = tuple(writer.policy_sources())
-            policies = _some_policies(load_policies(sources))
+            policies = _some_policies(writer.policies())
+            sources = [(policy.id, policy.source) for policy in policies]
             if writer.is_empty():
                 raise no_devices()
             assignments = tuple(writer.assignments())
@@ -111,7 +105,7 @@ class _Attempt:
             programs = compile_policies(policies, selections)
             question = ask(programs, sources, assignments, new)
             self.expect(writer.plan(question, full=full, alone=alone))
-            order = Order(writer.desk(), sources, assignments, new.only_assigned, new.as_of)
+            order = Order(writer.desk(), policies, assignments, new.only_assigned, new.as_of)
             for judged in self._judge(writer, programs, order):
                 writer.take(judged)
                 self.advance(judged.count)
@@ -162,7 +156,7 @@ def ask(
 
 def load_current(store: FleetStore) -> tuple[CompliancePolicy, ...]:
     """The policies that a check would judge by now. Raises `no_policies`, `policy_invalid`."""
-    return _some_policies(load_policies(store.policy_sources()))
+    return _some_policies(store.policies())
 
 
 def judge_device(

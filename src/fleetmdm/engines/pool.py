@@ -20,7 +20,7 @@ from typing import Any, Final
 from fleetmdm.evaluate import Evaluator, compile_policies
 from fleetmdm.evaluate.program import Program
 from fleetmdm.governance.assign import Assignment
-from fleetmdm.policy_yaml import parse_policy
+from fleetmdm.policy import CompliancePolicy
 from fleetmdm.store.port import Judged, TaskDesk, TaskWorker
 from fleetmdm.store.selections import load_selections
 
@@ -36,20 +36,19 @@ class Order:
     """What every worker is told once."""
 
     desk: TaskDesk[Any]
-    sources: tuple[tuple[str, bytes], ...]
+    policies: tuple[CompliancePolicy, ...]
     assignments: tuple[Assignment, ...]
     only_assigned: bool
     as_of: datetime
 
 
 def compile_order(
-    sources: Sequence[tuple[str, bytes]],
+    policies: Sequence[CompliancePolicy],
     assignments: Sequence[Assignment],
     *,
     only_assigned: bool,
 ) -> tuple[Program, ...]:
     """The programs that a run judges by."""
-    policies = [parse_policy(source, name=f"policy {name}") for name, source in sources]
     return compile_policies(policies, load_selections(assignments, only_assigned=only_assigned))
 
 
@@ -85,7 +84,7 @@ _hands: list[tuple[TaskWorker[Any], Callable[[Any], Any]]] = []
 def _start(order: Order) -> None:
     # Ctrl-C reaches the whole group; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    programs = compile_order(order.sources, order.assignments, only_assigned=order.only_assigned)
+    programs = compile_order(order.policies, order.assignments, only_assigned=order.only_assigned)
     _hands.append((order.desk.open(), Evaluator(programs, order.as_of).judge))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from fleetmdm.device import Device
-from fleetmdm.engines.local import BATCH_DEVICES, batched, load_policies
+from fleetmdm.engines.local import BATCH_DEVICES, batched
 from fleetmdm.evaluate import compile_policies, run_programs
 from fleetmdm.results import SILENT, Run, Status
 from fleetmdm.store.port import FleetStore
@@ -26,9 +26,7 @@ def silent_states(store: FleetStore, run: Run, pairs: Collection[Pair]) -> dict[
     """The silent state of each pair in a run; a pair that the run did not know has none."""
     wanted_devices = {device for device, _ in pairs}
     wanted_policies = {policy for _, policy in pairs}
-    policies = load_policies(
-        one for one in store.run_policies(run.run_id) if one[0] in wanted_policies
-    )
+    policies = store.policies_of_run(run.run_id, wanted_policies)
     if not policies:
         return {}
     programs = compile_policies(policies, run_selections(store, run))

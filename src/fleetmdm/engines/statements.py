@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fleetmdm.engines.local import load_policies
 from fleetmdm.engines.scopes import Meant, resolve_scope
 from fleetmdm.errors import FleetError
 from fleetmdm.governance.effective import PROBLEMS
@@ -126,12 +125,12 @@ def attest(store: FleetStore, request: AttestationRequest, *, now: datetime) -> 
 
 
 def _find_policy(store: FleetStore, policy_id: str) -> CompliancePolicy:
-    sources = [one for one in store.policy_sources() if one[0] == policy_id]
-    if not sources:
+    found = store.policies([policy_id])
+    if not found:
         hint = "see `fleetmdm policy list`"
         message = f"no policy has the id '{policy_id}'"
         raise FleetError("policy_not_found", message, hint=hint, details={"policy_id": policy_id})
-    return load_policies(sources)[0]
+    return found[0]
 
 
 def review_waivers(

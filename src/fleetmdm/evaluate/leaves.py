@@ -104,7 +104,7 @@ def _decide_easy(
     outcomes, ends = told
     presence, comparison = leaf.row.presence, leaf.comparison
     types = _SIMPLE if presence is not None else comparison.easy
-    odd = [place for place, value in enumerate(values) if type(value) not in types]
+    odd = _odd_places(values, types)
     if presence is not None:
         outcomes[:] = _TRUE if presence else _FALSE
         return odd
@@ -117,6 +117,18 @@ def _decide_easy(
     if answers.sure is not None:
         odd = sorted({*odd, *np.flatnonzero(~answers.sure).tolist()})
     return odd
+
+
+def _odd_places(values: Sequence[Any], types: frozenset[type]) -> list[int]:
+    """Where values of other types stand, ascending; mostly nowhere, or of few kinds at few places."""
+    kinds = list(map(type, values))
+    odd = []
+    for kind in set(kinds) - types:
+        place = -1
+        for _ in range(kinds.count(kind)):
+            place = kinds.index(kind, place + 1)
+            odd.append(place)
+    return sorted(odd)
 
 
 def _without(values: Sequence[Any], odd: Sequence[int], types: frozenset[type]) -> Sequence[Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.evaluate.columns import Column, FactColumns, encode_column, extract_columns
 from fleetmdm.evaluate.fact_path import FactPath
-from fleetmdm.evaluate.findings import find
+from fleetmdm.evaluate.findings import LOUD, Finder
 from fleetmdm.evaluate.leaves import Decided, Decider
 from fleetmdm.evaluate.operators.times import NEVER, Moments
 from fleetmdm.evaluate.outcome import Codes, Outcome, combine
@@ -69,7 +70,8 @@ def run_programs(
         os=encode_column([device.os for device in batch]),
         tags=encode_column([tuple(device.tags) for device in batch]),
     )
-    return _judge_all([device.device_id for device in batch], columns, programs, now)
+    device_ids = [device.device_id for device in batch]
+    return _judge_all(device_ids, columns, programs, now, Finder(now))
 
 
 class Evaluator:
@@ -80,6 +82,7 @@ class Evaluator:
         self._now = now
         self._paths = _paths(programs)
         self._projection = Projection(self._paths)
+        self._finder = Finder(now)
 
     def judge(self, batch: DocumentBatch | FactBatch) -> VerdictBatch:
         """What `run_programs` would say of the same devices."""
@@ -87,7 +90,7 @@ class Evaluator:
             columns = batch.table.read(self._paths, batch.device_ids, batch.last_seen)
         else:
             columns = self._projection.read(batch)
-        return _judge_all(batch.device_ids, columns, self._programs, self._now)
+        return _judge_all(batch.device_ids, columns, self._programs, self._now, self._finder)
 
 
 def _paths(programs: Sequence[Program]) -> tuple[FactPath, ...]:
@@ -96,10 +99,14 @@ def _paths(programs: Sequence[Program]) -> tuple[FactPath, ...]:
 
 
 def _judge_all(
-    device_ids: Sequence[str], columns: FactColumns, programs: Sequence[Program], now: datetime
+    device_ids: Sequence[str],
+    columns: FactColumns,
+    programs: Sequence[Program],
+    now: datetime,
+    finder: Finder,
 ) -> VerdictBatch:
     scene = _Scene(
-        now=now,
+        finder=finder,
         device_ids=device_ids,
         decider=Decider(columns.by_path, now),
         os=replace(columns.os, values=[fold(value) for value in columns.os.values]),
@@ -114,7 +121,7 @@ def _judge_all(
 class _Scene:
     """What all policies of one batch share."""
 
-    now: datetime
+    finder: Finder
     device_ids: Sequence[str]
     decider: Decider
     os: Column
@@ -141,7 +148,7 @@ def _judge(program: Program, scene: _Scene) -> PolicyColumn:
         tree, marks = _guard(chosen, tree), [chosen.outcomes]
         ends = _earliest(ends, _ends(chosen, np.ones(scene.size, dtype=np.bool_)))
     outcomes = np.where(aimed, tree.outcomes, np.int8(Outcome.NOT_APPLICABLE)).astype(np.int8)
-    found = _find_all(tree, outcomes, scene.now, marks)
+    found = _find_all(tree, outcomes, scene.finder, marks)
     if program.policy.attestation is not None:
         outcomes[outcomes == Outcome.TRUE] = NOT_CHECKED
     if chosen is not None:
@@ -208,7 +215,7 @@ def _earliest(one: Moments | None, other: Moments | None) -> Moments | None:
     return np.minimum(one, other)
 
 
-def _find_all(tree: Decided, outcomes: Codes, now: datetime, marks: Sequence[Codes] = ()) -> Found:
+def _find_all(tree: Decided, outcomes: Codes, finder: Finder, marks: Sequence[Codes]) -> Found:
     """Findings of every device that did not pass; devices that look alike share theirs.
 
     `marks` are what they must also have in common, beside the leaves.
@@ -217,25 +224,32 @@ def _find_all(tree: Decided, outcomes: Codes, now: datetime, marks: Sequence[Cod
     leaves = list(tree.leaves())
     if not len(places) or not leaves:
         return NOTHING_FOUND
-    told = [*(mark[places].tolist() for mark in marks), *(_look(one, places) for one in leaves)]
-    looks = list(zip(*told, strict=True))
-    groups = dict(zip(dict.fromkeys(looks), count(), strict=False))
-    firsts = dict(zip(reversed(looks), reversed(places.tolist()), strict=True))
-    return Found(
-        places,
-        np.fromiter(map(groups.__getitem__, looks), np.int32, len(looks)),
-        [tuple(find(tree, firsts[look], now)) for look in groups],
-    )
+    looks: list[npt.NDArray[Any]] = [mark[places] for mark in marks]
+    looks += [_look(leaf, places) for leaf in leaves]
+    firsts, groups = _group(looks)
+    return Found(places, groups, finder.find_all(tree, places[firsts]))
 
 
-def _look(leaf: Decided, places: npt.NDArray[np.intp]) -> list[int]:
+def _group(looks: Sequence[npt.NDArray[Any]]) -> tuple[list[int], npt.NDArray[np.int32]]:
+    """Who looks alike: the first of each group, and the group of each."""
+    table = np.empty((len(looks[0]), len(looks)), dtype=np.int32)
+    for place, look in enumerate(looks):
+        table[:, place] = look
+    data, width = table.tobytes(), len(looks) * table.itemsize
+    keys = [data[begin : begin + width] for begin in range(0, len(data), width)]
+    numbers = dict(zip(dict.fromkeys(keys), count(), strict=False))
+    firsts = dict(zip(reversed(keys), reversed(range(len(keys))), strict=True))
+    groups = np.fromiter(map(numbers.__getitem__, keys), np.int32, len(keys))
+    return [firsts[key] for key in numbers], groups
+
+
+_QUIET: Final = np.where(LOUD, 0, -1 - np.arange(len(Outcome))).astype(np.int32)
+"""How a leaf looks where nothing is said of it; 0 where something is."""
+
+
+def _look(leaf: Decided, places: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
     """What a finding could say of a leaf, by number: its value where it is bad, else its outcome."""
     assert leaf.leaf is not None  # noqa: S101 - `leaves` gives leaves alone
     assert leaf.column is not None  # noqa: S101 - and they have columns
-    good = Outcome.FALSE if leaf.leaf.negated else Outcome.TRUE
-    outcomes = leaf.outcomes[places]
-    quiet = (outcomes == good) | (outcomes == Outcome.NOT_APPLICABLE)
-    looks: list[int] = np.where(
-        quiet, -1 - outcomes.astype(np.int32), leaf.column.codes[places]
-    ).tolist()
-    return looks
+    quiet = _QUIET[int(leaf.leaf.negated)][leaf.outcomes[places]]
+    return np.where(quiet < 0, quiet, leaf.column.codes[places])

@@ -201,6 +201,10 @@ class FleetStore(GovernanceStore, UpkeepStore, Protocol):
         """(id, exact source) of every current policy in the order of their ids."""
         ...
 
+    def policies(self, chosen: Collection[str] | None = None) -> tuple[CompliancePolicy, ...]:
+        """Current policies in the order of their ids, or those of some ids; `policy_invalid`."""
+        ...
+
     def remove_policy(self, policy_id: str, *, now: datetime) -> None:
         """End a policy's interval. Raises `policy_not_found`."""
         ...
@@ -275,6 +279,12 @@ class FleetStore(GovernanceStore, UpkeepStore, Protocol):
 
     def run_policies(self, run_id: int) -> Iterator[tuple[str, bytes]]:
         """(id, exact source) of the policies that a run used, in the order of their ids."""
+        ...
+
+    def policies_of_run(
+        self, run_id: int, chosen: Collection[str] | None = None
+    ) -> tuple[CompliancePolicy, ...]:
+        """`policies` as a run used them. Raises `run_not_found`, `policy_invalid`."""
         ...
 
     def transitions(self, before: int, after: int) -> Iterator[Transition]:

@@ -14,6 +14,7 @@ from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.evaluate import VerdictBatch
 from fleetmdm.evaluate.table import FactBatch
 from fleetmdm.governance.assign import Assignment
+from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import Run, Verdict
 
 
@@ -134,8 +135,8 @@ class RunWriter(Protocol):
         """Take what came of a task, in whatever order."""
         ...
 
-    def policy_sources(self) -> Iterator[tuple[str, bytes]]:
-        """(id, exact source) of the policies to judge by, in the order of their ids."""
+    def policies(self) -> tuple[CompliancePolicy, ...]:
+        """The policies to judge by, in the order of their ids. Raises `policy_invalid`."""
         ...
 
     def assignments(self) -> Iterator[Assignment]:

@@ -9,7 +9,6 @@ from clikit.table import render_table, show_text
 from fleetmdm.cli.session import FleetCall
 from fleetmdm.device import Device
 from fleetmdm.engines.explain import ExplainedCheck, explain_checks
-from fleetmdm.engines.local import load_policies
 from fleetmdm.engines.replay import silent_states
 from fleetmdm.engines.scopes import explain
 from fleetmdm.errors import FleetError
@@ -56,11 +55,11 @@ def explain_pair(
 
 
 def _find_policy(store: FleetStore, run: Run, policy_id: str) -> CompliancePolicy:
-    sources = [one for one in store.run_policies(run.run_id) if one[0] == policy_id]
-    if not sources:
+    found = store.policies_of_run(run.run_id, [policy_id])
+    if not found:
         message = f"run {run.run_id} used no policy {policy_id}"
         raise FleetError("policy_not_found", message, details={"policy_id": policy_id})
-    return load_policies(sources)[0]
+    return found[0]
 
 
 def _verdict(

@@ -12,7 +12,6 @@ from clikit.table import render_table, show_text
 from fleetmdm.cli.history.explain import explain_pair
 from fleetmdm.cli.listing import limit_option, rows_to_show
 from fleetmdm.cli.session import FleetCall, fleet_options
-from fleetmdm.engines.local import load_policies
 from fleetmdm.errors import FleetError
 from fleetmdm.governance.effective import PROBLEMS
 from fleetmdm.results import Run
@@ -65,7 +64,7 @@ def command(
         if explain:
             explain_pair(call, store, run, *explain)
             return
-        policies = load_policies(store.run_policies(run.run_id))
+        policies = store.policies_of_run(run.run_id)
         standing = RunStanding(store, run, policies)
         rows = standing.judge(store.results(run.run_id, statuses=PROBLEMS))
         owners: Owners = {}

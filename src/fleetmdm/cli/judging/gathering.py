@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fleetmdm.device import Device
-from fleetmdm.engines.local import BATCH_DEVICES, batched, load_current, load_policies
+from fleetmdm.engines.local import BATCH_DEVICES, batched, load_current
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate import compile_policies, run_programs
 from fleetmdm.evaluate.program import Program
@@ -91,7 +91,7 @@ def find_run(store: FleetStore, run_id: int | None) -> Run:
 def gather_stored(store: FleetStore, run: Run, selection: Selection) -> Report:
     """The report of a recorded run. Raises `device_not_found`, `policy_not_found`."""
     source = Source(
-        load_policies(store.run_policies(run.run_id)),
+        store.policies_of_run(run.run_id),
         run_selections(store, run),
         run.as_of,
         timedelta(seconds=run.stale_after_s),

@@ -14,7 +14,6 @@ from clikit.table import show_text
 from fleetmdm.cli.policy.files import all_policies, read_library, read_paths
 from fleetmdm.cli.policy.mutation import Mutation, mutate_policies
 from fleetmdm.cli.session import FleetCall, fleet_options
-from fleetmdm.engines.local import load_policies
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate.examples import TestOutcome, run_tests
 from fleetmdm.lint import LINT_CODES, lint_files, lint_tags
@@ -136,7 +135,7 @@ def _tested(
         all_policies(files)
         return [(policy, file.name) for file in files for policy in file.policies]
     with call.open_store() as store:
-        return [(policy, policy.id) for policy in load_policies(store.policy_sources())]
+        return [(policy, policy.id) for policy in store.policies()]
 
 
 def _test_json(outcome: TestOutcome) -> dict[str, Any]:

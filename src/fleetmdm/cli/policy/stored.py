@@ -12,7 +12,6 @@ from clikit.table import render_table, show_text
 from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.policy.files import all_policies, read_library, read_paths
 from fleetmdm.cli.session import FleetCall, fleet_options
-from fleetmdm.engines.local import load_policies
 from fleetmdm.errors import FleetError
 from fleetmdm.policy import CompliancePolicy
 
@@ -46,7 +45,7 @@ def add(call: FleetCall, paths: Sequence[Path], library: str | None) -> None:
 def list_policies(call: FleetCall, *, listing: Listing) -> None:
     """List the policies in force."""
     with call.open_store() as store:
-        policies = listing.choose(call, load_policies(store.policy_sources()), _brief)
+        policies = listing.choose(call, store.policies(), _brief)
     headers = ("id", "severity", "enabled", "checks", "tests", "name")
     call.emit(
         {"policies": [_brief(policy) for policy in policies]},
@@ -82,15 +81,15 @@ def _brief(policy: CompliancePolicy) -> dict[str, Any]:
 def show(call: FleetCall, policy_id: str) -> None:
     """Show one policy, as it was written."""
     with call.open_store() as store:
-        sources = [(name, source) for name, source in store.policy_sources() if name == policy_id]
-    if not sources:
+        found = store.policies([policy_id])
+    if not found:
         raise FleetError(
             "policy_not_found",
             f"there is no policy {policy_id}",
             hint="see fleetmdm policy list",
             details={"policy_id": policy_id},
         )
-    (policy,) = load_policies(sources)
+    (policy,) = found
     text = policy.source.decode()
     references = [
         {"framework": each.framework, "control": each.control, "url": each.url}

@@ -146,6 +146,12 @@ class SqliteStore(SqliteGovernance, SqliteUpkeep):
         with translated(self._path):
             yield from policies.read_policies(self._connection, latest_revision(self._connection))
 
+    def policies(self, chosen: Collection[str] | None = None) -> tuple[CompliancePolicy, ...]:
+        """Current policies, read."""
+        with translated(self._path):
+            revision = latest_revision(self._connection)
+            return policies.load_policies(self._connection, revision, chosen)
+
     def remove_policy(self, policy_id: str, *, now: datetime) -> None:
         """End a policy's interval."""
         with translated(self._path):
@@ -254,6 +260,14 @@ class SqliteStore(SqliteGovernance, SqliteUpkeep):
         with translated(self._path):
             revision = runs.revision_of(self._connection, run_id)
             yield from policies.read_policies(self._connection, revision)
+
+    def policies_of_run(
+        self, run_id: int, chosen: Collection[str] | None = None
+    ) -> tuple[CompliancePolicy, ...]:
+        """The policies that a run used, read."""
+        with translated(self._path):
+            revision = runs.revision_of(self._connection, run_id)
+            return policies.load_policies(self._connection, revision, chosen)
 
     def transitions(self, before: int, after: int) -> Iterator[Transition]:
         """Verdicts whose status differs between two runs."""

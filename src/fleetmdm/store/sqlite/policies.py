@@ -1,14 +1,20 @@
-"""Policies: their exact source, as intervals over revisions."""
+"""Policies: their exact source, as intervals over revisions, and beside it the form to read it by.
+
+A form is derived from a source and made again where it is missing or of another version.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from fleetmdm.errors import FleetError
 from fleetmdm.policy import CompliancePolicy
+from fleetmdm.policy_yaml import parse_policy
+from fleetmdm.policy_yaml.form import FORM_VERSION, decode_form, encode_form
 from fleetmdm.store.sqlite.connection import writing
 from fleetmdm.store.sqlite.revisions import IN_FORCE, new_revision
 
@@ -75,6 +81,51 @@ def read_policies(connection: sqlite3.Connection, revision: int) -> Iterator[tup
         f" WHERE {_IN_FORCE} ORDER BY name",
         {"revision": revision},
     )
+
+
+_FORMS = f"""
+SELECT name, source, form FROM policies JOIN policy_names USING (policy)
+LEFT JOIN policy_forms AS kept ON kept.sha256 = policies.sha256 AND kept.version = :version
+WHERE {_IN_FORCE} AND (:chosen IS NULL OR name IN (SELECT value FROM json_each(:chosen)))
+ORDER BY name
+"""  # noqa: S608 - constants of this package
+
+
+def load_policies(
+    connection: sqlite3.Connection, revision: int, chosen: Collection[str] | None = None
+) -> tuple[CompliancePolicy, ...]:
+    """The policies in force at a revision, in the order of their ids; `chosen` are ids, None is all.
+
+    Raises `policy_invalid` where the language has moved on.
+    """
+    only = None if chosen is None else json.dumps(sorted(chosen))
+    wanted = {"revision": revision, "version": FORM_VERSION, "chosen": only}
+    return tuple(
+        parse_policy(source, name=f"policy {name}") if form is None else decode_form(form, source)
+        for name, source, form in connection.execute(_FORMS, wanted)
+    )
+
+
+def keep_forms(connection: sqlite3.Connection, policies: Iterable[CompliancePolicy]) -> None:
+    """Keep the forms of policies as `load_policies` gave them, inside the caller's transaction."""
+    known = dict(connection.execute("SELECT sha256, version FROM policy_forms").fetchall())
+    new = [one for one in policies if known.get(_digest(one)) != FORM_VERSION]
+    connection.executemany(
+        "INSERT OR REPLACE INTO policy_forms (sha256, version, form) VALUES (?, ?, ?)",
+        ((_digest(one), FORM_VERSION, encode_form(one)) for one in new),
+    )
+
+
+def find_odd_forms(connection: sqlite3.Connection) -> Iterator[str]:
+    """Sentences about forms of this version that say otherwise than their sources."""
+    rows = connection.execute(
+        "SELECT DISTINCT name, source, form FROM policy_forms JOIN policies USING (sha256)"
+        " JOIN policy_names USING (policy) WHERE version = ? ORDER BY name",
+        (FORM_VERSION,),
+    )
+    for name, source, form in rows:
+        if encode_form(parse_policy(source, name=f"policy {name}")) != form:
+            yield f"policy {name} is kept as read otherwise than its source says"
 
 
 def current_policy(connection: sqlite3.Connection, policy_id: str) -> int:

@@ -1,6 +1,6 @@
 """Whether what is derived still says what it was derived from.
 
-Columns are compared with documents, kept verdicts with rows. Rule for editors: every device is read,
+Columns are compared with documents, kept verdicts with rows, forms of policies with sources. Rule for editors: every device is read,
 so that this is for `doctor` alone.
 """
 
@@ -20,6 +20,7 @@ from fleetmdm.evaluate.verdicts import STATES
 from fleetmdm.results import SILENT
 from fleetmdm.store.sqlite.blocks.columns import BlockReader
 from fleetmdm.store.sqlite.blocks.documents import read_some_documents
+from fleetmdm.store.sqlite.policies import find_odd_forms
 from fleetmdm.store.sqlite.revisions import latest_revision
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -38,6 +39,7 @@ def find_derived_problems(connection: sqlite3.Connection) -> Iterator[str]:
                 for documents in read_some_documents(connection, revision, batch.handles):
                     yield from _compare(block, batch, documents)
     yield from _find_stray_verdicts(connection)
+    yield from find_odd_forms(connection)
 
 
 def _compare(block: int, batch: FactBatch, documents: DocumentBatch) -> Iterator[str]:

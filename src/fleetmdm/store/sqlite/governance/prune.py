@@ -80,6 +80,8 @@ AND run NOT IN (SELECT since_run FROM results)
 AND run NOT IN (SELECT until_run FROM results WHERE until_run IS NOT NULL)
 """
 
+_FORMS: Final = "DELETE FROM policy_forms WHERE sha256 NOT IN (SELECT sha256 FROM policies)"
+
 _INTERVAL_TABLES: Final = ("documents", "sightings", "policies", "assignments")
 
 
@@ -121,6 +123,7 @@ def _prune_intervals(connection: sqlite3.Connection) -> dict[str, int]:
         for table in _INTERVAL_TABLES
     }
     connection.execute("DROP TABLE temp.pins")
+    connection.execute(_FORMS)
     return removed
 
 

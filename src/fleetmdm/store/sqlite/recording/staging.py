@@ -15,6 +15,7 @@ from typing import Final
 
 from fleetmdm.store.port import RunOvertaken
 from fleetmdm.store.sqlite.connection import cache_more, staging
+from fleetmdm.store.sqlite.recording.rows import Row
 from fleetmdm.store.sqlite.runs import newest_run
 
 _STAGING: Final = (
@@ -116,9 +117,6 @@ FROM json_each(?) AS wanted
 CROSS JOIN results AS open INDEXED BY results_open
 ON open.device = wanted.value AND open.until_run IS NULL
 """
-
-Row = tuple[int, int, str, bytes, str | None]
-"""Device, policy, status, encoded findings, the stamp until which it stands."""
 
 
 class Staging:

@@ -6,36 +6,24 @@ they hold values alone; nothing here writes to the store.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from fleetmdm.evaluate import VerdictBatch
-from fleetmdm.evaluate.operators.times import NEVER, decode_end
-from fleetmdm.evaluate.verdicts import STATES, PolicyColumn
+from fleetmdm.evaluate.operators.times import NEVER
+from fleetmdm.evaluate.verdicts import STATES
 from fleetmdm.ledger.roots import InventoryLeaves, ResultLeaves
-from fleetmdm.results import SILENT
-from fleetmdm.store.codec import encode_findings, encode_stamp
 from fleetmdm.store.port import Batch, Judge, Judged
 from fleetmdm.store.sqlite.blocks.columns import BlockReader, NewColumns
 from fleetmdm.store.sqlite.blocks.documents import read_some_documents
 from fleetmdm.store.sqlite.connection import connect
-from fleetmdm.store.sqlite.recording.staging import Row
-
-_STORED: Final = np.array([state not in SILENT for state in STATES])
-"""By the code of a state: whether it has a row."""
-_STATUS_TEXT: Final = tuple(state.value for state in STATES)
-_NO_FINDINGS: Final = encode_findings(())
-_encode_rows: Final = msgspec.msgpack.Encoder().encode
+from fleetmdm.store.sqlite.recording.rows import Row, digest_rows, make_rows, rows_of
 
 READ_TIMEOUT_S: Final = 10.0
 
@@ -109,12 +97,12 @@ class Worker:
     def _pack(
         self, task: Task, said: Sequence[tuple[Batch, VerdictBatch]], renewed: NewColumns | None
     ) -> Packed:
-        rows = sort_rows(
-            row
+        rows = [
+            part
             for batch, verdicts in said
-            for row in rows_of(batch.handles, verdicts, self._desk.policies)
-        )
-        rows_hash = hashlib.sha256(_encode_rows(rows)).digest()
+            for part in rows_of(batch.handles, verdicts, self._desk.policies)
+        ]
+        rows_hash = digest_rows(rows)
         results = [
             hashed for _, each in said for hashed in self._results.hashes(each.state_codes())
         ]
@@ -131,49 +119,10 @@ class Worker:
             ends=b"".join(_ends(verdicts).tobytes() for _, verdicts in said),
             results=b"".join(results),
             inventory=b"".join(inventory),
-            rows=None if rows_hash == task.rows_hash else rows,
+            rows=None if rows_hash == task.rows_hash else make_rows(rows),
             rows_hash=rows_hash,
             renewed=renewed,
         )
-
-
-def rows_of(
-    handles: Sequence[int], verdicts: VerdictBatch, policies: Mapping[str, int]
-) -> Iterator[Row]:
-    """The stored verdicts on a batch."""
-    numbers = np.array(handles, dtype=np.int64)
-    for column in verdicts.columns:
-        yield from _column_rows(column, numbers, policies[column.policy_id])
-
-
-def sort_rows(rows: Iterator[Row]) -> list[Row]:
-    """Rows in the order of the table that they go to."""
-    return sorted(rows, key=itemgetter(0, 1))
-
-
-def _column_rows(
-    column: PolicyColumn, handles: npt.NDArray[np.int64], policy: int
-) -> Iterator[Row]:
-    places = np.flatnonzero(_STORED[column.outcomes])
-    encoded = [encode_findings(findings) for findings in column.found.findings]
-    # Rows that only say that the policy is not selected or not checked have no findings.
-    findings = [_NO_FINDINGS] * len(places)
-    found = np.searchsorted(places, column.found.places).tolist()
-    for row, group in zip(found, column.found.groups.tolist(), strict=True):
-        findings[row] = encoded[group]
-    return zip(
-        handles[places].tolist(),
-        repeat(policy),
-        [_STATUS_TEXT[code] for code in column.outcomes[places].tolist()],
-        findings,
-        repeat(None) if column.until is None else map(_stamp, column.until[places].tolist()),
-        strict=False,
-    )
-
-
-def _stamp(end: int) -> str | None:
-    until = decode_end(end)
-    return None if until is None else encode_stamp(until)
 
 
 def _codes(verdicts: VerdictBatch) -> bytes:

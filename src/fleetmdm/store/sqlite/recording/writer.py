@@ -25,6 +25,7 @@ from fleetmdm.evaluate.operators.times import encode_end
 from fleetmdm.evaluate.verdicts import STATES
 from fleetmdm.governance.assign import Assignment
 from fleetmdm.ledger.roots import InventoryLeaves, root_salt
+from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import SILENT, Run, Status, Verdict
 from fleetmdm.store.codec import encode_findings, encode_stamp
 from fleetmdm.store.failures import translated
@@ -42,11 +43,12 @@ from fleetmdm.store.sqlite.blocks.documents import (
 from fleetmdm.store.sqlite.connection import read_fleet_key, writing
 from fleetmdm.store.sqlite.governance.assignments import read_assignments
 from fleetmdm.store.sqlite.ledger import append_leaf
-from fleetmdm.store.sqlite.policies import policy_numbers, read_policies
+from fleetmdm.store.sqlite.policies import keep_forms, load_policies, policy_numbers
 from fleetmdm.store.sqlite.recording.judged import Judged, forget, read_basis, read_rows_hashes
 from fleetmdm.store.sqlite.recording.plan import Plan, make_plan
-from fleetmdm.store.sqlite.recording.staging import Row, Staging
-from fleetmdm.store.sqlite.recording.work import Desk, Packed, Task, Worker, rows_of, sort_rows
+from fleetmdm.store.sqlite.recording.rows import Row, make_rows, rows_of
+from fleetmdm.store.sqlite.recording.staging import Staging
+from fleetmdm.store.sqlite.recording.work import Desk, Packed, Task, Worker
 from fleetmdm.store.sqlite.revisions import latest_revision
 from fleetmdm.store.sqlite.runs import insert_run, newest_run, read_run
 
@@ -72,6 +74,7 @@ class SqliteRunWriter:
         self._plan: Plan | None = None
         self._worker: Worker | None = None
         self._renewed: list[NewColumns] = []
+        self._read: tuple[CompliancePolicy, ...] = ()
 
     def close(self) -> None:
         """Forget what is staged."""
@@ -181,10 +184,11 @@ class SqliteRunWriter:
         with translated(self._path):
             return not has_devices(self._connection, self._revision)
 
-    def policy_sources(self) -> Iterator[tuple[str, bytes]]:
+    def policies(self) -> tuple[CompliancePolicy, ...]:
         """The policies to judge by."""
         with translated(self._path):
-            yield from read_policies(self._connection, self._revision)
+            self._read = load_policies(self._connection, self._revision)
+            return self._read
 
     def assignments(self) -> Iterator[Assignment]:
         """Where the policies are assigned."""
@@ -201,7 +205,7 @@ class SqliteRunWriter:
     def add_batch(self, documents: DocumentBatch, verdicts: VerdictBatch) -> None:
         """`add` by columns."""
         with translated(self._path):
-            rows = sort_rows(rows_of(documents.handles, verdicts, self._policies))
+            rows = make_rows(list(rows_of(documents.handles, verdicts, self._policies)))
             self._staging.add(rows, documents.handles)
             for column in verdicts.columns:
                 self._counts[column.policy_id].update(column.counts())
@@ -242,6 +246,7 @@ class SqliteRunWriter:
                 index = append_leaf(self._connection, leaf(run))
                 self._staging.settle_again()
                 insert_run(self._connection, run, self._revision, index)
+                keep_forms(self._connection, self._read)
                 self._staging.apply(run.run_id)
                 if self._question is None:
                     forget(self._connection)
