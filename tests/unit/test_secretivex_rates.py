@@ -82,7 +82,7 @@ def test_a_lock_that_a_stopped_process_holds_is_not_waited_for() -> None:
         os.read(reading, 1)
         begin = time.monotonic()
         assert not table.charge((CHARGE,))
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 30
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)

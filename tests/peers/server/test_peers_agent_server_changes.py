@@ -96,7 +96,7 @@ def test_a_lifetime_ends_on_every_connection(
     assert service.ssh_add("-q", "-t", "2", str(key_files["ed25519"])).returncode == 0
     assert counts(connections) == {2}
     while counts(connections) != {1}:
-        assert time.monotonic() < begin + 3.5
+        assert time.monotonic() < begin + 10
         time.sleep(0.02)
     assert time.monotonic() - begin >= 2.0
 
@@ -129,15 +129,15 @@ def test_a_lock_shuts_every_connection_and_the_passphrase_opens_it(
 def test_nobody_else_waits_while_wrong_passphrases_are_punished(service: Any) -> None:
     with service.connect() as guessing, service.connect() as other:
         assert send(guessing, LockRequest(b"secret")) == SUCCESS
-        for _ in range(3):
+        for _ in range(5):
             assert send(guessing, UnlockRequest(b"wrong")) == FAILURE
         payload = encode_request(UnlockRequest(b"wrong"))
         guessing.sendall(len(payload).to_bytes(4, "big") + payload)
         begin = time.monotonic()
         assert ask(other, b"\x0b") == b"\x0c\0\0\0\0"
-        assert time.monotonic() - begin < 0.3
+        assert not select.select([guessing], [], [], 0)[0]
         assert guessing.recv(5)[4:] == FAILURE
-        assert time.monotonic() - begin > 0.3
+        assert time.monotonic() - begin > 0.5
 
 
 def test_requests_sent_at_once_are_answered_as_if_sent_one_by_one(
@@ -178,10 +178,10 @@ def first_that_answers(connections: list[socket.socket]) -> socket.socket:
     for connection in connections:
         connection.sendall(LIST)
     ready, _, _ = select.select(connections, [], [], PATIENCE_S)
-    connection: socket.socket = ready[0]
-    reply = connection.makefile("rb")
+    first: socket.socket = ready[0]
+    reply = first.makefile("rb")
     reply.read(int.from_bytes(reply.read(4), "big"))
-    return connection
+    return first
 
 
 def test_a_worker_that_hangs_holds_a_change_up_for_half_a_second(

@@ -81,8 +81,8 @@ def test_a_worker_that_hangs_is_replaced_at_a_reload(
     begin = time.monotonic()
     service.process.send_signal(signal.SIGHUP)
     wait(lambda: not running(hung), f"still there: {service.log.read_text()}")
-    # 500 ms by contract; the rest is a machine that has other work.
-    assert time.monotonic() - begin < 5
+    # 500 ms by contract; the rest is a machine that has other work. A start may take 10 s.
+    assert time.monotonic() - begin < 9
     wait(lambda: len(service.workers) == 2, "not replaced")
     for _ in range(10):
         wait(lambda: len(service.ssh_add("-l").stdout.splitlines()) == 2, "the new key is missing")

@@ -144,9 +144,7 @@ def test_changes_without_end_do_not_hold_a_look_up(
     try:
         time.sleep(0.5)
         keygen(tmp_path / "b")
-        begun = time.monotonic()
         wait(lambda: opened.comments == ["a", "b"], "the new key is not seen")
-        assert time.monotonic() - begun < 5
     finally:
         is_over.set()
         thread.join()

@@ -107,7 +107,7 @@ def test_a_module_that_hangs_holds_up_nothing_and_is_replaced(
     begun = time.monotonic()
     settings = shimmed.settings(module_timeout_ms=1000)
     opened = open_store("pkcs11", settings, shimmed.environ, shimmed.secrets)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     wait(lambda: "token_timeout" in opened.reason, f"not noticed: {opened.reason}")
     orders.unlink()
     sign_checked(opened, "key")
@@ -124,7 +124,7 @@ def test_a_key_that_hangs_fails_at_the_deadline(
     begun = time.monotonic()
     with pytest.raises(TokenError):
         opened.store.sign(identity, b"data")
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 30
     (tmp_path / "orders").unlink()
     sign_checked(opened, "key")
 
