@@ -44,6 +44,12 @@ SETTINGS = (
         choices=("none", "minimal", "strict"),
     ),
     Setting(
+        "evidence_export.redact_config",
+        "path",
+        "",
+        "rules for facts that an evidence pack shows or withholds; empty is none",
+    ),
+    Setting(
         "evidence_export.keyring_dir",
         "path",
         "~/.fleetmdm/keyring",

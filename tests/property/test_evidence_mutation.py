@@ -73,7 +73,7 @@ def test_every_flipped_byte_is_found(pack: Path, trust: Trust) -> None:
 # In every run: each byte of each file of a pack of at most 16 kB, in memory.
 
 MAX_BYTES = 16 * 1024
-POLICY = b"---\nid: p\nname: p\nchecks:\n  - {key: a.b, op: eq, value: 1}\n"
+POLICY = b"---\nid: p\nname: p\nchecks:\n  - {key: a, op: exists, message: m}\n"
 CLOSING = ("manifest.json", "SHA256SUMS", "view.json")
 
 
@@ -84,7 +84,7 @@ def small(
     """A pack of one device and one policy that it fails."""
     folder = tmp_path_factory.mktemp("small")
     store = open_store(folder / "f.db", create=True, now=NOW)
-    device = Device("d", "h", "linux", "1", None, NOW, {"a": {"b": 2}})
+    device = Device("d", "h", "o", "1", None, NOW, {"b": 2})
     store.put_devices([device], source=Source.DOCUMENT, now=NOW)
     store.put_policies([parse_policy(POLICY, name="p")], now=NOW)
     record_run(store, NewRun(NOW, NOW, "0.1.0"), clock=lambda: NOW)
@@ -117,7 +117,7 @@ def test_every_flipped_byte_of_a_small_pack_is_found(small: dict[str, bytes], tr
     records, its form. Those that close the pack are spoilt alone or beside files that rest on others.
     """
     size = sum(map(len, small.values()))
-    assert size <= MAX_BYTES, {name: len(data) for name, data in small.items()}
+    assert size <= MAX_BYTES - 256, {name: len(data) for name, data in small.items()}
     assert findings(small, trust) == []
     signatures = [name for name in small if name.startswith("signatures/")]
     listed = [name for name in small if name not in CLOSING and name not in signatures]

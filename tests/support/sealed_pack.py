@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from clikit.canonical import encode_canonical
-from fleetmdm.evidence.commit import parse_record
 from fleetmdm.evidence.manifest import NAMESPACE, Records, encode_manifest, parse_manifest
 from fleetmdm.evidence.manifest import Whole as WholeFile
+from fleetmdm.evidence.records.reading import parse_record
 from fleetmdm.evidence.sign import sign_form, signature_name
 from fleetmdm.evidence.view import Shown, encode_sums, encode_view, parse_view
 from fleetmdm.ledger.merkle import tree_root

@@ -96,3 +96,25 @@ def test_a_log_stands_in_every_view_and_is_followed_again(
     pack.seal()
     codes = {each.code for each in verify_pack(pack.root, trust).findings}
     assert codes == {"agent_audit_invalid"}, "the signer of the pack cannot rewrite the agent's log"
+
+
+def test_records_under_no_seal_are_told_and_what_was_not_checked(
+    sample_store: SqliteStore, tmp_path: Path, make_key: Callable[[int], PrivateKey]
+) -> None:
+    lines = make_log()
+    assert json.loads(lines[-1])["event"] == "seal"
+    options = ExportOptions(
+        tmp_path / "pack",
+        Profile.NONE,
+        (make_key(1),),
+        "0.1.0",
+        NOW,
+        agent_audit=b"".join(lines[:-1]),
+    )
+    export_pack(sample_store, newest_run(sample_store), options)
+    line = f"me {encode_public_line(make_key(1).public_key)}"
+    report = verify_pack(tmp_path / "pack", Trust(parse_allowed_signers(line), ["me"], NOW))
+    assert report.findings == []
+    assert {each.code for each in report.warnings} == {"agent_audit_unsealed"}
+    assert report.agent_audit is not None
+    assert report.agent_audit.unsealed > 0

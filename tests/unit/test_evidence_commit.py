@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 from typing import Any
 
 import pytest
 
 from clikit.canonical import encode_canonical
-from fleetmdm.evidence.commit import Field, RecordError, carry, encode_record, parse_record, uncarry
+from fleetmdm.evidence.records.commit import Field, encode_record
+from fleetmdm.evidence.records.reading import parse_record
+from fleetmdm.evidence.records.values import RecordError, carry, uncarry
 
 KEY = bytes(32)
 
@@ -163,11 +164,31 @@ def test_salts_differ_by_field_and_by_record() -> None:
     assert len(set(salts)) == 3
 
 
-def test_a_salt_is_hmac_sha256_cut_to_128_bits() -> None:
-    for key in (KEY, bytes(range(32)), b"k"):
-        line = encode_record([Field("facts.ünï", 1, is_open=True)], key=key).line
-        wanted = hmac.digest(key, "facts.ünï".encode(), "sha256")[:16].hex()
-        assert json.loads(line)["fields"]["facts.ünï"][0] == wanted
+def test_salts_are_shake256_of_key_names_and_identity() -> None:
+    fields = [Field("b.ünï", 1, is_open=True), Field("a", 1, is_open=True)]
+    for key in (KEY, bytes(range(32))):
+        opened = json.loads(encode_record(fields, key=key, identity="file\0device").line)["fields"]
+        names = hashlib.sha256('"a","b.ünï"'.encode()).digest()
+        stream = hashlib.shake_256(key + names + b"file\0device").hexdigest(32)
+        assert [opened["a"][0], opened["b.ünï"][0]] == [stream[:32], stream[32:]]
+
+
+def test_no_salt_stands_for_two_values() -> None:
+    """One more field, and every salt is another: what shows here cannot help to guess there."""
+    few = [Field("a", 1, is_open=True), Field("b", 2, is_open=True)]
+    more = [*few, Field("aa", 3, is_open=True)]
+    salts = [
+        salt
+        for fields in (few, more)
+        for salt, _ in json.loads(encode_record(fields, key=KEY).line)["fields"].values()
+    ]
+    assert len(set(salts)) == 5
+
+
+def test_a_field_stands_once() -> None:
+    for fields in ([Field("a", 1, is_open=True)] * 2, []):
+        with pytest.raises(RecordError):
+            encode_record(fields, key=KEY)
 
 
 def test_text_that_is_no_unicode_cannot_be_recorded() -> None:

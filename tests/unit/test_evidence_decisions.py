@@ -15,13 +15,13 @@ import pytest
 from fleetmdm.device import Device
 from fleetmdm.engines.local import record_run
 from fleetmdm.errors import FleetError
-from fleetmdm.evidence.commit import parse_record
 from fleetmdm.evidence.examine.replay import replay_pack
 from fleetmdm.evidence.examine.sample import draw_sample
 from fleetmdm.evidence.examine.sound import SoundPack
 from fleetmdm.evidence.pack.derive import derive_view
 from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
 from fleetmdm.evidence.pack.outside import OutsideList
+from fleetmdm.evidence.records.reading import parse_record
 from fleetmdm.evidence.redact import Profile
 from fleetmdm.evidence.schema import evidence_schema, schema_of
 from fleetmdm.evidence.verify import Trust, verify_pack

@@ -18,14 +18,14 @@ from clikit.canonical import encode_canonical
 from fleetmdm.device import Device
 from fleetmdm.engines.local import record_run
 from fleetmdm.errors import FleetError
-from fleetmdm.evidence.commit import parse_record
 from fleetmdm.evidence.examine.replay import replay_pack
 from fleetmdm.evidence.examine.reveal import reveal
 from fleetmdm.evidence.examine.sample import draw_sample, ticket_of
 from fleetmdm.evidence.examine.sound import SoundPack
-from fleetmdm.evidence.flatten import flatten, unflatten
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.pack.export import ExportOptions, export_pack
+from fleetmdm.evidence.records.flatten import flatten, unflatten
+from fleetmdm.evidence.records.reading import parse_record
 from fleetmdm.evidence.redact import Profile
 from fleetmdm.ingest.sources import Source
 from fleetmdm.policy_yaml import parse_policy

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from fleetmdm.errors import FleetError
-from fleetmdm.evidence.commit import parse_record
 from fleetmdm.evidence.pack.controls import encode_controls
 from fleetmdm.evidence.pack.documents import name_policies
 from fleetmdm.evidence.pack.folder import atomic_folder
 from fleetmdm.evidence.pack.reconcile import Tally, check_reconciliation, reconcile
+from fleetmdm.evidence.records.reading import parse_record
 from fleetmdm.evidence.verify import Trust, verify_pack
 from fleetmdm.governance.effective import EffectiveStatus
 from fleetmdm.ledger.entries import parse_leaf

@@ -14,9 +14,9 @@ import pytest
 
 from fleetmdm.device import Device
 from fleetmdm.engines.local import record_run
-from fleetmdm.evidence.commit import parse_record
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
+from fleetmdm.evidence.records.reading import parse_record
 from fleetmdm.evidence.redact import Profile
 from fleetmdm.evidence.verify import Trust, verify_pack
 from fleetmdm.ingest.sources import Source

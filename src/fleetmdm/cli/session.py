@@ -77,7 +77,7 @@ def load_settings(
     from fleetmdm.config import ENV_PREFIX, SETTINGS
 
     path = config_path(named, environ)
-    file = _read_config(path) if path is not None else None
+    file = read_config(path) if path is not None else None
     return resolve(SETTINGS, flags=flags, environ=environ, env_prefix=ENV_PREFIX, file=file)
 
 
@@ -101,12 +101,15 @@ def config_path(named: Path | None, environ: dict[str, str] | Any) -> Path | Non
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _read_config(path: Path) -> Any:
+def read_config(path: Path) -> Any:
+    """A file of settings, its syntax by its name; raises `config_not_found` and `config_invalid`."""
     from clikit.config import parse_config
 
     syntax = _SYNTAXES.get(path.suffix, "yaml")
     try:
         data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FleetError("config_not_found", f"no such configuration file: {path}") from error
     except OSError as error:
         raise FleetError(
             "config_invalid", f"cannot read {path}: {error.strerror}", hint="check its permissions"

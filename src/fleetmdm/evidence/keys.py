@@ -6,14 +6,17 @@ Pure. Rule for editors: a label is part of the format; a changed one breaks ever
 
 from __future__ import annotations
 
-import base64
 import hmac
 from functools import lru_cache
 
 PSEUDONYM_BYTES = 15
 """120 bits, which are exactly 24 characters of base32."""
 
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _ORIGIN_BYTES = 8
+
+MAX_PSEUDONYMS = 1024
+"""Pseudonyms that are remembered at a time: records of one device stand together."""
 
 
 class FleetKeys:
@@ -24,7 +27,7 @@ class FleetKeys:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._pseudonyms = _mac(secret, "fleetmdm/pseudonym/1")
-        self.pseudonym = lru_cache(maxsize=65536)(self._pseudonym)
+        self.pseudonym = lru_cache(maxsize=MAX_PSEUDONYMS)(self._pseudonym)
 
     def origin(self) -> str:
         """The name of this fleet's log: tells packs of one fleet from others, and no more."""
@@ -32,7 +35,7 @@ class FleetKeys:
 
     def salt_key(self, run_leaf_hash: bytes) -> bytes:
         """The secret from which the salts of one run derive; bound to all that the run said."""
-        return hmac.digest(_mac(self._secret, "fleetmdm/salt/1"), run_leaf_hash, "sha256")
+        return hmac.digest(_mac(self._secret, "fleetmdm/salt/2"), run_leaf_hash, "sha256")
 
     def _pseudonym(self, kind: str, value: str) -> str:
         """The stable stand-in for an identifier: same kind and value, same stand-in.
@@ -41,12 +44,17 @@ class FleetKeys:
         """
         data = f"{kind}\0{value.strip().casefold()}".encode()
         digest = hmac.digest(self._pseudonyms, data, "sha256")[:PSEUDONYM_BYTES]
-        return f"{kind}-{base64.b32encode(digest).decode().lower()}"
+        return f"{kind}-{_base32(digest)}"
 
 
-def record_key(salt_key: bytes, file: str, *identity: str) -> bytes:
-    """The secret of one record: `file` and `identity` name it within its run."""
-    return hmac.digest(salt_key, "\0".join((file, *identity)).encode(), "sha256")
+_PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
+"""Two characters for every ten bits."""
+
+
+def _base32(data: bytes) -> str:
+    """Lower-case base32 (RFC 4648 section 6) of a multiple of five bytes."""
+    number = int.from_bytes(data)
+    return "".join([_PAIRS[number >> at & 1023] for at in range(8 * len(data) - 10, -1, -10)])
 
 
 def _mac(secret: bytes, label: str) -> bytes:

@@ -56,5 +56,10 @@ RECORD_FILES = frozenset(
 )
 """Files that every pack has and of which views open different fields; one record a line."""
 
+HISTORY = "history.ndjson"
+
+OPTIONAL_RECORDS = frozenset({HISTORY})
+"""Files of records that a pack has if its export was asked for them."""
+
 FOLDERS = frozenset({"keys", "log", POLICIES, SIGNATURES})
 """The folders of a pack."""

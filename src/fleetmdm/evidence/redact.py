@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from fleetmdm.evidence.flatten import pattern_of
+from fleetmdm.evidence.records.flatten import pattern_of
+from fleetmdm.evidence.rules import NO_RULES, Rules, covers
 from fleetmdm.fields import Kind, Sensitivity, find_field
 
 GUARDED_KINDS = frozenset({"device", "host", "serial", "id", "mac", "email"})
 """Identifiers that are looked for inside other values; user names and addresses are everywhere."""
+
+UNNAMED_KINDS = frozenset({"device", "scope", "text"})
+"""Identifiers without a pseudonym beside them: devices have theirs in fields of other names."""
 
 MIN_LEAK_CHARACTERS = 4
 """Identifiers shorter than this are not looked for inside other values: all would match."""
@@ -43,6 +47,8 @@ class Class(StrEnum):
     """Names a device, a person or an address: opened in `none` alone, else a pseudonym shows."""
     UNCLASSIFIED = "unclassified"
     """In no table: withheld under `strict`."""
+    DENIED = "denied"
+    """Withheld in every profile, because whoever exported said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,7 @@ PUBLIC_FIELDS = frozenset(
         "before",
         "after",
         *("effective", "effective_until", "failing_since"),
+        *("since", "until", "until_run"),
         *("waiver_id", "attestation_id", "assigned_at", "approved_at", "attested_at"),
         *("scope_kind", "devices", "answer", "expires", "zone", "expires_at", "stale_at"),
     }
@@ -177,6 +184,8 @@ def fits(value: Any, shape: Kind | None) -> bool:
 
 def is_open(treatment: Treatment, profile: Profile) -> bool:
     """Whether a field so classified shows under a profile."""
+    if treatment.cls is Class.DENIED:
+        return False
     if profile is Profile.NONE or treatment.cls is Class.PUBLIC:
         return True
     return profile is Profile.MINIMAL and treatment.cls is not Class.IDENTIFIER
@@ -184,7 +193,9 @@ def is_open(treatment: Treatment, profile: Profile) -> bool:
 
 def is_pseudonym_open(treatment: Treatment, profile: Profile) -> bool:
     """Whether the stand-in for an identifier shows; it does wherever its path may be known."""
-    return profile is not Profile.STRICT or treatment.known_path
+    return treatment.cls is not Class.DENIED and (
+        profile is not Profile.STRICT or treatment.known_path
+    )
 
 
 def fact_path(key: str) -> str:
@@ -212,6 +223,11 @@ def leaks(value: Any, identifiers: frozenset[str]) -> bool:
     return any(name in text.casefold() for text in texts_of(value) for name in identifiers)
 
 
+def leaking_text(path: str, value: Any) -> str:
+    """Every text of a field that shows, its path too, case-folded: for one look at all of them."""
+    return "\n".join((path, *texts_of(value))).casefold()
+
+
 def identifiers_in(values: Iterator[Any]) -> frozenset[str]:
     """The identifiers to look for inside other values of the same device; hosts by label too."""
     texts = [text.strip().casefold() for value in values for text in texts_of(value)]
@@ -219,23 +235,51 @@ def identifiers_in(values: Iterator[Any]) -> frozenset[str]:
     return frozenset(text for text in (*texts, *labels) if len(text) >= MIN_LEAK_CHARACTERS)
 
 
-def may_show(path: str, fields: Mapping[str, Any], profile: Profile) -> bool:
-    """Whether a view of a profile may open this field of a record with these opened `fields`."""
-    if profile is Profile.NONE:
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """All that decides which fields show: a profile, and rules for facts."""
+
+    profile: Profile
+    rules: Rules = NO_RULES
+
+    def classify(self, path: str) -> Treatment:
+        """What tables and rules say of the field at a path."""
+        treatment = classify(path)
+        if not self.rules or not path.startswith("facts"):
+            return treatment
+        pattern = pattern_of(path)
+        if any(covers(rule, pattern) for rule in self.rules.deny):
+            return replace(treatment, cls=Class.DENIED, known_path=False)
+        closed = treatment.cls in (Class.INTERNAL, Class.UNCLASSIFIED)
+        if closed and any(covers(rule, pattern) for rule in self.rules.allow):
+            return replace(treatment, cls=Class.PUBLIC)
+        return treatment
+
+
+def may_show(path: str, fields: Mapping[str, Any], redaction: Redaction) -> bool:
+    """Whether a view may open this field of a record with these opened `fields`."""
+    if redaction.profile is Profile.NONE and not redaction.rules.deny:
         return True
     if path.startswith("pseudonym."):
-        return is_pseudonym_open(classify(path.removeprefix("pseudonym.")), profile)
+        treatment = redaction.classify(path.removeprefix("pseudonym."))
+        return is_pseudonym_open(treatment, redaction.profile)
     if path.startswith("finding["):
-        return _may_show_finding(path, fields, profile)
-    return is_open(classify(path), profile)
+        return _may_show_finding(path, fields, redaction)
+    return is_open(redaction.classify(path), redaction.profile)
 
 
-def _may_show_finding(path: str, fields: Mapping[str, Any], profile: Profile) -> bool:
+def may_quote(treatment: Treatment, profile: Profile) -> bool:
+    """Whether the message of a check may show: it is a person's text, and may quote what was seen."""
+    return treatment.cls is not Class.DENIED and profile is not Profile.STRICT
+
+
+def _may_show_finding(path: str, fields: Mapping[str, Any], redaction: Redaction) -> bool:
     rule, _, part = path.partition("].")
     if not part:
         return True
-    if part != "observed":
-        return part == "message" and profile is Profile.MINIMAL
     finding = fields.get(f"{rule}]")
     key = finding.get("key") if isinstance(finding, dict) else None
-    return isinstance(key, str) and is_open(classify(fact_path(key)), profile)
+    treatment = redaction.classify(fact_path(key)) if isinstance(key, str) else _UNCLASSIFIED
+    if part == "message":
+        return may_quote(treatment, redaction.profile)
+    return part == "observed" and isinstance(key, str) and is_open(treatment, redaction.profile)

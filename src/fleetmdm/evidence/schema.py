@@ -15,6 +15,7 @@ from fleetmdm.evidence.names import (
     LOG_INCLUSION,
     MANIFEST,
     METADATA,
+    OPTIONAL_RECORDS,
     RECONCILIATION,
     RECORD_FILES,
     RUN,
@@ -36,7 +37,7 @@ def schema_of(name: str) -> str | None:
     """Under which of `$defs` a file of a pack stands; None for what is no JSON of this format."""
     if name in _FILES:
         return _FILES[name]
-    if name in RECORD_FILES:
+    if name in RECORD_FILES | OPTIONAL_RECORDS:
         return "record"
     return "envelope" if name.endswith(".dsse") else None
 
@@ -114,13 +115,16 @@ def _view() -> dict[str, Any]:
     shown = _object("fields of one file", {"opened": _COUNT, "hidden": _COUNT})
     members = {
         "type": {"const": view.TYPE},
-        "schema": {"const": view.SCHEMA},
+        "schema": {"enum": [view.SCHEMA, view.SCHEMA_WITH_RULES]},
         "manifest_sha256": _DIGEST,
         "profile": {"enum": [profile.value for profile in Profile]},
         "derived": {"type": "boolean"},
         "records": {"type": "object", "additionalProperties": shown},
     }
-    return _object("view.json", members)
+    rules = {"type": "array", "items": _TEXT}
+    shape = _object("view.json", members)
+    shape["properties"]["rules"] = _object("rules for facts", {"allow": rules, "deny": rules})
+    return shape
 
 
 def _record() -> dict[str, Any]:

@@ -16,10 +16,14 @@ from typing import Any
 from clikit.canonical import CanonicalError, encode_canonical
 from fleetmdm.evidence.manifest import MAX_FILES, is_safe_name
 from fleetmdm.evidence.names import SUMS
-from fleetmdm.evidence.redact import Profile
+from fleetmdm.evidence.redact import Profile, Redaction
+from fleetmdm.evidence.rules import NO_RULES, Rules
 
 TYPE = "fleetmdm-evidence-view"
 SCHEMA = 1
+SCHEMA_WITH_RULES = 2
+"""Of a view that rules for facts decided too; one without is written as it always was."""
+
 MAX_VIEW_BYTES = 1024 * 1024
 MAX_SUMS_BYTES = MAX_FILES * 300
 
@@ -50,13 +54,19 @@ class View:
     profile: Profile
     derived: bool
     records: Mapping[str, Shown]
+    rules: Rules = NO_RULES
+
+    @property
+    def redaction(self) -> Redaction:
+        """What decided what this view shows."""
+        return Redaction(self.profile, self.rules)
 
 
 def encode_view(view: View) -> bytes:
     """The exact bytes of view.json."""
-    document = {
+    document: dict[str, Any] = {
         "type": TYPE,
-        "schema": SCHEMA,
+        "schema": SCHEMA_WITH_RULES if view.rules else SCHEMA,
         "manifest_sha256": view.manifest_sha256,
         "profile": view.profile.value,
         "derived": view.derived,
@@ -65,6 +75,8 @@ def encode_view(view: View) -> bytes:
             for name, shown in view.records.items()
         },
     }
+    if view.rules:
+        document["rules"] = {"allow": list(view.rules.allow), "deny": list(view.rules.deny)}
     return encode_canonical(document) + b"\n"
 
 
@@ -76,7 +88,8 @@ def parse_view(data: bytes) -> View:
         if not isinstance(derived, bool) or not isinstance(digest, str):
             raise ViewError("view_malformed", "view.json has a member of the wrong type")
         records = {name: _shown(entry) for name, entry in document["records"].items()}
-        view = View(digest, Profile(document["profile"]), derived, records)
+        rules = _rules(document.get("rules", {"allow": [], "deny": []}))
+        view = View(digest, Profile(document["profile"]), derived, records, rules)
         if encode_view(view) != data:
             raise ViewError("view_malformed", "view.json is not in canonical form")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -84,6 +97,13 @@ def parse_view(data: bytes) -> View:
             raise
         raise ViewError("view_malformed", "view.json is not a view of this version") from error
     return view
+
+
+def _rules(entry: dict[str, Any]) -> Rules:
+    texts = (*entry["allow"], *entry["deny"])
+    if not all(isinstance(rule, str) for rule in texts):
+        raise CanonicalError("not a rule")
+    return Rules(tuple(entry["allow"]), tuple(entry["deny"]))
 
 
 def _shown(entry: dict[str, Any]) -> Shown:

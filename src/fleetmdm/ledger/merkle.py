@@ -60,7 +60,10 @@ class TreeHasher:
     def add_all(self, leaves: Iterable[bytes]) -> None:
         """Append leaves by their bytes, as `add` for each; full subtrees are hashed at once."""
         sha256 = hashlib.sha256
-        hashes = [sha256(b"\x00" + data).digest() for data in leaves]
+        self.add_hashes([sha256(b"\x00" + data).digest() for data in leaves])
+
+    def add_hashes(self, hashes: list[bytes]) -> None:
+        """Append leaves by their hashes, as `add_hash` for each."""
         begin = 0
         while begin < len(hashes):
             # The largest full subtree that begins where the tree ends now.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fleetmdm.cli.evidence.redact import load_rules, redact_config_option
 from fleetmdm.cli.evidence.signing import open_signers, signer_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.errors import FleetError
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     # Imported for their names alone: `--help` needs no store.
     from fleetmdm.evidence.pack.export import Exported
     from fleetmdm.evidence.pack.outside import OutsideList
+    from fleetmdm.evidence.redact import Profile
+    from fleetmdm.evidence.rules import Rules
     from fleetmdm.governance.effective import Differences
     from fleetmdm.policy import CompliancePolicy
     from fleetmdm.results import Run
@@ -41,6 +45,14 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Put this audit log of the SSH agent beside the run; it is the same in every view.",
 )
+@redact_config_option
+@click.option(
+    "--history-limit",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Add over which of the newest N runs verdicts stood [0: none].",
+)
 @click.option("--oscal", is_flag=True, help="Add OSCAL assessment results, which name no device.")
 @signer_options
 @fleet_options(
@@ -49,34 +61,35 @@ if TYPE_CHECKING:
 def command(
     call: FleetCall,
     run_id: int | None,
-    redact_profile: str | None,
     device_list: Path | None,
     agent_audit: Path | None,
     *,
+    history_limit: int,
     oscal: bool,
-    **keys: Any,
+    **others: Any,
 ) -> None:
     """Write a run as an evidence pack: a new folder or .tar.zst file at --output, complete or not there at all.
 
     Without --agent-key or --signing-key-file the pack is unsigned and does not verify.
     """
     from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
-    from fleetmdm.evidence.redact import Profile
 
     output, call.output = call.output, None
     if output is None:
         raise click.UsageError("--output PACK is needed: the folder or .tar.zst file to write")
-    profile = call.setting("evidence_export.redaction_profile", redact_profile)
-    with open_signers(call, **keys) as signers, call.open_store() as store:
+    profile, rules = _redaction(call, others.pop("redact_profile"), others.pop("redact_config"))
+    with open_signers(call, **others) as signers, call.open_store() as store:
         options = ExportOptions(
             output=output,
-            profile=Profile(profile),
+            profile=profile,
             signers=signers,
             tool_version=version("secretivex-fleetmdm"),
             now=call.now(),
             outside=None if device_list is None else _load_outside(device_list),
             agent_audit=b"" if agent_audit is None else _load_audit(agent_audit),
             oscal=_render_oscal if oscal else None,
+            history_limit=history_limit,
+            rules=rules,
         )
         run = newest_run(store) if run_id is None else store.run(run_id)
         with call.progress("exporting devices", run.devices) as progress:
@@ -84,6 +97,15 @@ def command(
     if not signers:
         call.note("the pack is unsigned: nobody vouches for it (--agent-key signs)")
     call.emit(_describe(exported), lambda: _tell(exported))
+
+
+def _redaction(call: FleetCall, profile: str | None, path: Path | None) -> tuple[Profile, Rules]:
+    from fleetmdm.evidence.redact import Profile
+
+    named = call.setting("evidence_export.redact_config")
+    if path is None and named:
+        path = Path(os.path.expandvars(named)).expanduser()
+    return Profile(call.setting("evidence_export.redaction_profile", profile)), load_rules(path)
 
 
 def _load_outside(path: Path) -> OutsideList:

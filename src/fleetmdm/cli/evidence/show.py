@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clikit.table import show_text
+from fleetmdm.cli.evidence.redact import describe_rules
 from fleetmdm.cli.session import FleetCall, fleet_options
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _RECORDS = (
     *("population", "inventory", "results", "transitions"),
-    *("assignments", "waivers", "attestations"),
+    *("assignments", "waivers", "attestations", "history"),
 )
 
 
@@ -55,6 +56,7 @@ def _describe(pack: SoundPack) -> dict[str, Any]:
         "ledger": dict(pack.manifest.ledger),
         "manifest_sha256": pack.report.manifest_sha256,
         "redaction_profile": pack.report.profile,
+        "redaction_rules": describe_rules(pack.report.rules),
         "derived_view": pack.report.derived,
         "signers": [
             {"fingerprint": one.fingerprint, "algorithm": one.algorithm, "forms": list(one.forms)}
@@ -85,6 +87,8 @@ def _tell(data: dict[str, Any]) -> Iterator[str]:
     hidden = sum(each["hidden"] for each in data["records"].values())
     kind = "derived view" if data["derived_view"] else "view as exported"
     yield f"  {kind}, profile {data['redaction_profile']}: {opened} fields shown, {hidden} withheld\n"
+    for effect, rules in data["redaction_rules"].items():
+        yield "".join(show_text(f"  rules {effect} {rule}") + "\n" for rule in rules)
     for signer in data["signers"]:
         forms = ", ".join(signer["forms"])
         text = f"  names as signer {signer['fingerprint']} ({signer['algorithm']}; {forms})"
@@ -93,7 +97,7 @@ def _tell(data: dict[str, Any]) -> Iterator[str]:
 
 
 def _rows(pack: SoundPack, name: str, offset: int, limit: int) -> Iterator[dict[str, Any]]:
-    from fleetmdm.evidence.commit import parse_record
+    from fleetmdm.evidence.records.reading import parse_record
 
     for line in islice(pack.lines(name), offset, offset + limit):
         record = parse_record(line)

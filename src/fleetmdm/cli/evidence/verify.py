@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clikit.table import show_text
+from fleetmdm.cli.evidence.redact import describe_rules
 from fleetmdm.cli.evidence.trusting import load_trust, trust_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.errors import FleetError
@@ -91,6 +92,7 @@ def _describe(pack: Path, report: PackReport) -> dict[str, Any]:
         "valid": not report.findings,
         "run_id": report.run_id,
         "redaction_profile": report.profile,
+        "redaction_rules": describe_rules(report.rules),
         "derived_view": report.derived,
         "manifest_sha256": report.manifest_sha256,
         "files": report.files,
@@ -113,6 +115,15 @@ def _describe(pack: Path, report: PackReport) -> dict[str, Any]:
             "older_size": report.continues.older_size,
             "size": report.continues.size,
             "consistency_proof": list(report.continues.proof),
+        },
+        "agent_audit": None
+        if report.agent_audit is None
+        else {
+            "records": report.agent_audit.records,
+            "seals": report.agent_audit.seals,
+            "unsealed": report.agent_audit.unsealed,
+            "head": report.agent_audit.head,
+            "macs_checked": False,
         },
         "findings": [_row(each) for each in report.findings],
         "warnings": [_row(each) for each in report.warnings],
@@ -139,9 +150,17 @@ def _tell(pack: Path, report: PackReport) -> Iterator[str]:
     if report.continues is not None:
         sizes = f"{report.continues.older_size} leaves, now {report.continues.size}"
         yield f"  the log continues that of the older pack: {sizes}\n"
+    if report.agent_audit is not None:
+        audit = report.agent_audit
+        yield (
+            f"  the agent's log: {audit.records} records under {audit.seals} seals, the chain holds;"
+            " its MACs need the chain's first key (secretive-client verify-audit)\n"
+        )
     opened = sum(shown.opened for shown in report.shown.values())
     hidden = sum(shown.hidden for shown in report.shown.values())
     yield f"  profile {report.profile}: {opened} fields shown, {hidden} withheld\n"
+    for effect, rules in describe_rules(report.rules).items():
+        yield from (show_text(f"  rules {effect} {rule}") + "\n" for rule in rules)
 
 
 def _line(finding: PackFinding) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from fleetmdm.device import Device
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.pack.guarded import GuardedNames
-from fleetmdm.evidence.records import guarded_names
+from fleetmdm.evidence.records.maker import guarded_names
 from fleetmdm.evidence.redact import Profile, classify, fact_path, fits, is_open, leaks
 from fleetmdm.report.model import Report, ReportRow
 from fleetmdm.report.selection import Selection

@@ -20,10 +20,7 @@ from fleetmdm.errors import FleetError
 from fleetmdm.evaluate import compile_policies, run_programs
 from fleetmdm.evaluate.fact_path import EACH, FactPath, render_path
 from fleetmdm.evaluate.program import Program, fold, program_leaves
-from fleetmdm.evidence.commit import Record, RecordError, parse_record, rewrite_record
-from fleetmdm.evidence.decisions import parse_assignment, parse_attestation, parse_waiver
 from fleetmdm.evidence.examine.sound import SoundPack
-from fleetmdm.evidence.flatten import unflatten
 from fleetmdm.evidence.names import (
     ASSIGNMENTS,
     ATTESTATIONS,
@@ -33,7 +30,10 @@ from fleetmdm.evidence.names import (
     RUN,
     WAIVERS,
 )
-from fleetmdm.evidence.records import result_pairs
+from fleetmdm.evidence.records.decisions import parse_assignment, parse_attestation, parse_waiver
+from fleetmdm.evidence.records.flatten import unflatten
+from fleetmdm.evidence.records.maker import result_pairs
+from fleetmdm.evidence.records.reading import Record, RecordError, parse_record, rewrite_record
 from fleetmdm.evidence.redact import fact_path
 from fleetmdm.governance.assign import Selections
 from fleetmdm.governance.effective import JudgedRow

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetmdm.device import Device
-from fleetmdm.evidence.flatten import flatten
 from fleetmdm.evidence.keys import FleetKeys
+from fleetmdm.evidence.records.flatten import flatten
 from fleetmdm.evidence.redact import Class, classify, texts_of
 
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleetmdm.evidence.commit import parse_record
 from fleetmdm.evidence.examine.sound import SoundPack
 from fleetmdm.evidence.names import POPULATION
+from fleetmdm.evidence.records.reading import parse_record
 
 MAX_NONCE_CHARS = 1000
 IN_SCOPE = "in_scope"

@@ -11,9 +11,9 @@ from typing import Any
 
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.archive.read import refused, unpacked
-from fleetmdm.evidence.commit import MAX_RECORD_BYTES
 from fleetmdm.evidence.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from fleetmdm.evidence.names import MANIFEST
+from fleetmdm.evidence.records.commit import MAX_RECORD_BYTES
 from fleetmdm.evidence.verify import PackReport, Trust, verify_pack
 from fleetmdm.evidence.verify.files import MAX_KEPT_BYTES
 from fleetmdm.evidence.verify.tree import Tree, scan

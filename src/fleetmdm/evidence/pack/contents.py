@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 
 from fleetmdm.errors import FleetError
-from fleetmdm.evidence.commit import RecordError
-from fleetmdm.evidence.decisions import (
-    assignment_key,
-    assignment_pairs,
-    attestation_pairs,
-    waiver_pairs,
-)
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.names import (
     ALLOWED_SIGNERS,
@@ -24,6 +19,7 @@ from fleetmdm.evidence.names import (
     ATTESTATIONS,
     CONTROLS,
     DRIFT,
+    HISTORY,
     INVENTORY,
     METADATA,
     POLICIES,
@@ -42,14 +38,21 @@ from fleetmdm.evidence.pack.guarded import GuardedNames
 from fleetmdm.evidence.pack.outside import OutsideList
 from fleetmdm.evidence.pack.readme import render_readme
 from fleetmdm.evidence.pack.reconcile import Tally, reconcile
-from fleetmdm.evidence.records import (
+from fleetmdm.evidence.records.decisions import (
+    assignment_key,
+    assignment_pairs,
+    attestation_pairs,
+    waiver_pairs,
+)
+from fleetmdm.evidence.records.maker import (
     ABSENT,
     NOT_IN_FLEET,
     RETIRED,
     RecordMaker,
     guarded_names,
 )
-from fleetmdm.evidence.redact import Profile
+from fleetmdm.evidence.records.values import RecordError
+from fleetmdm.evidence.redact import Redaction
 from fleetmdm.evidence.sign import allowed_signers_line, principal_of
 from fleetmdm.governance.effective import Differences
 from fleetmdm.ledger.entries import parse_leaf
@@ -69,11 +72,17 @@ class PackContents:
     """The parts of one export that its steps share."""
 
     def __init__(
-        self, store: FleetStore, run: Run, profile: Profile, outside: OutsideList | None
+        self,
+        store: FleetStore,
+        run: Run,
+        redaction: Redaction,
+        outside: OutsideList | None = None,
+        history_limit: int = 0,
     ) -> None:
         self.store = store
         self.run = run
         self.outside = outside
+        self.history_limit = history_limit
         self.tally = Tally()
         self.policies: list[CompliancePolicy] = []
         self.differences: Mapping[str, Differences] = {}
@@ -81,28 +90,28 @@ class PackContents:
         self.origin = self.keys.origin()
         self.proof = self._prove()
         salt_key = self.keys.salt_key(leaf_hash(self.proof.leaf))
-        self.maker = RecordMaker(self.keys, salt_key, profile)
+        self.maker = RecordMaker(self.keys, salt_key, redaction)
 
     def write(
         self,
         folder: PackFolder,
         signers: Sequence[Signer],
         *,
-        tool_version: str,
         advance: Callable[[int], None],
     ) -> None:
-        """Every file that the manifest lists."""
+        """Every file that the manifest lists but those that were asked for, and `describe`."""
         self._write_devices(folder, advance)
         self._write_policies(folder)
         standing = RunStanding(self.store, self.run, self.policies)
         self._write_results(folder, standing)
         self._write_decisions(folder)
         self._write_transitions(folder)
+        self._write_history(folder)
         folder.add_whole(RECONCILIATION, documents.encode_json(reconcile(self.run, self.tally)))
         self.differences = standing.differences()
         controls = encode_controls(self.policies, self.run, self.differences)
         folder.add_whole(CONTROLS, controls)
-        self._write_fixed(folder, signers, tool_version)
+        self._write_fixed(folder, signers)
 
     def _prove(self) -> RunProof:
         index = self.store.leaf_of_run(self.run.run_id)
@@ -123,11 +132,12 @@ class PackContents:
             for device in self.store.run_devices(self.run.run_id):
                 listed = None if self.outside is None else self.outside.meets(device)
                 try:
-                    population.add(self.maker.population(device, reason=reason, listed=listed))
-                    inventory.add(self.maker.inventory(device))
+                    who, what = self.maker.device(device, reason=reason, listed=listed)
                 except RecordError as error:
                     message = f"device {device.device_id} cannot be recorded: {error}"
                     raise FleetError("inventory_invalid", message) from error
+                population.add(who)
+                inventory.add(what)
                 judged.add(device)
                 self.tally.devices += 1
                 self.tally.on_list += bool(listed)
@@ -210,6 +220,20 @@ class PackContents:
         )
         folder.add_whole(DRIFT, drift)
 
+    def _write_history(self, folder: PackFolder) -> None:
+        """Over which runs verdicts stood; what came after this run is not in its pack."""
+        if not self.history_limit:
+            return
+        run_id, moments = self.run.run_id, self.store.run_moments()
+        known = (run.run_id for run in self.store.runs() if run.run_id <= run_id)
+        first = min(islice(known, self.history_limit))
+        with folder.records(HISTORY) as history:
+            for row in self.store.intervals(first_run=first, last_run=run_id):
+                ended = row.until_run is not None and row.until_run <= run_id
+                until = moments.get(row.until_run) if ended and row.until_run else None
+                stood = row if ended else replace(row, until_run=None)
+                history.add(self.maker.history(stood, moments.get(row.since_run), until))
+
     def _names(self) -> Iterator[tuple[str, frozenset[str]]]:
         for device in self.store.run_devices(self.run.run_id):
             yield device.device_id, guarded_names(device)
@@ -218,13 +242,17 @@ class PackContents:
         earlier = (run for run in self.store.runs() if run.run_id < self.run.run_id)
         return next(earlier, None)
 
-    def _write_fixed(
-        self, folder: PackFolder, signers: Sequence[Signer], tool_version: str
-    ) -> None:
+    def describe(self, folder: PackFolder, tool_version: str) -> None:
+        """After everything else that the manifest lists: what it all is."""
+        data = documents.encode_metadata(
+            tool_version=tool_version, origin=self.origin, files=list(folder.entries)
+        )
+        folder.add_whole(METADATA, data)
+
+    def _write_fixed(self, folder: PackFolder, signers: Sequence[Signer]) -> None:
         keys = [signer.public_key for signer in signers]
         lines = [allowed_signers_line(key, principal_of(key, documents.PRINCIPAL)) for key in keys]
         for name, data in {
-            METADATA: documents.encode_metadata(tool_version=tool_version, origin=self.origin),
             RUN: documents.encode_run(self.run),
             ALLOWED_SIGNERS: "".join(lines).encode(),
             README: render_readme(keys),

@@ -13,7 +13,6 @@ from typing import Any
 
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.archive.write import pack_target
-from fleetmdm.evidence.commit import MAX_RECORD_BYTES, narrow_record, parse_record
 from fleetmdm.evidence.examine.sound import SoundPack, sound_pack
 from fleetmdm.evidence.manifest import MAX_MANIFEST_BYTES, Whole, parse_manifest
 from fleetmdm.evidence.names import (
@@ -26,15 +25,20 @@ from fleetmdm.evidence.names import (
 )
 from fleetmdm.evidence.pack.folder import PackFolder, refuse_existing
 from fleetmdm.evidence.pack.guarded import GuardedNames
+from fleetmdm.evidence.records.commit import MAX_RECORD_BYTES
+from fleetmdm.evidence.records.reading import narrow_record, parse_record
 from fleetmdm.evidence.redact import (
     GUARDED_KINDS,
     Profile,
+    Redaction,
     classify,
+    fact_path,
     fits,
     identifiers_in,
     leaks,
     may_show,
 )
+from fleetmdm.evidence.rules import NO_RULES, Rules
 from fleetmdm.evidence.sign import MAX_SIGNATURE_FILE_BYTES, OF_THE_VIEW, parse_signature_name
 from fleetmdm.evidence.verify.tree import Tree
 from fleetmdm.evidence.view import Shown, View, encode_sums, encode_view
@@ -53,19 +57,19 @@ class Derived:
     shown: Mapping[str, Shown]
 
 
-def derive_view(source: Path, output: Path, profile: Profile) -> Derived:
-    """Write a view of the pack in `source` that shows no more than `profile` allows.
+def derive_view(source: Path, output: Path, profile: Profile, rules: Rules = NO_RULES) -> Derived:
+    """Write a view of the pack in `source` that shows no more than `profile` and `rules` allow.
 
     Raises `evidence_invalid` for a pack that does not verify, `evidence_unreadable`, and
     `redaction_impossible` for a profile that would show more than the pack does.
     """
     refuse_existing(output)
     with sound_pack(source) as pack:
-        return _derive(pack, output, profile)
+        return _derive(pack, output, Redaction(profile, rules))
 
 
-def _derive(pack: SoundPack, output: Path, profile: Profile) -> Derived:
-    report, source = pack.report, pack.path
+def _derive(pack: SoundPack, output: Path, redaction: Redaction) -> Derived:
+    report, source, profile = pack.report, pack.path, redaction.profile
     if report.profile is None or _ORDER.index(profile) < _ORDER.index(Profile(report.profile)):
         raise FleetError(
             "redaction_impossible",
@@ -75,21 +79,21 @@ def _derive(pack: SoundPack, output: Path, profile: Profile) -> Derived:
     with pack_target(output) as (root, finish):
         folder = PackFolder(root)
         digest = report.manifest_sha256 or ""
-        _write(pack.tree, folder, profile, digest)
+        _write(pack.tree, folder, redaction, digest)
         finish()
     return Derived(output, profile, digest, dict(folder.shown))
 
 
-def _write(tree: Tree, folder: PackFolder, profile: Profile, manifest_sha256: str) -> None:
+def _write(tree: Tree, folder: PackFolder, redaction: Redaction, manifest_sha256: str) -> None:
     data = tree.read(MANIFEST, MAX_MANIFEST_BYTES)
     manifest = parse_manifest(data)
     for name, entry in manifest.files.items():
         if isinstance(entry, Whole):
             folder.write(name, tree.read(name, entry.size))
         else:
-            _narrow(name, tree, folder, profile)
+            _narrow(name, tree, folder, redaction)
     folder.write(MANIFEST, data)
-    view = View(manifest_sha256, profile, derived=True, records=folder.shown)
+    view = View(manifest_sha256, redaction.profile, True, folder.shown, redaction.rules)
     folder.write(VIEW, encode_view(view))
     folder.write(SUMS, encode_sums(folder.digests))
     (folder.root / SIGNATURES).mkdir(mode=0o700)
@@ -100,11 +104,11 @@ def _write(tree: Tree, folder: PackFolder, profile: Profile, manifest_sha256: st
             folder.write(name, tree.read(name, MAX_SIGNATURE_FILE_BYTES))
 
 
-def _narrow(name: str, tree: Tree, folder: PackFolder, profile: Profile) -> None:
+def _narrow(name: str, tree: Tree, folder: PackFolder, redaction: Redaction) -> None:
     names = GuardedNames(_guarded(tree))
     with folder.records(name) as writer, tree.open(name) as file:
         for line in iter(lambda: file.readline(MAX_RECORD_BYTES), b""):
-            keep = _Keep(profile, names, own=name in (INVENTORY, POPULATION))
+            keep = _Keep(redaction, names, own=name in (INVENTORY, POPULATION))
             writer.add(narrow_record(line, keep))
 
 
@@ -124,24 +128,26 @@ _TOP_NAMES = ("device_id", "hostname", "serial")
 class _Keep:
     """Which fields of one record stay open: the rules of an export, on what is left to see."""
 
-    def __init__(self, profile: Profile, names: GuardedNames, *, own: bool) -> None:
-        self._profile = profile
+    def __init__(self, redaction: Redaction, names: GuardedNames, *, own: bool) -> None:
+        self._redaction = redaction
         self._names = names
         self._own = own
         self._guarded: frozenset[str] | None = None
 
     def __call__(self, path: str, fields: Mapping[str, Any]) -> bool:
-        if not may_show(path, fields, self._profile):
+        if not may_show(path, fields, self._redaction):
             return False
-        fact = path.startswith("facts") or path.endswith((".observed", ".message"))
-        if self._profile is Profile.NONE or not fact:
+        seen = path.endswith(".observed")
+        fact = path.startswith("facts")
+        if self._redaction.profile is Profile.NONE or not (
+            fact or seen or path.endswith(".message")
+        ):
             return True
-        if self._profile is Profile.STRICT and not self._fits(path, fields):
-            return False
-        return not leaks([path, fields[path]], self._guard(fields))
-
-    def _fits(self, path: str, fields: Mapping[str, Any]) -> bool:
-        return not path.startswith("facts") or fits(fields[path], classify(path).shape)
+        if self._redaction.profile is Profile.STRICT and (fact or seen):
+            of = fact_path(_key_of(path, fields)) if seen else path
+            if not fits(fields[path], self._redaction.classify(of).shape):
+                return False
+        return not leaks([path, fields[path]] if fact else fields[path], self._guard(fields))
 
     def _guard(self, fields: Mapping[str, Any]) -> frozenset[str]:
         if self._guarded is None:
@@ -155,3 +161,8 @@ class _Keep:
             )
         device_id = fields.get("device_id")
         return self._names.of(device_id) if isinstance(device_id, str) else frozenset()
+
+
+def _key_of(path: str, fields: Mapping[str, Any]) -> str:
+    """The key that the check of a finding asks for; `may_show` has seen that there is one."""
+    return str(fields[path.removesuffix(".observed")]["key"])

@@ -19,6 +19,7 @@ from fleetmdm.evidence.names import (
     ATTESTATIONS,
     CONTROLS,
     DRIFT,
+    HISTORY,
     LOG_CHECKPOINT,
     LOG_HASHES,
     LOG_INCLUSION,
@@ -47,37 +48,40 @@ def encode_json(value: Any) -> bytes:
     return encode_canonical(value) + b"\n"
 
 
-def encode_metadata(*, tool_version: str, origin: str) -> bytes:
-    """What made this pack, and what each file is."""
+def encode_metadata(*, tool_version: str, origin: str, files: Iterable[str]) -> bytes:
+    """What made this pack, and what each of its `files` is."""
+    folders = {name.partition("/")[0] for name in files}
+    present = {METADATA, *files, *folders}
     return encode_json(
         {
             "schema": 1,
             "format": "fleetmdm-evidence/1",
             "tool": {"name": "fleetmdm", "version": tool_version},
             "fleet": origin,
-            "files": ROLES,
+            "files": {name: role for name, role in ROLES.items() if name in present},
         }
     )
 
 
 ROLES = {
     METADATA: "what made this pack, and what each file is",
-    RUN: "the run: when, with which tool, over what, with which result",
+    RUN: "when, with which tool, over what, with which result",
     "population.ndjson": "every device in scope and outside it, and why",
     RECONCILIATION: "the counts, and that they add up",
     "inventory.ndjson": "the document of every device, as the run judged it",
     POLICIES: "the exact source of every policy that the run used",
-    ASSIGNMENTS: "policies bound to devices, tags or conditions; none: all policies apply",
+    ASSIGNMENTS: "where policies apply; none: everywhere",
     WAIVERS: "risks that somebody accepted, and until when",
     ATTESTATIONS: "answers that people gave where no check can",
     "results.ndjson": "every verdict that is neither pass nor notapplicable",
     "transitions.ndjson": "every verdict that changed since the run before",
-    CONTROLS: "counts for each control of a framework and each policy that speaks to it",
+    HISTORY: "over which runs verdicts stood",
+    CONTROLS: "counts for each control and policy",
     DRIFT: "the counts of what changed since the run before",
-    OSCAL: "if present: the result of each policy as OSCAL assessment results",
-    AGENT_AUDIT: "if present: what the SSH agent recorded, chained by the agent itself",
+    OSCAL: "OSCAL assessment results",
+    AGENT_AUDIT: "what the SSH agent recorded",
     "log": "the run's leaf in the append-only log, its checkpoint and its proof",
-    ALLOWED_SIGNERS: "the keys that signed, as they say of themselves; trust is yours to give",
+    ALLOWED_SIGNERS: "the keys that signed, as they say of themselves",
 }
 
 

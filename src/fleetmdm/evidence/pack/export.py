@@ -18,7 +18,8 @@ from fleetmdm.evidence.pack.contents import PackContents
 from fleetmdm.evidence.pack.folder import PackFolder
 from fleetmdm.evidence.pack.outside import OutsideList
 from fleetmdm.evidence.pack.seal import seal
-from fleetmdm.evidence.redact import Profile
+from fleetmdm.evidence.redact import Profile, Redaction
+from fleetmdm.evidence.rules import NO_RULES, Rules
 from fleetmdm.evidence.sign import expected_signer
 from fleetmdm.governance.effective import Differences
 from fleetmdm.ledger.entries import encode_export_leaf
@@ -48,6 +49,15 @@ class ExportOptions:
     """A segment of the SSH agent's audit log, checked."""
     oscal: RenderOscal | None = None
     """Renders assessment results, which must name no device."""
+    history_limit: int = 0
+    """Runs of which the pack tells over which of them verdicts stood; 0 is none."""
+    rules: Rules = NO_RULES
+    """Facts that show, or do not, whatever the profile says."""
+
+    @property
+    def redaction(self) -> Redaction:
+        """All that decides what the pack shows."""
+        return Redaction(self.profile, self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,7 @@ def _write_options(folder: PackFolder, contents: PackContents, options: ExportOp
     if options.oscal is not None:
         data = options.oscal(contents.run, contents.policies, contents.differences)
         folder.add_whole(OSCAL, data)
+    contents.describe(folder, options.tool_version)
 
 
 def export_pack(
@@ -97,16 +108,16 @@ def export_pack(
     """Write the pack of a run. Raises `FleetError`, and `AgentError` from a signer."""
     signers = sorted(options.signers, key=lambda each: expected_signer(each).fingerprint)
     marks = tuple(expected_signer(signer).fingerprint for signer in signers)
-    contents = PackContents(store, run, options.profile, options.outside)
+    contents = PackContents(store, run, options.redaction, options.outside, options.history_limit)
     with pack_target(options.output) as (root, finish):
         folder = PackFolder(root)
-        contents.write(folder, signers, tool_version=options.tool_version, advance=advance)
+        contents.write(folder, signers, advance=advance)
         _write_options(folder, contents, options)
         manifest_sha256 = seal(
             folder,
             contents,
             signers,
-            profile=options.profile,
+            redaction=options.redaction,
             tool_version=options.tool_version,
             now=options.now,
         )

@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 from clikit.output import sync_folder, write_failure
 from fleetmdm.errors import FleetError
-from fleetmdm.evidence.commit import Record
 from fleetmdm.evidence.manifest import Records, Whole
+from fleetmdm.evidence.records.commit import Written
 from fleetmdm.evidence.view import Shown
 from fleetmdm.ledger.merkle import TreeHasher
 
@@ -82,6 +82,7 @@ class PackFolder:
         with self._open(name) as file:
             writer = RecordWriter(file)
             yield writer
+            writer.flush()
         self.digests[name] = writer.sha256.hexdigest()
         self.entries[name] = Records(writer.tree.root().hex(), writer.tree.size)
         self.shown[name] = Shown(writer.opened, writer.hidden)
@@ -97,20 +98,39 @@ class PackFolder:
             os.fsync(file.fileno())
 
 
+BATCH_RECORDS = 256
+BATCH_BYTES = 1024 * 1024
+"""Records that are hashed and written together: so many, or the least that have so many bytes."""
+
+
 class RecordWriter:
     """Appends records to one file and keeps its root and its counts."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._waiting: list[Written] = []
+        self._waiting_bytes = 0
         self.sha256 = hashlib.sha256()
         self.tree = TreeHasher()
         self.opened = 0
         self.hidden = 0
 
-    def add(self, record: Record) -> None:
-        """Write one line."""
-        self._file.write(record.line)
-        self.sha256.update(record.line)
-        self.tree.add(record.leaf)
-        self.opened += len(record.fields)
-        self.hidden += record.hidden
+    def add(self, record: Written) -> None:
+        """One further line."""
+        self._waiting.append(record)
+        self._waiting_bytes += len(record.line)
+        if len(self._waiting) >= BATCH_RECORDS or self._waiting_bytes >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if not waiting:
+            return
+        lines, leaves, opened, hidden = zip(*waiting, strict=True)
+        data = b"".join(lines)
+        self._file.write(data)
+        self.sha256.update(data)
+        self.tree.add_all(leaves)
+        self.opened += sum(opened)
+        self.hidden += sum(hidden)

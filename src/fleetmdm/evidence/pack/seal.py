@@ -10,7 +10,7 @@ from fleetmdm.evidence.manifest import Manifest, encode_manifest
 from fleetmdm.evidence.names import MANIFEST, SIGNATURES, SUMS, VIEW
 from fleetmdm.evidence.pack.contents import PackContents
 from fleetmdm.evidence.pack.folder import PackFolder
-from fleetmdm.evidence.redact import Profile
+from fleetmdm.evidence.redact import Redaction
 from fleetmdm.evidence.sign import (
     FORMS,
     SUBJECTS,
@@ -31,7 +31,7 @@ def seal(
     contents: PackContents,
     signers: Sequence[Signer],
     *,
-    profile: Profile,
+    redaction: Redaction,
     tool_version: str,
     now: datetime,
 ) -> str:
@@ -39,7 +39,7 @@ def seal(
     manifest = encode_manifest(_manifest(folder, contents, signers, tool_version))
     digest = hashlib.sha256(manifest).hexdigest()
     folder.write(MANIFEST, manifest)
-    view = View(digest, profile, derived=False, records=folder.shown)
+    view = View(digest, redaction.profile, False, folder.shown, redaction.rules)
     folder.write(VIEW, encode_view(view))
     signed = {"manifest": manifest, "sums": encode_sums(folder.digests)}
     folder.write(SUMS, signed["sums"])

@@ -66,6 +66,10 @@ def check_story(contents: Contents, report: PackReport) -> None:
         segment = check_segment(contents.kept[AGENT_AUDIT].splitlines(keepends=True))
         for problem in segment.problems[:MAX_AUDIT_PROBLEMS]:
             report.add("agent_audit_invalid", AGENT_AUDIT, problem)
+        if segment.unsealed:
+            message = f"{segment.unsealed} of {segment.records} records stand under no seal"
+            report.add("agent_audit_unsealed", AGENT_AUDIT, message)
+        report.agent_audit = segment
 
 
 def _check_log(contents: Contents, manifest: Manifest, report: PackReport) -> dict[str, Any] | None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from fleetmdm.evidence.commit import MAX_RECORD_BYTES, RecordError, parse_record
 from fleetmdm.evidence.manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
@@ -29,6 +28,7 @@ from fleetmdm.evidence.names import (
     LOG_LEAF,
     MANIFEST,
     OPTIONAL_FILES,
+    OPTIONAL_RECORDS,
     POLICIES,
     RECONCILIATION,
     RECORD_FILES,
@@ -38,8 +38,10 @@ from fleetmdm.evidence.names import (
     VIEW,
     WHOLE_FILES,
 )
-from fleetmdm.evidence.redact import Profile, may_show
+from fleetmdm.evidence.records.commit import MAX_RECORD_BYTES
+from fleetmdm.evidence.redact import Profile, Redaction
 from fleetmdm.evidence.verify.findings import PackReport
+from fleetmdm.evidence.verify.records import MAX_BAD_RECORDS, RecordChecker
 from fleetmdm.evidence.verify.tree import Tree
 from fleetmdm.evidence.view import (
     MAX_SUMS_BYTES,
@@ -60,8 +62,8 @@ KEPT_FILES = frozenset(
 MAX_KEPT_BYTES = 256 * 1024 * 1024
 """Longest such file: a log of four million leaves."""
 
-MAX_BAD_RECORDS = 20
-"""Malformed records that are listed for one file."""
+BATCH_RECORDS = 256
+"""Records that are looked at together."""
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -134,7 +136,7 @@ def _read_view(tree: Tree, contents: Contents, report: PackReport) -> None:
         except ViewError as error:
             report.add(error.code, VIEW, str(error))
             return
-        report.profile, report.derived = view.profile.value, view.derived
+        report.profile, report.derived, report.rules = view.profile.value, view.derived, view.rules
 
 
 def _check_manifest(manifest: Manifest, report: PackReport) -> None:
@@ -148,6 +150,7 @@ def _check_manifest(manifest: Manifest, report: PackReport) -> None:
         free = name.startswith(f"{POLICIES}/") or name in OPTIONAL_FILES
         if (
             not (free and isinstance(entry, Whole))
+            and not (name in OPTIONAL_RECORDS and isinstance(entry, Records))
             and name not in WHOLE_FILES
             and name not in RECORD_FILES
         ):
@@ -225,35 +228,44 @@ def _check_records(
     hasher = hashlib.sha256()
     merkle = TreeHasher()
     opened = hidden = lines = bad = 0
-    profile = contents.view.profile if contents.view is not None else Profile.NONE
-    for line in _lines(file):
-        lines += 1
-        if lines > entry.count:
+    checker = RecordChecker(_redaction(contents))
+    for batch in _batches(file):
+        if lines + len(batch) > entry.count:
             message = f"more than the {entry.count} records that are listed"
             report.add("record_count_mismatch", name, message)
             return None
-        hasher.update(line)
-        try:
-            record = parse_record(line)
-        except RecordError as error:
+        hasher.update(b"".join(batch))
+        block = checker.check(batch)
+        merkle.add_hashes(block.leaves)
+        opened, hidden = opened + block.opened, hidden + block.hidden
+        for number, problem in block.malformed[: MAX_BAD_RECORDS - bad]:
             bad += 1
-            if bad <= MAX_BAD_RECORDS:
-                report.add("record_malformed", name, f"line {lines}: {error}")
-            continue
-        merkle.add(record.leaf)
-        opened, hidden = opened + len(record.fields), hidden + record.hidden
-        for path in record.fields:
-            if not may_show(path, record.fields, profile):
-                report.add("view_shows_more", name, f"line {lines}: {path}")
+            report.add("record_malformed", name, f"line {lines + number + 1}: {problem}")
+        for number, path in block.shows_more:
+            report.add("view_shows_more", name, f"line {lines + number + 1}: {path}")
+        lines += len(batch)
     _check_commitment(name, entry, merkle, lines, report)
     _check_shown(name, Shown(opened, hidden), contents, report)
     return hasher.hexdigest()
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
+def _redaction(contents: Contents) -> Redaction:
+    """What the view says that it shows; all, where it says nothing."""
+    return Redaction(Profile.NONE) if contents.view is None else contents.view.redaction
+
+
+def _batches(file: BinaryIO) -> Iterator[list[bytes]]:
     """Lines with their newline; an overlong one comes in pieces, none of which is a record."""
+    batch: list[bytes] = []
+    size = 0
     while line := file.readline(MAX_RECORD_BYTES):
-        yield line
+        batch.append(line)
+        size += len(line)
+        if len(batch) >= BATCH_RECORDS or size >= _CHUNK_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _check_commitment(

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from fleetmdm.evidence.agent_audit import AuditSegment
+from fleetmdm.evidence.rules import NO_RULES, Rules
 from fleetmdm.evidence.view import Shown
 
 CODES: Mapping[str, str] = {
@@ -80,6 +82,7 @@ CODES: Mapping[str, str] = {
 """Every code that makes a pack invalid, with what it means; sorted."""
 
 WARNINGS: Mapping[str, str] = {
+    "agent_audit_unsealed": "records of the SSH agent's audit log that no seal of the agent covers",
     "archive_recompressed": "the archive's compressed form is not the one that this version writes",
     "cosigner_untrusted": "a co-signature by a key that the allowed signers do not let sign",
     "outside_list_differs": "the outside list and the fleet do not know the same devices",
@@ -134,10 +137,13 @@ class PackReport:
     files: int = 0
     run_id: int | None = None
     profile: str | None = None
+    rules: Rules = NO_RULES
+    """Facts that the view shows, or withholds, whatever its profile says."""
     derived: bool | None = None
     manifest_sha256: str | None = None
     shown: dict[str, Shown] = field(default_factory=dict)
     continues: Continued | None = None
+    agent_audit: AuditSegment | None = None
 
     def add(self, code: str, file: str, message: str = "") -> None:
         """Note a finding or a warning; an unknown code is a bug."""

@@ -1,0 +1,122 @@
+"""The quick ways to write and to read records agree with the plain ones, on whatever comes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetmdm.evidence.keys import FleetKeys
+from fleetmdm.evidence.records.cells import CellBook
+from fleetmdm.evidence.records.commit import Field, encode_record, make_cell
+from fleetmdm.evidence.records.flatten import flatten
+from fleetmdm.evidence.records.maker import quiet
+from fleetmdm.evidence.records.reading import LineReader, Taken, parse_record
+from fleetmdm.evidence.records.values import RecordError
+from fleetmdm.evidence.redact import Profile, Redaction, classify, fits, is_open, leaks
+
+KEY = bytes(32)
+KEYS = FleetKeys(bytes(range(32)))
+
+_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+_atoms = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from([0, 1, -1, 2**53 - 1, 2**53, 2**63 - 1, 0.0, -0.0, 1.0, 0.1, 1e300]),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    _texts,
+    st.sampled_from(["web-01", "", "\\", '"', "\x00", "\x7f", "ü", "\u2028", "{", "}],[", "1"]),
+)
+_values = st.recursive(
+    _atoms,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(_texts, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+_paths = st.one_of(
+    st.sampled_from(["device", "facts.a.b", 'facts."odd \\"x\\""', "finding[0]", "\U0001f600"]),
+    _texts.filter(bool),
+)
+
+
+@st.composite
+def _lines(draw: st.DrawFn) -> bytes:
+    fields = draw(
+        st.dictionaries(_paths, st.tuples(_values, st.booleans()), min_size=1, max_size=5)
+    )
+    return encode_record(
+        [Field(path, value, is_open=shown) for path, (value, shown) in fields.items()], key=KEY
+    ).line
+
+
+def _plainly(line: bytes) -> Taken | None:
+    try:
+        record = parse_record(line)
+    except RecordError:
+        return None
+    cells = [make_cell(path, value, is_open=True) for path, value in record.fields.items()]
+    names = tuple(cell.name.removesuffix(b':["')[1:-1] for cell in cells)
+    return Taken(names, tuple(cell.value[2:-1] for cell in cells), record.leaf, record.hidden)
+
+
+def _quickly(reader: LineReader, line: bytes) -> Taken | None:
+    try:
+        return reader.read(line)
+    except RecordError:
+        return None
+
+
+@given(st.lists(_lines(), min_size=1, max_size=4))
+def test_a_line_is_read_alike_both_ways(lines: list[bytes]) -> None:
+    reader = LineReader()
+    for line in [*lines, *lines]:
+        assert _quickly(reader, line) == _plainly(line) is not None
+
+
+@given(_lines(), st.data())
+def test_a_spoilt_line_is_refused_or_read_alike_both_ways(line: bytes, data: st.DataObject) -> None:
+    """Cut, doubled, overwritten, or with something from JSON's grammar put in, anywhere."""
+    reader = LineReader()
+    assert _quickly(reader, line) is not None, "so that values and names are known"
+    at = data.draw(st.integers(0, len(line)))
+    end = data.draw(st.integers(at, min(len(line), at + 70)))
+    middle = data.draw(
+        st.one_of(
+            st.just(b""),
+            st.just(line[at:end] * 2),
+            st.binary(max_size=3),
+            st.sampled_from([b",", b'"', b"\\", b" ", b"1.0", b"NaN", b"-0", b"[]", b"{}", b"e5"]),
+        )
+    )
+    spoilt = line[:at] + middle + line[end:]
+    assert _quickly(reader, spoilt) == _plainly(spoilt)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), _values, max_size=3),
+    st.lists(st.dictionaries(_texts, _values, max_size=3), max_size=3),
+    st.sampled_from(list(Profile)),
+)
+def test_facts_are_taken_apart_as_their_leaves_are(
+    shared: dict[str, Any], others: list[dict[str, Any]], profile: Profile
+) -> None:
+    """Also where the same places have had other values, or values that compare equal."""
+    book = CellBook(KEYS, Redaction(profile))
+    for facts in (shared, *others, shared):
+        document = json.loads(json.dumps({"kernel": {"release": "web-01 6"}, **facts}))
+        names: set[str] = {"web-01"}
+        found = quiet(book.facts(document, names), {"web-01"})
+        own = [cell for cell in found if not cell.path.startswith("pseudonym.")]
+        pairs = list(flatten("facts", document))
+        assert [cell.path for cell in own] == [path for path, _ in pairs]
+        for cell, (path, value) in zip(own, pairs, strict=True):
+            shown = is_open(classify(path), profile) and not (
+                profile is Profile.STRICT and not fits(value, classify(path).shape)
+            )
+            if profile is not Profile.NONE:
+                shown = shown and not leaks([path, value], frozenset({"web-01"}))
+            assert cell[:5] == make_cell(path, value, is_open=shown)[:5]
