@@ -138,7 +138,7 @@ def fleet_options(
                     raise
                 from fleetmdm.cli.suggest import with_suggestion
 
-                raise with_suggestion(call, failure) from failure.__cause__
+                raise with_suggestion(call.open_store, failure) from failure.__cause__
 
         command.__doc__ = function.__doc__
         command.__name__ = function.__name__

@@ -5,12 +5,12 @@ A failure that knows what was asked for says so in its details, as `device_id` o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Final
 
 from clikit.errors import Failure
 from clikit.nearest import nearest
-from fleetmdm.cli.session import FleetCall
 from fleetmdm.errors import FleetError
 from fleetmdm.store.port import FleetStore
 
@@ -20,13 +20,15 @@ MAX_COMPARED: Final = 10_000
 _NAMED_BY: Final = {"device_not_found": "device_id", "policy_not_found": "policy_id"}
 
 
-def with_suggestion(call: FleetCall, failure: FleetError) -> FleetError:
+def with_suggestion(
+    open_store: Callable[[], AbstractContextManager[FleetStore]], failure: FleetError
+) -> FleetError:
     """The failure, with the nearest id in hint and details where there is one."""
     word = failure.details.get(_NAMED_BY.get(failure.code, ""))
     if word is None:
         return failure
     try:
-        with call.open_store() as store:
+        with open_store() as store:
             near = nearest(str(word), _ids(store, failure.code, str(word)))
     except Failure:
         return failure
