@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fleetmdm.device import Device, encode_batch
 from fleetmdm.evaluate import Evaluator, compile_policies, evaluate
 from fleetmdm.evaluate.fact_path import NULL
-from fleetmdm.evaluate.leaves import decide_values
+from fleetmdm.evaluate.leaves import Distinct, decide_values
 from fleetmdm.evaluate.program import compile_policy, program_leaves
 from fleetmdm.evaluate.semantics import CELLS, MOMENT, Cell, Missing
 from fleetmdm.policy import Combine, CompliancePolicy, Group, Leaf, Position
@@ -54,16 +54,16 @@ values = st.one_of(
 def test_many_values_are_decided_as_each_alone(cell: Cell, found: list[Any]) -> None:
     (leaf,) = program_leaves(compile_policy(policy_of(leaf_of(cell))))
     distinct = [NULL if value is None else value for value in found]
-    at_once = decide_values(leaf, distinct, MOMENT, few=0)
-    alone = decide_values(leaf, distinct, MOMENT, few=len(distinct))
+    at_once = decide_values(leaf, Distinct(distinct), MOMENT, few=0)
+    alone = decide_values(leaf, Distinct(distinct), MOMENT, few=len(distinct))
     assert [each.tolist() for each in at_once] == [each.tolist() for each in alone]
 
 
 def test_a_lone_surrogate_is_an_error_at_once_too() -> None:
     cell = next(cell for cell in CELLS if cell.op == "regex")
     (leaf,) = program_leaves(compile_policy(policy_of(leaf_of(cell))))
-    outcomes, _ = decide_values(leaf, ["\ud800"], MOMENT, few=0)
-    alone, _ = decide_values(leaf, ["\ud800"], MOMENT)
+    outcomes, _ = decide_values(leaf, Distinct(["\ud800"]), MOMENT, few=0)
+    alone, _ = decide_values(leaf, Distinct(["\ud800"]), MOMENT)
     assert outcomes.tolist() == alone.tolist()
 
 

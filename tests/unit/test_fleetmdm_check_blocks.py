@@ -151,10 +151,10 @@ def test_a_killed_process_is_replaced_by_this_one(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "tasks", "some"), [(1, 1000, False), (2, 1, True), (0, 1, False), (0, 31, False)]
+    ("wanted", "tasks", "some"), [(1, 1000, False), (2, 1, True), (0, 1, False), (0, 39, False)]
 )
 def test_processes_are_started_where_they_pay(wanted: int, tasks: int, *, some: bool) -> None:
-    assert (choose_workers(wanted, tasks) > 1) is some
+    assert (choose_workers(wanted, tasks) > 0) is some
 
 
 def test_a_run_that_is_overtaken_judges_everything(store: SqliteStore, tmp_path: Path) -> None:

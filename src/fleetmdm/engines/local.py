@@ -7,16 +7,14 @@ the same hashes; this one is the reference.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Final
 
 from fleetmdm.device import Device
-from fleetmdm.engines.pool import Order, choose_workers, judge_in_processes
+from fleetmdm.engines.pool import Order, choose_workers, judge_together
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate import (
     EVALUATOR_VERSION,
@@ -41,8 +39,6 @@ from fleetmdm.store.port import (
     RunWriter,
 )
 from fleetmdm.store.selections import load_selections
-
-_log: Final = logging.getLogger("fleetmdm.check")
 
 BATCH_DEVICES: Final = 1_000
 """Devices evaluated at once: enough for columns to pay, and what is decoded stays in the processor's
@@ -118,18 +114,9 @@ class _Attempt:
         self, writer: RunWriter, programs: Sequence[Program], order: Order
     ) -> Iterator[Judged]:
         tasks = writer.tasks()
-        workers, done = choose_workers(self.workers, len(tasks)), 0
-        if workers:
-            try:
-                for judged in judge_in_processes(order, tasks, workers):
-                    done += 1
-                    yield judged
-            except BrokenProcessPool:
-                # Somebody killed a worker, or memory ran out: go on alone from where it ended.
-                _log.warning("a process that judged was killed; the rest is judged in one process")
         judge = Evaluator(programs, order.as_of).judge
-        for task in tasks[done:]:
-            yield writer.do(task, judge)
+        workers = choose_workers(self.workers, len(tasks))
+        return judge_together(order, tasks, workers, lambda task: writer.do(task, judge))
 
 
 def ask(

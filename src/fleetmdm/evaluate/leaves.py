@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -54,73 +54,24 @@ class Decided:
             yield from member.leaves()
 
 
-class Decider:
-    """Decides trees over one batch; a question that two policies ask is answered once."""
+class Distinct:
+    """The distinct values of a column; what several leaves want to know of them is found out once."""
 
-    def __init__(self, columns: Mapping[str, Column], now: datetime) -> None:
-        self._columns = columns
-        self._now = now
-        self._answers: dict[Any, Decided] = {}
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
+        self._easy: dict[frozenset[type], tuple[list[int], tuple[Any, ...]]] = {}
 
-    def decide(self, node: Compiled) -> Decided:
-        """Decide a tree."""
-        if isinstance(node, CompiledLeaf):
-            answered = self._answers.get(node.question)
-            if answered is None:
-                answered = _decide_leaf(node, self._columns[node.leaf.key], self._now)
-                self._answers[node.question] = answered
-            return replace(answered, leaf=node)
-        members = tuple(map(self.decide, node.members))
-        outcomes = combine(node.combine, [member.outcomes for member in members])
-        return Decided(outcomes, combine=node.combine, members=members)
-
-
-def _decide_leaf(leaf: CompiledLeaf, column: Column, now: datetime) -> Decided:
-    """Decide every distinct value once and spread the answers over the devices."""
-    outcomes, ends = decide_values(leaf, column.values, now)
-    until = ends[column.codes] if leaf.row.timely else None
-    return Decided(outcomes[column.codes], leaf=leaf, column=column, until=until)
-
-
-def decide_values(
-    leaf: CompiledLeaf, values: Sequence[Any], now: datetime, *, few: int = FEW_VALUES
-) -> tuple[Codes, Moments]:
-    """Outcomes of distinct values, and their ends; at most `few` values are decided one by one."""
-    outcomes = np.zeros(len(values), dtype=np.int8)
-    ends = np.full(len(values), NEVER, dtype=np.int64)
-    rest: Iterable[int] = range(len(values))
-    if len(values) > few:
-        rest = _decide_easy(leaf, values, now, (outcomes, ends))
-    for place in rest:
-        decision = decide_value(leaf, values[place], now)
-        outcomes[place], ends[place] = decision.outcome, encode_end(decision.until)
-    return outcomes, ends
-
-
-def _decide_easy(
-    leaf: CompiledLeaf, values: Sequence[Any], now: datetime, told: tuple[Codes, Moments]
-) -> list[int]:
-    """Decide at once all values that the operator can take so; gives the places that are left."""
-    outcomes, ends = told
-    presence, comparison = leaf.row.presence, leaf.comparison
-    types = _SIMPLE if presence is not None else comparison.easy
-    odd = _odd_places(values, types)
-    if presence is not None:
-        outcomes[:] = _TRUE if presence else _FALSE
-        return odd
-    if comparison.answer_all is None or len(odd) == len(values):
-        return list(range(len(values)))
-    answers = comparison.answer_all(_without(values, odd, types), now)
-    outcomes[:] = np.where(answers.held, _TRUE, _FALSE)
-    if answers.ends is not None:
-        ends[:] = answers.ends
-    if answers.sure is not None:
-        odd = sorted({*odd, *np.flatnonzero(~answers.sure).tolist()})
-    return odd
+    def easy(self, types: frozenset[type]) -> tuple[list[int], tuple[Any, ...]]:
+        """Where values of other types stand, and the values with an easy one in place of these."""
+        known = self._easy.get(types)
+        if known is None:
+            odd = _odd_places(self.values, types)
+            known = self._easy[types] = (odd, _without(self.values, odd, types))
+        return known
 
 
 def _odd_places(values: Sequence[Any], types: frozenset[type]) -> list[int]:
-    """Where values of other types stand, ascending; mostly nowhere, or of few kinds at few places."""
+    """Ascending; mostly there are none, or few of few kinds."""
     kinds = list(map(type, values))
     odd = []
     for kind in set(kinds) - types:
@@ -131,15 +82,85 @@ def _odd_places(values: Sequence[Any], types: frozenset[type]) -> list[int]:
     return sorted(odd)
 
 
-def _without(values: Sequence[Any], odd: Sequence[int], types: frozenset[type]) -> Sequence[Any]:
-    """The values with any easy one in place of the odd ones, which are few and decided again."""
-    if not odd:
-        return values
-    filler = next(value for value in values if type(value) in types)
+def _without(values: Sequence[Any], odd: Sequence[int], types: frozenset[type]) -> tuple[Any, ...]:
+    """The odd ones are decided again; nothing where there is no easy one."""
+    if len(odd) == len(values):
+        return ()
     easy = list(values)
+    filler = next(value for value in values if type(value) in types) if odd else None
     for place in odd:
         easy[place] = filler
-    return easy
+    return tuple(easy)
+
+
+class Decider:
+    """Decides trees over one batch; a question that two policies ask is answered once."""
+
+    def __init__(self, columns: Mapping[str, Column], now: datetime) -> None:
+        self._columns = columns
+        self._now = now
+        self._answers: dict[Any, Decided] = {}
+        self._distinct: dict[str, Distinct] = {}
+
+    def decide(self, node: Compiled) -> Decided:
+        """Decide a tree."""
+        if isinstance(node, CompiledLeaf):
+            answered = self._answers.get(node.question)
+            if answered is None:
+                answered = self._answers[node.question] = self._decide_leaf(node)
+            return Decided(answered.outcomes, node, answered.column, answered.until)
+        members = tuple(map(self.decide, node.members))
+        outcomes = combine(node.combine, [member.outcomes for member in members])
+        return Decided(outcomes, combine=node.combine, members=members)
+
+    def _decide_leaf(self, leaf: CompiledLeaf) -> Decided:
+        """Decide every distinct value once and spread the answers over the devices."""
+        key = leaf.leaf.key
+        column = self._columns[key]
+        distinct = self._distinct.get(key) or Distinct(column.values)
+        self._distinct[key] = distinct
+        outcomes, ends = decide_values(leaf, distinct, self._now)
+        until = ends[column.codes] if leaf.row.timely else None
+        return Decided(outcomes[column.codes], leaf=leaf, column=column, until=until)
+
+
+def decide_values(
+    leaf: CompiledLeaf, distinct: Distinct, now: datetime, *, few: int = FEW_VALUES
+) -> tuple[Codes, Moments]:
+    """Outcomes of distinct values, and their ends; at most `few` values are decided one by one."""
+    values = distinct.values
+    outcomes = np.zeros(len(values), dtype=np.int8)
+    ends = np.full(len(values), NEVER, dtype=np.int64)
+    rest: Iterable[int] = range(len(values))
+    if len(values) > few:
+        rest = _decide_easy(leaf, distinct, now, (outcomes, ends))
+    for place in rest:
+        decision = decide_value(leaf, values[place], now)
+        outcomes[place], ends[place] = decision.outcome, encode_end(decision.until)
+    return outcomes, ends
+
+
+def _decide_easy(
+    leaf: CompiledLeaf, distinct: Distinct, now: datetime, told: tuple[Codes, Moments]
+) -> Sequence[int]:
+    """Decide at once all values that the operator can take so; gives the places that are left."""
+    outcomes, ends = told
+    presence, comparison = leaf.row.presence, leaf.comparison
+    if presence is not None:
+        outcomes[:] = _TRUE if presence else _FALSE
+        return distinct.easy(_SIMPLE)[0]
+    if comparison.answer_all is None:
+        return range(len(outcomes))
+    odd, easy = distinct.easy(comparison.easy)
+    if not easy:
+        return range(len(outcomes))
+    answers = comparison.answer_all(easy, now)
+    outcomes[:] = np.where(answers.held, _TRUE, _FALSE)
+    if answers.ends is not None:
+        ends[:] = answers.ends
+    if answers.sure is not None and not answers.sure.all():
+        odd = sorted({*odd, *np.flatnonzero(~answers.sure).tolist()})
+    return odd
 
 
 def decide_value(leaf: CompiledLeaf, value: Any, now: datetime) -> Decision:

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import operator as op
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
 from itertools import repeat
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from fleetmdm.evaluate.operators.kinds import holds, kind_of, kinds_meet, same
 from fleetmdm.evaluate.operators.row import (
+    Answers,
     Comparison,
     FactFault,
     OperandError,
@@ -32,6 +38,9 @@ INVALID_VALUE: Final = "invalid_value"
 
 Prepare = Callable[[Any, str], Comparison]
 Order = Callable[[Any, Any], bool]
+
+MAX_EXACT: Final = 2**53
+"""Up to here every whole number has a floating one that is equal to it and to no other."""
 
 TEXT: Final = frozenset({str})
 NUMBER: Final = frozenset({int, float})
@@ -114,10 +123,26 @@ def prepare_order(order: Order) -> Prepare:
             need(fact, "number")
             return order(fact, operand)
 
-        every = by_column(lambda facts: map(order, facts, repeat(operand)))
-        return Comparison(decide, easy=NUMBER, answer_all=every)
+        def answer_all(facts: tuple[float, ...], _now: datetime) -> Answers:
+            numbers = _exact(facts) if abs(operand) <= MAX_EXACT else None
+            if numbers is not None:
+                held: Any = order(numbers, float(operand))
+                return Answers(held)
+            return Answers(np.fromiter(map(order, facts, repeat(operand)), np.bool_, len(facts)))
+
+        return Comparison(decide, easy=NUMBER, answer_all=answer_all)
 
     return prepare
+
+
+@lru_cache(maxsize=4)
+def _exact(numbers: tuple[float, ...]) -> npt.NDArray[np.float64] | None:
+    """All of them as they are; None where one would be rounded. Shared, as several checks ask."""
+    try:
+        array = np.array(numbers, dtype=np.float64)
+    except OverflowError:
+        return None
+    return array if (np.abs(array) <= MAX_EXACT).all() else None
 
 
 def prepare_between(operand: Any, _scheme: str) -> Comparison:

@@ -6,7 +6,6 @@ same fact would be answered otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -59,7 +58,7 @@ def prepare_before(operand: Any, _scheme: str) -> Comparison:
             return held, None
         return held, shifted(moment, TICK - bound.offset)
 
-    def answer_all(facts: Sequence[str], now: datetime) -> Answers:
+    def answer_all(facts: tuple[str, ...], now: datetime) -> Answers:
         moments, sure = read_plain_moments(facts)
         held = moments < encode_end(bound.at(now))
         later = shifted_all(moments, TICK - bound.offset)
@@ -80,7 +79,7 @@ def prepare_after(operand: Any, _scheme: str) -> Comparison:
             return held, None
         return held, shifted(moment, -bound.offset)
 
-    def answer_all(facts: Sequence[str], now: datetime) -> Answers:
+    def answer_all(facts: tuple[str, ...], now: datetime) -> Answers:
         moments, sure = read_plain_moments(facts)
         held = moments > encode_end(bound.at(now))
         later = shifted_all(moments, -bound.offset)
@@ -105,7 +104,7 @@ def prepare_within(operand: Any, _scheme: str) -> Comparison:
         held = now - moment <= duration
         return held, shifted(moment, duration + TICK) if held else None
 
-    def answer_all(facts: Sequence[str], now: datetime) -> Answers:
+    def answer_all(facts: tuple[str, ...], now: datetime) -> Answers:
         moments, plain = read_plain_moments(facts)
         age = encode_end(now) - moments
         held = age <= to_micros(duration)

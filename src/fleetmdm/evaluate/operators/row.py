@@ -48,7 +48,7 @@ class Answers:
     """Microseconds since the epoch, or `times.NEVER`."""
 
 
-AnswerAll = Callable[[Sequence[Any], datetime], Answers]
+AnswerAll = Callable[[tuple[Any, ...], datetime], Answers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Comparison:
 def by_column(decide_all: Callable[[Sequence[Any]], Iterable[bool]]) -> AnswerAll:
     """`answer_all` of an operator that judges each easy fact, whatever the time."""
 
-    def answer_all(facts: Sequence[Any], _now: datetime) -> Answers:
+    def answer_all(facts: tuple[Any, ...], _now: datetime) -> Answers:
         return Answers(np.fromiter(decide_all(facts), np.bool_, len(facts)))
 
     return answer_all

@@ -6,7 +6,7 @@ Each `prepare_*` takes (operand, scheme) and gives a `Comparison`; see `row` for
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from itertools import repeat
@@ -76,7 +76,7 @@ def prepare_regex(*, wanted: bool) -> Prepare:
         if found_in is None:
             return Comparison(decide)
 
-        def answer_all(facts: Sequence[str], _now: datetime) -> Answers:
+        def answer_all(facts: tuple[str, ...], _now: datetime) -> Answers:
             plain = "".join(facts).isascii()
             encoded = [fact.encode("utf-8", "ignore") for fact in facts]
             found = np.fromiter(map(bool, map(found_in, encoded)), np.bool_, len(encoded))
@@ -194,8 +194,8 @@ def prepare_cidr(operand: Any, _scheme: str) -> Comparison:
         if network.version == 4
     ]
 
-    def answer_all(facts: Sequence[str], _now: datetime) -> Answers:
-        addresses = _plain_addresses(tuple(facts))
+    def answer_all(facts: tuple[str, ...], _now: datetime) -> Answers:
+        addresses = _plain_addresses(facts)
         held = np.zeros(len(facts), dtype=np.bool_)
         for network, mask in wanted:
             held |= (addresses & mask) == network

@@ -6,7 +6,6 @@ Pure: "now" is always an argument. Everything is compared in UTC at microsecond 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -111,17 +110,13 @@ _MARKS: Final = {place: ord(mark) for place, mark in enumerate(_PLAIN) if mark !
 _DIGITS: Final = [place for place, mark in enumerate(_PLAIN) if mark == "0"]
 
 
-def read_plain_moments(texts: Sequence[str]) -> tuple[Moments, npt.NDArray[np.bool_]]:
+@lru_cache(maxsize=4)
+def read_plain_moments(texts: tuple[str, ...]) -> tuple[Moments, npt.NDArray[np.bool_]]:
     """Microseconds since the epoch, and which texts were read: those such as 2026-03-01T12:00:00Z.
 
-    The others may be moments all the same, written in another way, or none. The arrays are shared.
+    The others may be moments all the same, written in another way, or none. The arrays are shared;
+    they are remembered because several checks ask about one column in turn.
     """
-    return _read_plain(tuple(texts))
-
-
-@lru_cache(maxsize=4)
-def _read_plain(texts: tuple[str, ...]) -> tuple[Moments, npt.NDArray[np.bool_]]:
-    # Remembered because several checks ask about one column in turn.
     joined = "".join(
         text if len(text) == len(_PLAIN) and text.isascii() else _PLAIN for text in texts
     )

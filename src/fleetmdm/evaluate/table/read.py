@@ -91,10 +91,9 @@ class FactTable:
         column = self._column(names)
         if column is None:
             return Column([MISSING], np.zeros(self.size, dtype=np.int32))
-        code = next((at for at, value in enumerate(column.values) if value is OBJECT), None)
-        if code is None:
+        if OBJECT not in column.values:
             return column
-        places = np.flatnonzero(column.codes == code)
+        places = np.flatnonzero(column.codes == column.values.index(OBJECT))
         objects = self._objects(names, places)
         known = dict(zip(map(repr, objects), objects, strict=True))
         numbers = {text: len(column.values) + at for at, text in enumerate(known)}

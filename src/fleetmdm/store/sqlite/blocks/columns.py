@@ -112,14 +112,13 @@ class BlockReader:
         if len(changed) * RENEW_SHARE > len(offsets):
             return self._read_anew(block)
         seen = _read_sightings(self._connection, self._revision, block)
-        kept = [
-            place
-            for place, offset in enumerate(offsets)
-            if first + offset in seen and first + offset not in changed
-        ]
+        handles = [first + offset for offset in offsets]
+        kept = list(range(len(handles)))
+        if changed or seen.keys() != set(handles):
+            kept = [at for at, one in enumerate(handles) if one in seen and one not in changed]
         batches: list[FactBatch | DocumentBatch] = []
         if kept:
-            handles = [first + offsets[place] for place in kept]
+            handles = [handles[place] for place in kept]
             batches.append(
                 FactBatch(
                     [names[place] for place in kept],
@@ -147,15 +146,21 @@ def _places(kept: list[int], size: int) -> npt.NDArray[np.intp] | None:
 
 
 _SIGHTINGS = f"""
-SELECT device, max(last_seen) FROM sightings AS seen
-WHERE device BETWEEN :first AND :last AND {IN_FORCE.format("seen")} GROUP BY device
+SELECT device, last_seen FROM sightings AS seen
+WHERE device BETWEEN :first AND :last AND {IN_FORCE.format("seen")}
 """  # noqa: S608 - constants of this package, no value from outside
 
 
 def _read_sightings(connection: sqlite3.Connection, revision: int, block: int) -> dict[int, str]:
+    """When the newest source of each device saw it."""
     first = block * BLOCK_DEVICES
     chosen = {"revision": revision, "first": first, "last": first + BLOCK_DEVICES - 1}
-    return dict(connection.execute(_SIGHTINGS, chosen).fetchall())
+    rows: list[tuple[int, str]] = connection.execute(_SIGHTINGS, chosen).fetchall()
+    seen = dict(rows)
+    if len(seen) < len(rows):
+        for device, stamp in rows:
+            seen[device] = max(seen[device], stamp)
+    return seen
 
 
 def read_blocks(connection: sqlite3.Connection) -> Iterator[int]:

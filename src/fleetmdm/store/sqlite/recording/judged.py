@@ -202,9 +202,11 @@ class Judged:
         return state
 
     def _count(self, codes: npt.NDArray[np.uint8], sign: int) -> None:
-        for place in range(self._policies):
-            counted = np.bincount(codes[:, place], minlength=ABSENT + 1)[: len(STATES)]
-            self.counts[place] += sign * counted
+        """Add the states of some devices, a row for each, or with -1 take them away."""
+        kinds = ABSENT + 1
+        numbered = codes.astype(np.intp) + np.arange(self._policies) * kinds
+        counted = np.bincount(numbered.ravel(), minlength=self._policies * kinds)
+        self.counts += sign * counted.reshape(self._policies, kinds)[:, : len(STATES)]
 
     def roots(self) -> tuple[bytes, bytes]:
         """The roots of inventory and results over the whole fleet."""

@@ -29,6 +29,7 @@ _STORED: Final = np.array([state not in SILENT for state in STATES])
 _STATUS_TEXT: Final = tuple(state.value for state in STATES)
 _NO_FINDINGS: Final = encode_findings(())
 _encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(list[Row]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,16 @@ def make_rows(parts: Sequence[PolicyRows]) -> list[Row]:
     columns = (devices.tolist(), policies.tolist(), status, findings, stamps)
     rows = list(zip(*columns, strict=True))
     return [rows[place] for place in np.lexsort((policies, devices)).tolist()]
+
+
+def pack_rows(rows: Sequence[Row]) -> bytes:
+    """Rows as one value, to be handed on or put aside."""
+    return _encode(rows)
+
+
+def unpack_rows(data: bytes) -> list[Row]:
+    """What `pack_rows` wrote."""
+    return _decode(data)
 
 
 def _stamps(part: PolicyRows) -> list[str | None]:

@@ -1,21 +1,22 @@
 """The verdicts of a run in the making, and how they differ from what is open.
 
 Batches are compared as they come, in memory, with the open results of their devices; that stands as
-long as no other run is recorded and every open result was met on the way. Else everything that is
-staged is compared again by one set of statements, which is right whatever happened.
-Rule for editors: both ways give the same three tables; temporary tables take no lock.
+long as no other run is recorded. A run that builds on the newest gives up where one is, so that it
+keeps only what begins, packed. Any other compares all that it staged again by one set of statements,
+which is right whatever happened, unless every open result was met on the way.
+Rule for editors: all ways end, prolong and begin the same rows; temporary tables take no lock.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from fleetmdm.store.port import RunOvertaken
 from fleetmdm.store.sqlite.connection import cache_more, staging
-from fleetmdm.store.sqlite.recording.rows import Row
+from fleetmdm.store.sqlite.recording.rows import Row, pack_rows, unpack_rows
 from fleetmdm.store.sqlite.runs import newest_run
 
 _STAGING: Final = (
@@ -45,9 +46,10 @@ _STAGING: Final = (
     ) STRICT, WITHOUT ROWID
     """,
     "CREATE TABLE temp.opening (item INTEGER PRIMARY KEY) STRICT",
+    "CREATE TABLE temp.packed (first INTEGER NOT NULL, rows BLOB NOT NULL) STRICT",
 )
 
-_TABLES: Final = ("staged", "closing", "renewing", "opening")
+_TABLES: Final = ("staged", "closing", "renewing", "opening", "packed")
 
 _COMPARE: Final = (
     "DELETE FROM temp.closing",
@@ -82,7 +84,7 @@ _COMPARE: Final = (
 )
 """What ends, what only lasts longer, what begins."""
 
-_APPLY: Final = (
+_END: Final = (
     """
     UPDATE results SET until_run = :run FROM temp.closing AS gone
     WHERE results.device = gone.device AND results.policy = gone.policy
@@ -93,14 +95,21 @@ _APPLY: Final = (
     WHERE results.device = later.device AND results.policy = later.policy
     AND results.until_run IS NULL
     """,
-    """
-    INSERT INTO results (device, policy, since_run, status, findings, valid_until)
-    SELECT device, policy, :run, status, findings, valid_until
-    FROM temp.staged JOIN temp.opening USING (item)
-    """,
 )
+"""What ends, and what only lasts longer."""
 
-_APPLY_ALL: Final = """
+_BEGIN: Final = """
+INSERT INTO results (device, policy, since_run, status, findings, valid_until)
+SELECT device, policy, :run, status, findings, valid_until
+FROM temp.staged JOIN temp.opening USING (item)
+"""
+
+_BEGIN_PACKED: Final = """
+INSERT INTO results (device, policy, since_run, status, findings, valid_until)
+VALUES (?, ?, {run:d}, ?, ?, ?)
+"""
+
+_BEGIN_ALL: Final = """
 INSERT INTO results (device, policy, since_run, status, findings, valid_until)
 SELECT device, policy, :run, status, findings, valid_until FROM temp.staged ORDER BY item
 """
@@ -146,12 +155,26 @@ class Staging:
         for table in _TABLES:
             self._connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
 
+    def add_packed(self, packed: bytes, devices: Sequence[int]) -> None:
+        """Stage the rows that are all that there is to say on some devices."""
+        if self._basis is None:
+            self.add(unpack_rows(packed), devices)
+            return
+        with staging(self._connection):
+            self._begin()
+            if self._open:
+                rows = unpack_rows(packed)
+                opening = self._compare_rows(rows, devices)
+                packed = pack_rows([rows[item] for item in opening]) if opening else b""
+            if packed:
+                self._connection.execute(
+                    "INSERT INTO temp.packed VALUES (?, ?)", (min(devices), packed)
+                )
+
     def add(self, rows: Sequence[Row], devices: Sequence[int] = ()) -> None:
         """Stage rows; `devices` are those on which these rows are all that there is to say."""
         with staging(self._connection):
-            if self._compared_with is None:
-                self._compared_with = newest_run(self._connection)
-                self._open = self._count_open()
+            self._begin()
             first = self._items
             self._items += len(rows)
             self._connection.executemany(
@@ -159,14 +182,23 @@ class Staging:
                 ((item, *row) for item, row in enumerate(rows, first)),
             )
             if self._open and devices:
-                self._compare_rows(rows, first, devices)
+                opening = self._compare_rows(rows, devices)
+                self._connection.executemany(
+                    "INSERT INTO temp.opening VALUES (?)", ((first + item,) for item in opening)
+                )
+
+    def _begin(self) -> None:
+        if self._compared_with is None:
+            self._compared_with = newest_run(self._connection)
+            self._open = self._count_open()
 
     def _count_open(self) -> int:
         sql = _OPEN_COUNT if self._basis is None else _ANY_OPEN
         count: int = self._connection.execute(sql).fetchone()[0]
         return count
 
-    def _compare_rows(self, rows: Sequence[Row], first: int, devices: Sequence[int]) -> None:
+    def _compare_rows(self, rows: Sequence[Row], devices: Sequence[int]) -> list[int]:
+        """Note what ends and what lasts longer; answers the places of the rows that begin."""
         kept: list[Row] = self._connection.execute(
             _OPEN_ROWS, (json.dumps(list(devices)),)
         ).fetchall()
@@ -174,7 +206,7 @@ class Staging:
         same = set(rows).intersection(kept)
         before = {row[:2]: row for row in kept if row not in same}
         opening, renewing, closing = [], [], []
-        for item, row in enumerate(rows, first):
+        for item, row in enumerate(rows):
             if row not in same:
                 pair = row[:2]
                 old = before.pop(pair, None)
@@ -183,20 +215,12 @@ class Staging:
                     continue
                 if old is not None:
                     closing.append(pair)
-                opening.append((item,))
+                opening.append(item)
         closing.extend(before)
-        self._note(opening, renewing, closing)
-
-    def _note(
-        self,
-        opening: Iterable[tuple[int]],
-        renewing: Iterable[tuple[int, int, str | None]],
-        closing: Iterable[tuple[int, int]],
-    ) -> None:
         run = self._connection.executemany
-        run("INSERT INTO temp.opening VALUES (?)", opening)
         run("INSERT INTO temp.renewing VALUES (?, ?, ?)", renewing)
         run("INSERT INTO temp.closing VALUES (?, ?)", closing)
+        return opening
 
     def settle(self) -> None:
         """Know the difference; nothing that others may do meanwhile is locked."""
@@ -218,6 +242,12 @@ class Staging:
 
     def apply(self, run_id: int) -> None:
         """Close, renew and open what was settled."""
+        chosen = {"run": run_id}
+        if self._open:
+            for statement in _END:
+                self._connection.execute(statement, chosen)
         # Where nothing was open, everything opens.
-        for statement in _APPLY if self._open else (_APPLY_ALL,):
-            self._connection.execute(statement, {"run": run_id})
+        self._connection.execute(_BEGIN if self._open else _BEGIN_ALL, chosen)
+        statement = _BEGIN_PACKED.format(run=run_id)
+        for (packed,) in self._connection.execute("SELECT rows FROM temp.packed ORDER BY first"):
+            self._connection.executemany(statement, unpack_rows(packed))

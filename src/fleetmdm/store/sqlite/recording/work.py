@@ -23,7 +23,7 @@ from fleetmdm.store.port import Batch, Judge, Judged
 from fleetmdm.store.sqlite.blocks.columns import BlockReader, NewColumns
 from fleetmdm.store.sqlite.blocks.documents import read_some_documents
 from fleetmdm.store.sqlite.connection import connect
-from fleetmdm.store.sqlite.recording.rows import Row, digest_rows, make_rows, rows_of
+from fleetmdm.store.sqlite.recording.rows import digest_rows, make_rows, pack_rows, rows_of
 
 READ_TIMEOUT_S: Final = 10.0
 
@@ -48,8 +48,8 @@ class Packed(Judged):
     ends: bytes
     results: bytes
     inventory: bytes
-    rows: Sequence[Row] | None
-    """None where they are those that the task knows by their hash."""
+    rows: bytes | None
+    """As `pack_rows` writes them; None where they are those that the task knows by their hash."""
     rows_hash: bytes
     renewed: NewColumns | None = None
 
@@ -119,7 +119,7 @@ class Worker:
             ends=b"".join(_ends(verdicts).tobytes() for _, verdicts in said),
             results=b"".join(results),
             inventory=b"".join(inventory),
-            rows=None if rows_hash == task.rows_hash else make_rows(rows),
+            rows=None if rows_hash == task.rows_hash else pack_rows(make_rows(rows)),
             rows_hash=rows_hash,
             renewed=renewed,
         )

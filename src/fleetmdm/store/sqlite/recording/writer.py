@@ -149,7 +149,7 @@ class SqliteRunWriter:
                 self._judged.drop(sorted(gone))
             self._judged.merge(packed)
             if packed.rows is not None:
-                self._staging.add(packed.rows, numbers)
+                self._staging.add_packed(packed.rows, numbers)
             self._keep_columns(packed.renewed)
 
     def _keep_columns(self, renewed: NewColumns | None) -> None:
