@@ -31,6 +31,9 @@ CODES = ErrorTable(
         ),
         ErrorRow("load_failed", Exit.FOUND, "requests of a load failed, or there were none"),
         ErrorRow(
+            "memory_not_locked", Exit.UNAVAILABLE, "the system does not keep memory out of swap"
+        ),
+        ErrorRow(
             "metrics_unavailable", Exit.UNAVAILABLE, "the agent tells no figures about itself"
         ),
         ErrorRow("policy_invalid", Exit.INVALID, "a rule of the signing policy is invalid"),

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from secretivex.cli.client.fanout.checks import CHECKS, Facts, State, examine
+from secretivex.cli.client.fanout.checks import CHECKS, Facts, examine
+from secretivex.cli.client.fanout.findings import State
 from secretivex.cli.client.fanout.hints import TOOLS, WHY, make_hints
 
 SSH = {

@@ -64,6 +64,7 @@ class AgentConfig:
     allow_sha1: bool
     query_reply: str
     allowed_providers: str
+    memory_lock: str
     restrict_websafe: bool
     websafe_allow: str
     fingerprint_hash: str

@@ -134,6 +134,15 @@ SETTINGS: tuple[AgentSetting, ...] = (
         default_text="none",
     ),
     AgentSetting(
+        "memory_lock",
+        "text",
+        "try",
+        "Keep the memory of processes that hold keys out of swap: where the system lets us, not at all,"
+        " or refuse to start without.",
+        choices=("try", "off", "require"),
+        group="keys",
+    ),
+    AgentSetting(
         "restrict_websafe",
         "bool",
         True,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from secretivex.metrics.buckets import regroup
-from secretivex.metrics.cells import Histogram, Totals
+from secretivex.metrics.cells import Totals
+from secretivex.metrics.per_store import read_stores
 from secretivex.metrics.table import BOUNDS_NS, METRICS, PREFIX, Metric
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -33,7 +34,14 @@ def _render(metric: Metric, totals: Totals, processes: Sequence[str]) -> Iterato
         yield f"# UNIT {name} {metric.unit}"
     yield f"# HELP {name} {metric.help}"
     if metric.kind == "histogram":
-        yield from _render_histogram(name, totals.histograms[metric.name])
+        if metric.labels:
+            for store, figures in read_stores(totals).items():
+                labels = {metric.labels[0]: store}
+                yield from _render_histogram(name, figures.counts, figures.sum_ns, labels)
+            return
+        histogram = totals.histograms[metric.name]
+        groups = regroup(histogram.counts, BOUNDS_NS)
+        yield from _render_histogram(name, groups, histogram.sum_ns, {})
         return
     suffix = "_total" if metric.kind == "counter" else ""
     divisor = _DIVISORS.get(metric.name, 1)
@@ -60,14 +68,15 @@ def _samples(
         yield dict(zip(metric.labels, words, strict=True)), value
 
 
-def _render_histogram(name: str, histogram: Histogram) -> Iterator[str]:
+def _render_histogram(
+    name: str, groups: Sequence[int], sum_ns: int, labels: dict[str, str]
+) -> Iterator[str]:
     seen = 0
-    groups = regroup(histogram.counts, BOUNDS_NS)
     for bound, count in zip((*(ns / 1e9 for ns in BOUNDS_NS), "+Inf"), groups, strict=True):
         seen += count
-        yield f'{name}_bucket{{le="{bound}"}} {seen}'
-    yield f"{name}_count {seen}"
-    yield f"{name}_sum {histogram.sum_ns / 1e9}"
+        yield f"{name}_bucket{_encode_labels({**labels, 'le': str(bound)})} {seen}"
+    yield f"{name}_count{_encode_labels(labels)} {seen}"
+    yield f"{name}_sum{_encode_labels(labels)} {sum_ns / 1e9}"
 
 
 def _encode_labels(labels: dict[str, str]) -> str:

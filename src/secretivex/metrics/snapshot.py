@@ -12,6 +12,7 @@ from typing import Any
 
 from secretivex.metrics.buckets import percentile, regroup
 from secretivex.metrics.cells import Histogram, Series, Totals
+from secretivex.metrics.per_store import read_stores
 from secretivex.metrics.table import BOUNDS_NS, METRICS
 
 SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
@@ -74,7 +75,8 @@ def make_snapshot(totals: Totals, moment: Moment) -> dict[str, Any]:
         "list_stale": 0,
         "list_refresh": totals.value("generation"),
         "list_errors": sum(lists.values()) - lists.get("ok", 0) - lists.get("locked", 0),
-        **_stores(totals),
+        **_store_kinds(totals),
+        "stores": _stores(totals),
         **_confirmations(totals),
         "queue_wait_histogram": list(regroup(wait.counts, BOUNDS_NS)),
         "queue_wait_percentiles": {name: _percentile(wait, at) for name, at in SHARES.items()},
@@ -98,7 +100,29 @@ def _percentile(histogram: Histogram, share: float) -> dict[str, Any] | None:
 _STORE_KINDS = ("file", "pkcs11", "secure_enclave")
 
 
-def _stores(totals: Totals) -> dict[str, int]:
+def _stores(totals: Totals) -> dict[str, Any]:
+    """Each store by its name; percentiles are bounds of the histogram, null beyond the last."""
+    return {
+        store: {
+            "outcomes": figures.outcomes,
+            "avg_ns": figures.sum_ns // max(1, sum(figures.counts)),
+            "percentiles_ns": {name: _bound(figures.counts, at) for name, at in SHARES.items()},
+        }
+        for store, figures in read_stores(totals).items()
+    }
+
+
+def _bound(counts: Sequence[int], share: float) -> int | None:
+    """The least bound that `share` of all did not exceed."""
+    wanted, seen = sum(counts) * share, 0
+    for bound, count in zip(BOUNDS_NS, counts, strict=False):
+        seen += count
+        if seen and seen >= wanted:
+            return bound
+    return None
+
+
+def _store_kinds(totals: Totals) -> dict[str, int]:
     """By the kind of store: `file` and `file-2` are of one."""
     counts = {f"store_sign_{kind}": 0 for kind in (*_STORE_KINDS, "other")}
     for store, count in totals.labels("signatures"):

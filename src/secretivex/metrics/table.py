@@ -39,6 +39,19 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("signatures", "counter", "Signatures made, by the store of the key.", labels=("store",)),
     Metric(
+        "store_requests",
+        "counter",
+        "Signatures asked of each store, by what came of it: ok, or the word for why there is none.",
+        labels=("store", "outcome"),
+    ),
+    Metric(
+        "store_sign",
+        "histogram",
+        "From the moment a request was whole to the moment its signature was made, by store.",
+        unit="seconds",
+        labels=("store",),
+    ),
+    Metric(
         "policy_decisions",
         "counter",
         "Decisions of the signing policy, by the rule that made them and the word for why.",
@@ -112,6 +125,12 @@ METRICS: tuple[Metric, ...] = (
         "gauge",
         "Whether a store works: 1, or 0.",
         labels=("store",),
+        source="the supervisor",
+    ),
+    Metric(
+        "memory_locked",
+        "gauge",
+        "Whether the memory of processes that hold keys is kept out of swap: 1, or 0.",
         source="the supervisor",
     ),
     Metric("keys", "gauge", "Keys that are served.", source="the supervisor"),

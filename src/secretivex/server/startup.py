@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from clikit.output import write_atomic
 from secretivex.config import AgentConfig
-from secretivex.hardening import harden
+from secretivex.errors import SecretiveError
+from secretivex.hardening import MemoryLock, harden, lock_memory
 from secretivex.identity import AddRules
 from secretivex.server.listen_unix import Listener, adopt, listen
 from secretivex.server.signals import Hangup, Interrupt, SignalPipe
@@ -45,6 +46,7 @@ def serve(
     """
     for refused in harden():
         LOG.warning("the system would not let us forbid %s", refused)
+    memory = _lock_memory(config)
     signals = SignalPipe(hangup, interrupt)
     audit = _start_audit(config, signals)
     try:
@@ -61,13 +63,24 @@ def serve(
             from secretivex.server.surroundings.around import Around
 
             plan = plan_of(config, listener.path) if hangup == "reload" else None
-            around = Around(signals, Notifier(environ), Reloader(config, read), audit, plan)
+            reloader = Reloader(config, read)
+            around = Around(signals, Notifier(environ), reloader, audit, plan, memory)
             _run(listener, around, environ, rules or AddRules())
     finally:
         listener.close()
         signals.close()
         _finish_audit(audit)
     LOG.info("stopped")
+
+
+def _lock_memory(config: AgentConfig) -> MemoryLock:
+    """For the supervisor itself; raises `SecretiveError` where the setting demands it in vain."""
+    memory = lock_memory(config.memory_lock)
+    if memory.is_failed:
+        raise SecretiveError("memory_not_locked", memory.refusal, hint=memory.remedy)
+    if memory.refusal and memory.wanted != "off":
+        LOG.info("memory may be swapped", extra={"fields": {"reason": memory.refusal}})
+    return memory
 
 
 def _run(listener: Listener, around: Around, environ: Mapping[str, str], rules: AddRules) -> None:

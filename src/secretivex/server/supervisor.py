@@ -367,9 +367,9 @@ class Supervisor:
         if self._audit is not None:
             closers.append(self._audit.drop)
         line = self._audit.line if self._audit is not None else None
-        shared = Shared(
-            self._listener.socket, self._cells, self._meters, line, self._around.plan, self._rates
-        )
+        around = self._around
+        parts = (self._listener.socket, self._cells, self._meters, line, around.plan, self._rates)
+        shared = Shared(*parts, memory_lock=around.memory.wanted)
         return start_zygote(shared, closers)
 
     def _closers(self) -> list[Callable[[], None]]:

@@ -28,6 +28,7 @@ _HARDENING = (
     "SystemCallFilter=~@privileged",
     "SystemCallErrorNumber=EPERM",
     "LimitCORE=0",
+    "LimitMEMLOCK=infinity",
     "LimitNOFILE=524288",
     "UMask=0077",
     "KeyringMode=private",

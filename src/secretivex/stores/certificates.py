@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from secretivex.identity import Identity
 from sshwire.algorithms import find_algorithm
 from sshwire.errors import WireError
 from sshwire.keyblob import PublicKey, plain_public_key
@@ -60,3 +61,18 @@ class Certificates:
     def of(self, key_blob: bytes) -> tuple[PublicKey, ...]:
         """Those of a plain key."""
         return tuple(self._of.get(key_blob, ()))
+
+    def offer(
+        self, keys: Iterable[tuple[PublicKey, str]], store: str, key_types: Collection[str]
+    ) -> tuple[Identity, ...]:
+        """Keys under their comments, each with its certificates, in the order that stores keep.
+
+        `key_types` () is all types.
+        """
+        found = [
+            Identity(offered.blob, comment, offered.algorithm, store)
+            for key, comment in keys
+            for offered in (key, *self.of(key.blob))
+            if not key_types or offered.algorithm in key_types
+        ]
+        return tuple(sorted(found, key=lambda one: (one.comment, one.key_blob)))

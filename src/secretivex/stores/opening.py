@@ -70,6 +70,7 @@ def plan_stores(config: AgentConfig, environ: Mapping[str, str]) -> tuple[HostSp
             "poll_ms": config.identity_cache_ms,
             "watch": config.watch_files,
             "debounce_ms": config.watch_debounce_ms,
+            "memory_lock": config.memory_lock,
         }
         kept = {
             key: value

@@ -6,6 +6,8 @@ no argument and in no child's environment.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import stat
@@ -84,6 +86,30 @@ class SecretSource:
             except TokenError as error:
                 failure = error
         raise failure
+
+
+class RefusedSecrets:
+    """Which secrets were refused, as digests under a salt that no file ever holds."""
+
+    def __init__(self, memory: bytes) -> None:
+        document = json.loads(memory or b"{}")
+        self._salt = bytes.fromhex(document.get("salt", "")) or os.urandom(16)
+        self._digests: set[str] = set(document.get("refused", ()))
+
+    def add(self, secret: bytes) -> None:
+        """This one was refused."""
+        self._digests.add(self._digest(secret))
+
+    def __contains__(self, secret: bytes) -> bool:
+        """Whether it was."""
+        return self._digest(secret) in self._digests
+
+    def _digest(self, secret: bytes) -> str:
+        return hashlib.sha256(self._salt + secret).hexdigest()
+
+    def encode(self) -> bytes:
+        """For whoever goes on after this process."""
+        return json.dumps({"salt": self._salt.hex(), "refused": sorted(self._digests)}).encode()
 
 
 def _from_variable(name: str, secrets: Mapping[str, bytes]) -> bytes:

@@ -37,7 +37,7 @@ from sshwire.pubkey import parse_public_key
 from sshwire.signature import verify_signature
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so")
 PIN, SO_PIN = "1234", "87654321"
 
@@ -355,7 +355,14 @@ def remove_token(token: Token) -> Path:
 class Agent:
     """`secretive-agent run` with a configuration."""
 
-    def __init__(self, folder: Path, config: str, environ: dict[str, str], *flags: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        environ: dict[str, str],
+        *flags: str,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.address = str(folder / "agent.sock")
         self.config = folder / "agent.toml"
@@ -370,8 +377,9 @@ class Agent:
         command = ["-m", "secretivex.cli.agent", "run", "--config", str(self.config)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *command, "--socket", self.address, *flags],
+                [*prefix, sys.executable, *command, "--socket", self.address, *flags],
                 env=self.environ,
+                cwd=folder,
                 stderr=log,
                 start_new_session=True,
             )
@@ -402,15 +410,47 @@ class Agent:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(60)
+
+    def family(self) -> dict[int, str]:
+        """The name of every process of the agent, by number."""
+        return {pid: kind_of(pid) for pid in family_of(self.process.pid)}
+
+
+KINDS_OF_PROCESS = {
+    b"secretivex.stores.hosting.host": "store",
+    b"secretivex.stores.pkcs11.helper": "helper",
+}
+
+
+def family_of(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [pid, *(one for child in children for one in family_of(int(child)))]
+
+
+def kind_of(pid: int) -> str:
+    """What a process of the agent is for."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return "gone"
+    kinds = (kind for word, kind in KINDS_OF_PROCESS.items() if word in line)
+    return next(kinds, name if name == "agent-reporter" else "agent")
 
 
 @pytest.fixture
 def start_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
     with ExitStack() as stack:
 
-        def start(config: str, environ: dict[str, str], *flags: str) -> Agent:
-            agent = Agent(tmp_path, config, environ, *flags)
+        def start(
+            config: str, environ: dict[str, str], *flags: str, prefix: Sequence[str] = ()
+        ) -> Agent:
+            agent = Agent(tmp_path, config, environ, *flags, prefix=prefix)
             stack.callback(agent.stop)
 
             def answers() -> bool:

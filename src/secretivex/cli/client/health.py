@@ -186,4 +186,8 @@ def _own_lines(own: dict[str, Any] | None) -> Iterable[str]:
         yield f"worker {worker['number']}: {state}, pid {worker['pid']}\n"
     yield f"locked: {str(own['locked']).lower()}\n"
     yield f"policy_rules: {own['policy']['rules']}\n"
+    memory = own.get("memory", {})
+    if memory:
+        state = "yes" if memory["locked"] else f"no, {memory['reason']}"
+        yield f"memory_locked: {show_text(state)}\n"
     yield f"generation: {own['generation']}\n"

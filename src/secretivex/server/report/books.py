@@ -46,6 +46,7 @@ class Books:
         meter, authority = self._meter, self._authority
         meter.put(meter.place("generation"), authority.generation)
         meter.put(meter.place("keys"), authority.served)
+        meter.put(meter.place("memory_locked"), int(not self._around.memory.refusal))
         for health in authority.health():
             meter.put(meter.place("store_keys", health.store), health.identities)
             meter.put(meter.place("store_well", health.store), int(health.is_well))
@@ -84,6 +85,7 @@ class Books:
         if reporter:
             processes.append({"name": "reporter", "pid": reporter})
         rules = sum(map(len, self._around.reloader.last.config.rule_lists.values()))
+        memory = self._around.memory
         return {
             "generation": self._authority.generation,
             "keys": self._authority.served,
@@ -92,6 +94,11 @@ class Books:
             "workers_wanted": self._authority.workers,
             "stores": [asdict(health) for health in self._authority.health()],
             "policy": {"rules": rules},
+            "memory": {
+                "locked": not memory.refusal,
+                "reason": memory.refusal,
+                "remedy": memory.remedy,
+            },
             "reload": {"at_unix_s": self._reload_at_s, **self.reload_answer()},
             "processes": processes,
         }

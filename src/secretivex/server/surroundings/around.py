@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from secretivex.hardening import MemoryLock
 from secretivex.server.audit.process import AuditLog
 from secretivex.server.report.plan import ReportPlan
 from secretivex.server.signals import SignalPipe
@@ -21,6 +22,7 @@ class Around:
     audit: AuditLog | None = None
     plan: ReportPlan | None = None
     """What is reported; None for an agent without a control socket."""
+    memory: MemoryLock = field(default_factory=MemoryLock)
 
     @property
     def drain_timeout_s(self) -> float:

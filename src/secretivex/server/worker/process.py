@@ -16,6 +16,7 @@ from functools import partial
 from typing import cast
 
 from secretivex.engine import ChangeRequest
+from secretivex.hardening import lock_memory
 from secretivex.server.confirm.asked import Asked, encode_asked
 from secretivex.server.control import (
     Kind,
@@ -126,6 +127,8 @@ def run_worker(channel: socket.socket, shared: Shared, number: int) -> None:
     """
     status = 1
     try:
+        if lock_memory(shared.memory_lock).is_failed:
+            raise OSError("memory cannot be locked")
         loop = new_loop()
         loop.run_until_complete(_serve(loop, channel, shared, number))
         status = 0

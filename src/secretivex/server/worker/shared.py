@@ -24,3 +24,5 @@ class Shared:
     plan: ReportPlan | None = None
     """What the reporter does; None where there is none."""
     rates: RateTable = field(default_factory=RateTable)
+    memory_lock: str = "off"
+    """The setting; each worker locks its own memory."""

@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol
 from secretivex.engine import SignJob, SignOutcome
 from secretivex.identity import PatientKey
 from secretivex.metrics.cells import HISTOGRAMS, Cells, Meter
+from secretivex.metrics.per_store import StoreMeter
 from secretivex.peer import Peer
 from secretivex.server.state import ServerLimits
 from secretivex.server.worker.fair import FairQueue
@@ -107,6 +108,7 @@ class SigningQueue:
         self._clock = clock
         self._finish = finish
         self._meter = meter or Cells(1).meter(0)
+        self._stores = StoreMeter(self._meter)
         self.batch_ended: Callable[[], None] = lambda: None
         self._inline: FairQueue[_Waiting] = FairQueue()
         self._pooled: FairQueue[_Waiting] = FairQueue()
@@ -174,7 +176,9 @@ class SigningQueue:
         """A signature was made or failed."""
         self._let_go(waiting)
         self._finish(waiting.job, outcome, waiting.turn)
-        self._meter.observe(_SIGN, int((self._clock() - waiting.since_s) * 1e9))
+        duration_ns = int((self._clock() - waiting.since_s) * 1e9)
+        self._meter.observe(_SIGN, duration_ns)
+        self._stores.note(waiting.job.entry.identity.store, outcome.failure, duration_ns)
 
     # Keys that sign where others must not wait for them.
 
@@ -270,6 +274,7 @@ class SigningQueue:
             return False
         if self._timeout_s and wait_s > self._timeout_s:
             self._let_go(waiting)
+            self._stores.note(waiting.job.entry.identity.store, "sign_timeout", 0)
             self._finish(waiting.job, SignOutcome(None, "sign_timeout"), waiting.turn)
             return False
         return True

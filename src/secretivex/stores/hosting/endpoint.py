@@ -26,6 +26,7 @@ from pathlib import Path
 
 from secretivex.identity import Signer
 from secretivex.stores.token.errors import TokenError
+from secretivex.stores.token.waiting import POLL_S, Wanted, always, receive_some
 from sshwire.errors import WireError
 from sshwire.keyblob import PublicKey, plain_public_key
 from sshwire.pubkey import parse_public_key
@@ -36,9 +37,6 @@ SIGN_S = 60.0
 
 READ_S = 5.0
 """Longest wait of a store for a request whose connection is open."""
-
-POLL_S = 0.1
-"""How soon a wait that nobody needs any more is given up."""
 
 RETRIES = 2
 """How often a signature is asked for again of a store whose process ended over it or told us to."""
@@ -92,11 +90,6 @@ def address_of(listener: socket.socket) -> str:
     return name.decode("latin-1") if isinstance(name, bytes) else str(name)
 
 
-def always() -> bool:
-    """For a wait that only its deadline ends."""
-    return True
-
-
 class RemoteKey:
     """A key that a store's process signs with, behind the port of every key that signs."""
 
@@ -113,7 +106,7 @@ class RemoteKey:
         """The encoded signature; raises `TokenError`."""
         return self.sign_while(always, data, flags)
 
-    def sign_while(self, is_wanted: Callable[[], bool], data: bytes, flags: int = 0, /) -> bytes:
+    def sign_while(self, is_wanted: Wanted, data: bytes, flags: int = 0, /) -> bytes:
         """As `sign`, given up once nobody wants the signature any more."""
         end = time.monotonic() + SIGN_S
         request = (
@@ -128,7 +121,7 @@ class RemoteKey:
                 return reply
         raise TokenError("store_crashed", "the store's process ends when it signs with this key")
 
-    def _ask(self, request: bytes, end: float, is_wanted: Callable[[], bool]) -> bytes | None:
+    def _ask(self, request: bytes, end: float, is_wanted: Wanted) -> bytes | None:
         """None if another process should be asked."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
@@ -160,20 +153,11 @@ def _parse_reply(reply: bytes | None) -> bytes | None:
         raise TokenError("helper_failed", f"the store's answer: {error}") from error
 
 
-def _receive(connection: socket.socket, end: float, is_wanted: Callable[[], bool]) -> bytes | None:
+def _receive(connection: socket.socket, end: float, is_wanted: Wanted) -> bytes | None:
     """One message; None if the other side closed first."""
     data = bytearray()
     while True:
-        remaining = end - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        connection.settimeout(min(POLL_S, remaining))
-        try:
-            chunk = connection.recv(65536)
-        except TimeoutError:
-            if not is_wanted():
-                raise TokenError("no_longer_wanted", "the client went away") from None
-            continue
+        chunk = receive_some(connection, 65536, end, is_wanted)
         if not chunk:
             return None
         data += chunk

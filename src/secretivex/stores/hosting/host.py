@@ -1,6 +1,6 @@
 """The process of one store: opens it, looks after it, tells the supervisor what it holds.
 
-Run as `python -m secretivex.stores.hosting.host LISTENER`, with the channel to the supervisor as
+Run as `python -m secretivex.stores.hosting.host LISTENER MEMORY_LOCK`, with the channel to the supervisor as
 standard input. Rule for editors: it says nothing on any other stream, and it ends when its channel
 does, with everything that it started.
 """
@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import socket
 import sys
 import threading
 import time
 from dataclasses import replace
 
-from secretivex.hardening import die_with_parent, harden
 from secretivex.identity import KeyRecord, KeyStore, StoreEvent, StoreHealth, TendedStore
 from secretivex.stores.hosting.endpoint import (
     Endpoint,
@@ -34,6 +32,7 @@ from secretivex.stores.hosting.messages import (
     encode_snapshot,
     parse_start,
 )
+from secretivex.stores.hosting.process import become_store_process
 from secretivex.stores.kinds import Memory, SigningStore, StoreSetup, open_store
 
 _READ_BYTES = 1024 * 1024
@@ -161,15 +160,7 @@ class Host:
 
 def main() -> None:
     """Be the process."""
-    harden()
-    die_with_parent()
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(ignored, signal.SIG_IGN)
-    os.umask(0o077)
-    channel = socket.socket(fileno=os.dup(0))
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    channel = become_store_process(sys.argv[2])
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         Host(channel, adopt_listener(int(sys.argv[1]))).run()
     # Threads that wait for a token must not hold the process up.

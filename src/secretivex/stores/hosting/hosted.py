@@ -175,9 +175,10 @@ class HostedStore:
         ours, theirs = socket.socketpair()
         with theirs:
             listener = self._endpoint.listener.fileno()
+            lock = self.spec.settings.get("memory_lock", "off")
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, *_COMMAND, str(listener)],
+                    [sys.executable, *_COMMAND, str(listener), lock],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """A process that has a PKCS#11 module loaded: lists a token's keys and signs, one request at a time.
 
-Run as `python -m secretivex.stores.pkcs11.helper LISTENER CELL`, its channel as standard input. Many of
+Run as `python -m secretivex.stores.pkcs11.helper LISTENER CELL MEMORY_LOCK`, its channel as standard input. Many of
 them accept from one listener. Rule for editors: it never starts a thread and never forks; what it cannot
 mend it reports, and ends.
 """
@@ -11,19 +11,18 @@ import base64
 import contextlib
 import os
 import select
-import signal
 import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from secretivex.hardening import die_with_parent, harden
 from secretivex.stores.hosting.endpoint import (
     TryAgainError,
     accept_one,
     adopt_listener,
     serve_one,
 )
+from secretivex.stores.hosting.process import become_store_process
 from secretivex.stores.pkcs11.conversation import (
     BusyCell,
     FrameReader,
@@ -123,15 +122,7 @@ class Helper:
 
 def main() -> None:
     """Be the process."""
-    harden()
-    die_with_parent()
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(ignored, signal.SIG_IGN)
-    os.umask(0o077)
-    channel = socket.socket(fileno=os.dup(0))
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    channel = become_store_process(sys.argv[3])
     with contextlib.suppress(EOFError, OSError):
         Helper(channel, adopt_listener(int(sys.argv[1])), BusyCell(int(sys.argv[2]))).run()
     # A module's own clean-up may hang: let the system do it.

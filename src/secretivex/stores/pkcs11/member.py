@@ -33,6 +33,7 @@ class CrewPlan:
     renew_s: float
     endpoint: Endpoint
     environ: Mapping[str, str] = field(repr=False)
+    memory_lock: str = "off"
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +57,7 @@ def spawn(plan: CrewPlan, now: float) -> Member:
     with theirs:
         try:
             process = subprocess.Popen(
-                [sys.executable, *_COMMAND, str(listener), str(cell.descriptor)],
+                [sys.executable, *_COMMAND, str(listener), str(cell.descriptor), plan.memory_lock],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

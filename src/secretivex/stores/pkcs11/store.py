@@ -6,8 +6,6 @@ time and never more often than the settings allow.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import select
 import time
@@ -22,7 +20,7 @@ from secretivex.stores.kinds import StoreSetup
 from secretivex.stores.pkcs11.crew import Crew
 from secretivex.stores.pkcs11.member import CrewPlan
 from secretivex.stores.pkcs11.objects import TokenObject
-from secretivex.stores.secret_source import SecretSource
+from secretivex.stores.secret_source import RefusedSecrets, SecretSource
 from secretivex.stores.token.errors import TokenError
 
 DEADLINE_S = 30.0
@@ -73,7 +71,7 @@ class Pkcs11Store:
         self._is_own_endpoint = setup.endpoint is None
         self._endpoint = endpoint
         self._certificates = Certificates(setup.settings.get("certificates") or ())
-        self._salt, self._refused = _parse_memory(setup.memory)
+        self._refused = RefusedSecrets(setup.memory)
         self._current: bytes | None = None
         self._is_pin_read = False
         crew_plan = CrewPlan(
@@ -84,6 +82,7 @@ class Pkcs11Store:
             plan.renew_s,
             endpoint,
             setup.environ,
+            setup.settings.get("memory_lock", "off"),
         )
         self._crew = Crew(crew_plan, self._read_pin, self._note_refusal)
         self._listed_at = 0.0
@@ -102,7 +101,7 @@ class Pkcs11Store:
             prompt = f"PIN for the token with {self._plan.selector.words}"
             self._current = self._pin.read(prompt, self._plan.selector.label) if wants else None
             self._is_pin_read = True
-        if self._current is not None and self._digest(self._current) in self._refused:
+        if self._current is not None and self._current in self._refused:
             raise TokenError(
                 "pin_refused",
                 "this PIN was refused, and it is not tried again, for tokens count",
@@ -110,17 +109,13 @@ class Pkcs11Store:
             )
         return self._current
 
-    def _digest(self, pin: bytes) -> str:
-        return hashlib.sha256(self._salt + pin).hexdigest()
-
     def _note_refusal(self, _reason: str) -> None:
         if self._current is not None:
-            self._refused.add(self._digest(self._current))
+            self._refused.add(self._current)
 
     def memory(self) -> bytes:
         """Which PINs were refused, as digests under a salt that no file ever holds."""
-        document = {"salt": self._salt.hex(), "refused": sorted(self._refused)}
-        return json.dumps(document).encode()
+        return self._refused.encode()
 
     def forgive(self) -> None:
         """Read the PIN anew, and look for the token at once."""
@@ -186,14 +181,8 @@ class Pkcs11Store:
 
     def identities(self) -> tuple[Identity, ...]:
         """The keys of the last listing, each followed by its certificates."""
-        wanted = self._plan.key_types
-        found = [
-            Identity(offered.blob, self._comment(key), offered.algorithm, self.name)
-            for key in self._crew.keys
-            for offered in (key.key, *self._certificates.of(key.key.blob))
-            if not wanted or offered.algorithm in wanted
-        ]
-        return tuple(sorted(found, key=lambda one: (one.comment, one.key_blob)))
+        keys = [(key.key, self._comment(key)) for key in self._crew.keys]
+        return self._certificates.offer(keys, self.name, self._plan.key_types)
 
     def _comment(self, key: TokenObject) -> str:
         return key.label or f"{self._crew.token.get('label', 'token')} {key.key_id.hex()}"
@@ -237,13 +226,6 @@ class Pkcs11Store:
         self._crew.close()
         if self._is_own_endpoint:
             self._endpoint.close()
-
-
-def _parse_memory(memory: bytes) -> tuple[bytes, set[str]]:
-    if not memory:
-        return os.urandom(16), set()
-    document = json.loads(memory)
-    return bytes.fromhex(document["salt"]), set(document["refused"])
 
 
 def open_pkcs11_store(setup: StoreSetup) -> Pkcs11Store:

@@ -11,22 +11,18 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.tools import TokenTools
+from secretivex.stores.token.waiting import POLL_S, Wanted
 
 ASK_S = 120.0
 """How long a person may take to type a PIN."""
 
-POLL_S = 0.1
-"""How soon a question nobody waits for any more is taken away."""
-
 MAX_ANSWER_BYTES = 1024
 """OpenSSH's readpass.c takes no more either."""
-
-Wanted = Callable[[], bool]
 
 _YES = (b"", b"yes")
 """What a program may print that allows: one that knows of SSH_ASKPASS_PROMPT prints nothing."""

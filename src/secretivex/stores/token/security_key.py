@@ -12,10 +12,11 @@ import fcntl
 import time
 from collections.abc import Iterator
 
-from secretivex.stores.token.askpass import POLL_S, Wanted, ask, notice
+from secretivex.stores.token.askpass import ask, notice
 from secretivex.stores.token.errors import TokenError
-from secretivex.stores.token.spawned import SpawnedHelper, always
+from secretivex.stores.token.spawned import SpawnedHelper
 from secretivex.stores.token.tools import TokenTools
+from secretivex.stores.token.waiting import POLL_S, Wanted, always
 from sshwire.algorithms import find_algorithm
 from sshwire.errors import WireError
 from sshwire.keyblob import load_public_fields

@@ -9,22 +9,14 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 
 from secretivex.stores.token.errors import TokenError
-
-POLL_S = 0.1
-"""How soon a wait for an answer that nobody wants any more is given up."""
+from secretivex.stores.token.waiting import Wanted, always, receive_some
 
 END_S = 1.0
 """How long a program may take to end once its socket is closed."""
 
 _HEADER_BYTES = 4
-
-
-def always() -> bool:
-    """For a wait that only its deadline ends."""
-    return True
 
 
 class SpawnedHelper:
@@ -53,9 +45,7 @@ class SpawnedHelper:
         """Its process number."""
         return self._process.pid
 
-    def ask(
-        self, message: bytes, timeout_s: float, is_wanted: Callable[[], bool] = always
-    ) -> bytes | None:
+    def ask(self, message: bytes, timeout_s: float, is_wanted: Wanted = always) -> bytes | None:
         """The answer to a message, without its length; None if the program ended instead."""
         end = time.monotonic() + timeout_s
         try:
@@ -73,19 +63,10 @@ class SpawnedHelper:
         except OSError:
             return None
 
-    def _receive(self, size: int, end: float, is_wanted: Callable[[], bool]) -> bytes | None:
+    def _receive(self, size: int, end: float, is_wanted: Wanted) -> bytes | None:
         data = bytearray()
         while len(data) < size:
-            remaining = end - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError
-            self._socket.settimeout(min(POLL_S, remaining))
-            try:
-                chunk = self._socket.recv(size - len(data))
-            except TimeoutError:
-                if not is_wanted():
-                    raise TokenError("no_longer_wanted", "the client went away") from None
-                continue
+            chunk = receive_some(self._socket, size - len(data), end, is_wanted)
             if not chunk:
                 return None
             data += chunk

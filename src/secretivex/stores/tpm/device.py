@@ -35,6 +35,7 @@ from secretivex.stores.tpm.codec import (
     encode_creation,
     encode_import,
     encode_sign,
+    parse_public,
     parse_response,
     parse_signature,
     signing_template,
@@ -96,10 +97,10 @@ class Tpm:
         return self._do(make)
 
     def sign(
-        self, file: TpmKeyFile, auth: bytes, data: bytes, hash_name: str, kind: int
+        self, file: TpmKeyFile, auth: bytes, data: bytes, hash_name: str
     ) -> tuple[bytes, bytes]:
         """The two numbers of an ECDSA signature, or an RSA signature and b""."""
-        scheme = ECDSA if kind == ECC else RSASSA
+        scheme = ECDSA if parse_public(file.key.public).kind == ECC else RSASSA
         hash_id = {"sha256": SHA256, "sha512": SHA512}[hash_name]
         parameters = encode_sign(hashlib.new(hash_name, data).digest(), scheme, hash_id)
 

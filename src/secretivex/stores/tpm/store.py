@@ -6,31 +6,25 @@ is not tried again, for TPMs lock themselves.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secretivex.identity import Identity, KeyRecord, StoreEvent, StoreHealth
-from secretivex.stores.certificates import Certificates
-from secretivex.stores.hosting.endpoint import Endpoint, RemoteKey
+from secretivex.identity import StoreEvent
+from secretivex.stores.hosting.self_signing import HeldKey, SelfSigningStore
 from secretivex.stores.key_files import SkippedError, list_candidates, mark_of, read_key_file
 from secretivex.stores.kinds import StoreSetup
-from secretivex.stores.pkcs11.objects import choose_format
-from secretivex.stores.secret_source import SecretSource
+from secretivex.stores.secret_source import RefusedSecrets, SecretSource
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.tpm.codec import ECC, parse_public
 from secretivex.stores.tpm.device import Tpm
 from secretivex.stores.tpm.pem import TpmKeyFile, parse_key_file
 from sshwire.algorithms import find_algorithm, find_signature_format
-from sshwire.errors import VerificationError, WireError
+from sshwire.errors import WireError
 from sshwire.keyblob import PublicKey
 from sshwire.pubkey import parse_public_key, parse_public_line
-from sshwire.signature import Signature, encode_ecdsa, encode_signature, verify_signature
+from sshwire.signature import encode_ecdsa
 from sshwire.wire import encode_mpint, encode_string, encode_text
 
 IDLE_S = 2.0
@@ -43,43 +37,26 @@ DEFAULT_DEVICE = "device:/dev/tpmrm0"
 """The kernel's resource manager: any number of programs may use the TPM at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A key of a file."""
-
-    file: TpmKeyFile
-    key: PublicKey
-    comment: str
-    kind: int
-
-
-class TpmStore:
+class TpmStore(SelfSigningStore[TpmKeyFile]):
     """Sealed keys, by comment, then blob."""
 
     kind = "tpm"
-    tend_every_s = 1.0
+    failed = "tpm_failed"
 
     def __init__(self, setup: StoreSetup, tpm: Tpm) -> None:
-        settings = setup.settings
-        self.name = setup.name
-        self._setup = setup
-        self._endpoint: Endpoint | None = setup.endpoint
+        super().__init__(setup)
+        self._paths = tuple(map(Path, setup.settings["paths"]))
+        self._owner_uid = setup.owner_uid
         self._tpm = tpm
         self._turn = threading.Lock()
-        self._pin = SecretSource.from_table(settings["pin"], setup.environ, setup.secrets)
-        self._certificates = Certificates(settings.get("certificates") or ())
-        self._types = tuple(settings.get("key_types") or ())
-        self._held: dict[bytes, _Held] = {}
+        self._pin = SecretSource.from_table(setup.settings["pin"], setup.environ, setup.secrets)
         self._skipped: dict[str, str] = {}
         self._news: list[StoreEvent] = []
         self._marks: object = None
-        self._failure: TokenError | None = None
         self._used_at = 0.0
         self._checked_at = 0.0
         self._auth: bytes | None = None
-        document = json.loads(setup.memory or b"{}")
-        self._salt = bytes.fromhex(document.get("salt", "")) or os.urandom(16)
-        self._refused: set[str] = set(document.get("refused", ()))
+        self._refused = RefusedSecrets(setup.memory)
 
     def refresh(self) -> tuple[StoreEvent, ...]:
         """Read the files again, and ask the TPM whether it is there."""
@@ -102,15 +79,11 @@ class TpmStore:
                 self._turn.release()
         if now - self._checked_at < CHECK_EVERY_S:
             return False
-        before = (tuple(self._held), str(self._failure))
+        before = self._state
         if self._mark() != self._marks:
             self._read_files()
         self._check()
-        return before != (tuple(self._held), str(self._failure)) or bool(self._news)
-
-    def fileno(self) -> int:
-        """Nothing wakes it."""
-        return -1
+        return before != self._state or bool(self._news)
 
     def close(self) -> None:
         """Let the TPM go."""
@@ -118,17 +91,16 @@ class TpmStore:
             self._tpm.close()
 
     def _mark(self) -> object:
-        paths = tuple(map(Path, self._setup.settings["paths"]))
-        return tuple((one.path, mark_of(one.path)) for one in list_candidates(paths))
+        return tuple((one.path, mark_of(one.path)) for one in list_candidates(self._paths))
 
     def _read_files(self) -> None:
         self._marks = self._mark()
         self._certificates.refresh()
         skipped = dict(self._certificates.problems)
-        held: dict[bytes, _Held] = {}
-        for candidate in list_candidates(tuple(map(Path, self._setup.settings["paths"]))):
+        held: dict[bytes, HeldKey[TpmKeyFile]] = {}
+        for candidate in list_candidates(self._paths):
             try:
-                data = read_key_file(candidate, self._setup.owner_uid)
+                data = read_key_file(candidate, self._owner_uid)
                 found = _hold(parse_key_file(data), candidate.path)
                 held.setdefault(found.key.blob, found)
             except SkippedError as error:
@@ -162,64 +134,30 @@ class TpmStore:
             self._news.append(StoreEvent(self.name, "store_broken", self.name, str(failure)))
         self._failure = failure
 
-    def identities(self) -> tuple[Identity, ...]:
-        """The keys of the files, each followed by its certificates."""
-        found = [
-            Identity(offered.blob, held.comment, offered.algorithm, self.name)
-            for held in self._held.values()
-            for offered in (held.key, *self._certificates.of(held.key.blob))
-            if not self._types or offered.algorithm in self._types
-        ]
-        return tuple(sorted(found, key=lambda one: (one.comment, one.key_blob)))
-
-    def export(self, identity: Identity) -> KeyRecord:
-        """Whom a worker asks."""
-        if identity not in self.identities() or self._endpoint is None:
-            raise LookupError(f"{identity.comment} is not here")
-        return KeyRecord(identity, b"", signer=self._endpoint.signer(1))
-
-    def sign(self, identity: Identity, data: bytes, flags: int = 0) -> bytes:
-        """The encoded signature."""
-        record = self.export(identity)
-        if record.signer is None:
-            raise LookupError(f"{identity.comment} is not here")
-        return RemoteKey(record.signer, identity.key_blob).sign(data, flags)
-
-    def sign_with(self, key: PublicKey, data: bytes, flags: int) -> bytes:
-        """The encoded signature of a plain key, verified; raises `TokenError`."""
-        held = self._held.get(key.blob)
-        if held is None:
-            raise TokenError("key_gone", "the key's file is gone")
-        name = choose_format(key, flags)
+    def _sign_raw(self, held: HeldKey[TpmKeyFile], signature_format: str, data: bytes) -> bytes:
         with self._turn:
             auth = self._read_auth(held)
+            hash_name = find_signature_format(signature_format).hash_name
             try:
-                hash_name = find_signature_format(name).hash_name
-                first, second = self._tpm.sign(held.file, auth, data, hash_name, held.kind)
+                first, second = self._tpm.sign(held.handle, auth, data, hash_name)
             except TokenError as error:
                 self._blame(error, auth)
                 raise
             self._used_at = time.monotonic()
-        raw = first
-        if find_algorithm(key.algorithm).family == "ecdsa":
-            raw = encode_ecdsa(int.from_bytes(first, "big"), int.from_bytes(second, "big"))
-        signature = encode_signature(Signature(name, raw))
-        try:
-            verify_signature(key, signature, data)
-        except VerificationError as error:
-            raise TokenError("tpm_failed", "the TPM's signature is wrong") from error
-        return signature
+        if find_algorithm(held.key.algorithm).family == "ecdsa":
+            return encode_ecdsa(int.from_bytes(first, "big"), int.from_bytes(second, "big"))
+        return first
 
-    def _read_auth(self, held: _Held) -> bytes:
+    def _read_auth(self, held: HeldKey[TpmKeyFile]) -> bytes:
         """The key's password; raises `TokenError` for one that was refused before."""
-        if held.file.empty_auth:
+        if held.handle.empty_auth:
             return b""
         if self._auth is None:
             if not self._pin.words:
                 remedy = "set pin_env, pin_file, pin_command or askpass"
                 raise TokenError("pin_required", "the key has a password", remedy)
             self._auth = self._pin.read(f"Password of the TPM's key {held.comment}", held.comment)
-        if self._digest(self._auth) in self._refused:
+        if self._auth in self._refused:
             message = (
                 "this password was refused, and it is not tried again, for TPMs lock themselves"
             )
@@ -228,31 +166,15 @@ class TpmStore:
 
     def _blame(self, error: TokenError, auth: bytes) -> None:
         if error.reason in ("pin_refused", "pin_locked") and auth:
-            self._refused.add(self._digest(auth))
-
-    def _digest(self, auth: bytes) -> str:
-        return hashlib.sha256(self._salt + auth).hexdigest()
+            self._refused.add(auth)
 
     def memory(self) -> bytes:
-        """Which passwords were refused, as digests under a salt that no file ever holds."""
-        document = {"salt": self._salt.hex(), "refused": sorted(self._refused)}
-        return json.dumps(document).encode()
+        """Which passwords were refused, as digests."""
+        return self._refused.encode()
 
     def forgive(self) -> None:
         """Read the password anew."""
         self._auth = None
-
-    def health(self) -> StoreHealth:
-        """Well while the TPM answers."""
-        failure = self._failure
-        return StoreHealth(
-            self.name,
-            self.kind,
-            is_well=failure is None,
-            identities=len(self.identities()),
-            reason="" if failure is None else f"{failure.reason}: {failure}",
-            remedy="" if failure is None else failure.remedy,
-        )
 
 
 def public_key_of(file: TpmKeyFile) -> PublicKey:
@@ -267,10 +189,10 @@ def public_key_of(file: TpmKeyFile) -> PublicKey:
     return parse_public_key(blob)
 
 
-def _hold(file: TpmKeyFile, path: Path) -> _Held:
+def _hold(file: TpmKeyFile, path: Path) -> HeldKey[TpmKeyFile]:
     key = public_key_of(file)
     comment = _comment_beside(path, key) or file.description or path.stem
-    return _Held(file, key, comment, parse_public(file.key.public).kind)
+    return HeldKey(key, comment, file)
 
 
 def _comment_beside(path: Path, key: PublicKey) -> str:

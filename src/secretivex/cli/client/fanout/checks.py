@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-State = Literal["ok", "warning", "failed", "unknown"]
+from secretivex.cli.client.fanout.findings import Finding
 
 DESCRIPTORS_EACH = 4
 """Of a fan-out tool for each ssh: three pipes and a spare."""
@@ -47,16 +46,6 @@ class Facts:
     known_hosts_bytes: int | None = None
     is_clock_synchronised: bool | None = None
     is_clock_before_release: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The verdict of one check."""
-
-    check: str
-    state: State
-    found: str
-    remedy: str = ""
 
 
 Check = Callable[[Facts], Finding]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
-
 import click
 
-from clikit.table import render_table, show_text
-from secretivex.cli.client.fanout.checks import Finding, examine
+from secretivex.cli.client.fanout.checks import examine
 from secretivex.cli.client.fanout.facts import gather
+from secretivex.cli.client.fanout.findings import tell
 from secretivex.cli.client.fanout.hints import PARALLEL
 from secretivex.cli.client.session import ClientCall, client_options
 from secretivex.errors import SecretiveError
@@ -41,19 +38,4 @@ def command(call: ClientCall, *, parallel: int, host: str, strict: bool) -> None
     if host.startswith("-"):
         raise SecretiveError("usage", f"--host {host}: not a host name")
     findings = examine(gather(call.agent(), call.environ, parallel=parallel, host=host))
-    bad = ("failed", "warning") if strict else ("failed",)
-    wrong = [one for one in findings if one.state in bad]
-    found = None
-    if wrong:
-        reasons = "; ".join(f"{one.check}: {one.found}" for one in wrong)
-        found = SecretiveError("preflight_failed", reasons)
-    data = {"ready": not wrong, "checks": [asdict(one) for one in findings]}
-    call.emit(data, lambda: _lines(findings, call.width), found=found)
-
-
-def _lines(findings: list[Finding], width: int | None) -> Iterable[str]:
-    rows = [(one.check, one.state, one.found) for one in findings]
-    yield render_table(("CHECK", "STATE", "FOUND"), rows, width=width)
-    for one in findings:
-        if one.remedy:
-            yield f"{one.check}: {show_text(one.remedy)}\n"
+    tell(call, findings, word="ready", code="preflight_failed", strict=strict)

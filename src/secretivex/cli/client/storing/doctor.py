@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -18,8 +18,8 @@ from shutil import which
 import click
 
 from clikit.command import Call, standard_options
-from clikit.table import render_table, show_text
-from secretivex.cli.client.fanout.checks import Finding
+from secretivex.cli.client.fanout.findings import Finding, tell
+from secretivex.cli.client.health import ask_own
 from secretivex.cli.client.storing.chosen import load_config
 from secretivex.config import (
     AgentConfig,
@@ -30,8 +30,12 @@ from secretivex.config import (
 )
 from secretivex.config.store_kinds import SecretConfig
 from secretivex.errors import SecretiveError
+from secretivex.server.report.control_socket import control_path
 
 ELF = b"\x7fELF"
+
+ASK_S = 5.0
+"""How long the agent may take to tell of itself."""
 
 
 @click.command("doctor")
@@ -48,22 +52,7 @@ def command(call: Call, *, config: Path | None) -> None:
     The configuration, the agent's socket, files of keys, PKCS#11 modules, where PINs come from, the
     TPM's device.
     """
-    findings = list(_examine(call, config))
-    wrong = [one for one in findings if one.state == "failed"]
-    found = None
-    if wrong:
-        reasons = "; ".join(f"{one.check}: {one.found}" for one in wrong)
-        found = SecretiveError("unhealthy", reasons)
-    data = {"healthy": not wrong, "checks": [asdict(one) for one in findings]}
-    call.emit(data, lambda: _lines(findings, call.width), found=found)
-
-
-def _lines(findings: list[Finding], width: int | None) -> Iterable[str]:
-    rows = [(one.check, one.state, one.found) for one in findings]
-    yield render_table(("CHECK", "STATE", "FOUND"), rows, width=width)
-    for one in findings:
-        if one.remedy:
-            yield f"{one.check}: {show_text(one.remedy)}\n"
+    tell(call, list(_examine(call, config)), word="healthy", code="unhealthy")
 
 
 def _examine(call: Call, named: Path | None) -> Iterator[Finding]:
@@ -76,6 +65,7 @@ def _examine(call: Call, named: Path | None) -> Iterator[Finding]:
     for warning in config.warnings:
         yield Finding("configuration", "warning", str(warning), "")
     yield from _examine_socket(config, call.environ.get("SSH_AUTH_SOCK", ""))
+    yield from _examine_memory(config)
     for number, store in enumerate(config.stores, start=1):
         for one in _examine_store(store, call.environ):
             yield replace(one, check=f"store {number} ({store.kind}): {one.check}")
@@ -96,6 +86,19 @@ def _examine_socket(config: AgentConfig, used: str) -> Iterator[Finding]:
         yield Finding("SSH_AUTH_SOCK", "warning", found, f"export SSH_AUTH_SOCK={path}")
     else:
         yield Finding("SSH_AUTH_SOCK", "ok", used, "")
+
+
+def _examine_memory(config: AgentConfig) -> Iterator[Finding]:
+    """As the running agent tells; its limits are its own, not those of this shell."""
+    own = ask_own(control_path(config.socket_path), timeout_s=ASK_S)
+    memory = (own or {}).get("memory")
+    if memory is None:
+        yield Finding("memory", "unknown", "no agent tells whether its memory may be swapped")
+    elif memory["locked"]:
+        yield Finding("memory", "ok", "the agent's memory is kept out of swap")
+    else:
+        found = f"the agent's memory may be swapped: {memory['reason']}"
+        yield Finding("memory", "warning", found, memory["remedy"])
 
 
 def _answers(path: str) -> bool:
