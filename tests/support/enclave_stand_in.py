@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -18,6 +22,17 @@ class StandIn:
         self.labels: dict[bytes, str] = {}
         self.accesses: dict[bytes, Access] = {}
         self.consents: list[Consent] = []
+        self._person = threading.Event()
+        self._person.set()
+
+    @contextmanager
+    def thinking(self) -> Iterator[None]:
+        """While it lasts, the person who is asked does not answer."""
+        self._person.clear()
+        try:
+            yield
+        finally:
+            self._person.set()
 
     def create(self, label: str, access: Access) -> EnclaveKey | Refusal:
         if "create" in self.orders:
@@ -34,6 +49,7 @@ class StandIn:
 
     def sign(self, key: EnclaveKey, data: bytes, consent: Consent) -> bytes | Refusal:
         self.consents.append(consent)
+        self._person.wait(60)
         if "sign" in self.orders:
             return Refusal(self.orders["sign"])
         if key.handle not in self.keys:

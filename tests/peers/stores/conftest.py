@@ -214,10 +214,11 @@ class LocalStore:
 
 
 @pytest.fixture
-def enclave() -> Iterator[tuple[LocalStore, StandIn]]:
+def enclave(tmp_path: Path) -> Iterator[tuple[LocalStore, StandIn]]:
     """The Enclave's store over the stand-in."""
     endpoint, stand_in = open_endpoint(), StandIn()
-    settings = {"prompt": "sign in", "reuse_ms": 0}
+    certificates = [str(tmp_path / "attached-cert.pub")]
+    settings = {"prompt": "sign in", "reuse_ms": 0, "certificates": certificates}
     setup = StoreSetup("secure_enclave", "secure_enclave", settings, endpoint=endpoint)
     opened = LocalStore(EnclaveStore(setup, stand_in), endpoint)
     yield opened, stand_in

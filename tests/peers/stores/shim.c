@@ -2,7 +2,8 @@
  *
  * PKCS11_SHIM_REAL names the other module, PKCS11_SHIM_ORDERS a file with one order: "sleep N" seconds
  * over each signature, "crash" over the next one (the order is then withdrawn), "hang" when it is
- * loaded. Each login is noted as a line in PKCS11_SHIM_LOGINS.
+ * loaded, "flags N" to be added to the token's. Each login is noted as a line in PKCS11_SHIM_LOGINS,
+ * and so is, as "list", each search for public keys, of which a listing makes one.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -12,7 +13,9 @@
 
 typedef unsigned long ulong_t;
 typedef struct { unsigned char major, minor; void *calls[68]; } list_t;
-enum { INITIALIZE = 0, FUNCTION_LIST = 3, LOGIN = 18, SIGN = 43 };
+typedef struct { ulong_t type; void *value; ulong_t size; } attribute_t;
+enum { INITIALIZE = 0, FUNCTION_LIST = 3, TOKEN_INFO = 6, LOGIN = 18, FIND = 26, SIGN = 43 };
+enum { FLAGS_AT = 96, CLASS = 0, PUBLIC_KEY = 2 };
 
 static list_t ours, *real;
 
@@ -40,14 +43,36 @@ static ulong_t shim_initialize(void *arguments)
     return ((ulong_t (*)(void *))real->calls[INITIALIZE])(arguments);
 }
 
-static ulong_t shim_login(ulong_t session, ulong_t user, unsigned char *pin, ulong_t length)
+static void note(const char *word, ulong_t number)
 {
     const char *path = getenv("PKCS11_SHIM_LOGINS");
     FILE *file = path ? fopen(path, "a") : NULL;
     if (file) {
-        fprintf(file, "%lu\n", user);
+        fprintf(file, word, number);
         fclose(file);
     }
+}
+
+static ulong_t shim_token_info(ulong_t slot, unsigned char *info)
+{
+    int number = 0;
+    ulong_t result =
+        ((ulong_t (*)(ulong_t, unsigned char *))real->calls[TOKEN_INFO])(slot, info);
+    if (!result && order("flags ", &number))
+        *(ulong_t *)(info + FLAGS_AT) |= (ulong_t)number;
+    return result;
+}
+
+static ulong_t shim_find(ulong_t session, attribute_t *wanted, ulong_t count)
+{
+    if (count && wanted->type == CLASS && *(ulong_t *)wanted->value == PUBLIC_KEY)
+        note("list\n", 0);
+    return ((ulong_t (*)(ulong_t, attribute_t *, ulong_t))real->calls[FIND])(session, wanted, count);
+}
+
+static ulong_t shim_login(ulong_t session, ulong_t user, unsigned char *pin, ulong_t length)
+{
+    note("%lu\n", user);
     return ((ulong_t (*)(ulong_t, ulong_t, unsigned char *, ulong_t))real->calls[LOGIN])(
         session, user, pin, length);
 }
@@ -76,7 +101,9 @@ static ulong_t get_list(list_t **list)
         ours = *real;
         ours.calls[INITIALIZE] = shim_initialize;
         ours.calls[FUNCTION_LIST] = get_list;
+        ours.calls[TOKEN_INFO] = shim_token_info;
         ours.calls[LOGIN] = shim_login;
+        ours.calls[FIND] = shim_find;
         ours.calls[SIGN] = shim_sign;
     }
     *list = &ours;

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 
 from agentclient.client import AgentClient
+from agentclient.errors import AgentError
+from secretivex.server.report.control_socket import ask, control_path
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -41,6 +45,26 @@ def make_file_key(path: Path) -> Path:
     return path
 
 
+def delay_of_file_keys(agent: Any, slow: bytes, release: Callable[[], object]) -> list[float]:
+    """What a client of a file key waits while eight others wait for a key that does not get on."""
+    quick = agent.find("file")
+    stuck = [threading.Thread(target=agent.sign, args=(slow,)) for _ in range(8)]
+    for thread in stuck:
+        thread.start()
+    time.sleep(0.3)
+    waits = []
+    for turn in range(50):
+        begun = time.perf_counter()
+        agent.sign(quick, f"{turn}".encode())
+        waits.append(time.perf_counter() - begun)
+    assert any(thread.is_alive() for thread in stuck), "nothing was slow"
+    release()
+    for thread in stuck:
+        thread.join(60)
+        assert not thread.is_alive()
+    return waits
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_token_key_that_sleeps_does_not_delay_file_keys(
     start_agent: Any, shimmed: Any, tmp_path: Path, workers: str, wait: Wait
@@ -51,21 +75,92 @@ def test_a_token_key_that_sleeps_does_not_delay_file_keys(
     environ = {**shimmed.environ, "TOKEN_PIN": shimmed.pin}
     agent = start_agent(config, environ, "--workers", workers)
     wait(lambda: len(agent.identities()) == 2, "the token's key is not listed")
-    slow, quick = agent.find("token"), agent.find("file")
-    (tmp_path / "orders").write_text("sleep 5")
-    stuck = [threading.Thread(target=agent.sign, args=(slow,)) for _ in range(8)]
-    for thread in stuck:
-        thread.start()
-    time.sleep(0.3)
-    waits = []
-    for turn in range(50):
-        begun = time.perf_counter()
-        agent.sign(quick, f"{turn}".encode())
-        waits.append(time.perf_counter() - begun)
-    (tmp_path / "orders").unlink()
-    for thread in stuck:
-        thread.join(60)
+    orders = tmp_path / "orders"
+    orders.write_text("sleep 5")
+    waits = delay_of_file_keys(agent, agent.find("token"), orders.unlink)
     assert sorted(waits)[len(waits) // 2] < 0.05, waits
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_tpm_that_takes_long_does_not_delay_file_keys(
+    start_agent: Any, simulator: Any, tmp_path: Path, workers: str, wait: Wait
+) -> None:
+    folder = tmp_path / "sealed"
+    folder.mkdir(mode=0o700)
+    key = make_file_key(tmp_path / "key")
+    table = f'[[stores]]\ntype = "tpm"\npaths = ["{folder}"]\ndevice = "{simulator.address}"\n'
+    agent = start_agent(file_table(key) + table, {}, "--workers", workers)
+    named = ("--config", str(agent.config), "--store", "tpm", "--label", "sealed")
+    assert agent.client("keys", "create", *named).returncode == 0
+    agent.process.send_signal(signal.SIGHUP)
+    wait(lambda: len(agent.identities()) == 2, "the sealed key is not listed")
+    simulator.process.send_signal(signal.SIGSTOP)
+
+    def release() -> None:
+        simulator.process.send_signal(signal.SIGCONT)
+
+    try:
+        waits = delay_of_file_keys(agent, agent.find("sealed"), release)
+    finally:
+        release()
+    assert sorted(waits)[len(waits) // 2] < 0.05, waits
+
+
+def test_each_store_has_figures_of_its_own(
+    start_agent: Any, shimmed: Any, tmp_path: Path, wait: Wait
+) -> None:
+    """Requests, failures by reason, latency and state, for each store by its name."""
+    shimmed.make("EC:prime256v1", "token", "01")
+    key = make_file_key(tmp_path / "key")
+    config = file_table(key) + pkcs11_table(shimmed, module_timeout_ms=1000, max_sessions=1)
+    environ = {**shimmed.environ, "TOKEN_PIN": shimmed.pin}
+    agent = start_agent(config, environ, "--workers", "2")
+    wait(lambda: len(agent.identities()) == 2, "the token's key is not listed")
+    for _ in range(3):
+        agent.sign(agent.find("file"))
+    agent.sign(agent.find("token"))
+    (tmp_path / "orders").write_text("sleep 60")
+    with pytest.raises(AgentError):
+        agent.sign(agent.find("token"))
+    (tmp_path / "orders").unlink()
+    agent.sign(agent.find("token"))
+    shown = agent.client("metrics", "--socket", agent.address, "--format", "json")
+    stores = json.loads(shown.stdout)["data"]["stores"]
+    assert stores["file"]["outcomes"] == {"ok": 3}
+    outcomes = stores["pkcs11"]["outcomes"]
+    assert outcomes.pop("ok") == 2
+    assert sum(outcomes.values()) == 1, outcomes
+    for store in stores.values():
+        assert 0 < store["percentiles_ns"]["p50"] <= store["percentiles_ns"]["p99"]
+        assert store["avg_ns"] > 0
+    text = ask(control_path(Path(agent.address)), "openmetrics", timeout_s=30)["openmetrics"]
+    for line in (
+        'secretivex_store_requests_total{store="file",outcome="ok"} 3',
+        'secretivex_store_sign_seconds_count{store="file"} 3',
+        'secretivex_store_sign_seconds_count{store="pkcs11"} 2',
+        'secretivex_store_well{store="file"} 1',
+        'secretivex_store_keys{store="pkcs11"} 1',
+    ):
+        assert line in text, text
+
+
+def test_health_names_the_cause_and_the_remedy_of_a_store(
+    start_agent: Any, make_token: Any, tmp_path: Path, wait: Wait
+) -> None:
+    token = make_token()
+    key = make_file_key(tmp_path / "key")
+    config = file_table(key) + pkcs11_table(token, token_label="elsewhere")
+    agent = start_agent(config, {**token.environ, "TOKEN_PIN": token.pin}, "--workers", "2")
+
+    def health() -> str:
+        return str(agent.client("health", "--socket", agent.address).stdout)
+
+    wait(lambda: "token_absent" in health(), "the cause is not named")
+    said = health()
+    assert "no token with" in said
+    assert "insert it, or correct uri or token_label" in said
+    assert agent.client("health", "--socket", agent.address).returncode == 1
+    assert "store file: well, 1 keys" in said
 
 
 def test_a_reload_takes_stores_in_and_out_without_dropping_connections(
@@ -146,3 +241,79 @@ def test_doctor_names_what_is_wrong_and_the_remedy(
     }
     assert failed.keys() == {"module_path", "PIN", "device"}
     assert f"chmod 600 {pin}" in failed["PIN"]
+
+
+def checks_of(agent: Any, config: Path, **environ: str) -> dict[str, tuple[str, str, str]]:
+    agent.environ.update(environ)
+    done = agent.client("doctor", "--config", str(config), "--format", "json")
+    return {
+        one["check"].rpartition(": ")[2]: (one["state"], one["found"], one["remedy"])
+        for one in json.loads(done.stdout)["data"]["checks"]
+    }
+
+
+def test_doctor_finds_the_usual_troubles(start_agent: Any, make_token: Any, tmp_path: Path) -> None:
+    token = make_token()
+    agent = start_agent(file_table(make_file_key(tmp_path / "key")), token.environ)
+    socket_line = f'socket_path = "{agent.address}"\n'
+    config = tmp_path / "doctor.toml"
+    config.write_text(socket_line + pkcs11_table(token))
+    found = checks_of(agent, config, SSH_AUTH_SOCK="/nowhere/other.sock")
+    assert found["agent"][0] == "ok"
+    assert found["SSH_AUTH_SOCK"][0] == "warning"
+    assert found["SSH_AUTH_SOCK"][2] == f"export SSH_AUTH_SOCK={agent.address}"
+    assert found["PIN"][1:] == (
+        "the variable TOKEN_PIN is not set here",
+        "set it where the agent starts",
+    )
+    found = checks_of(agent, config, SSH_AUTH_SOCK=agent.address, TOKEN_PIN="x")
+    assert (found["SSH_AUTH_SOCK"][0], found["PIN"][0]) == ("ok", "ok")
+    text = tmp_path / "opensc-pkcs11.module"
+    text.write_text("module: opensc-pkcs11.so\n")
+    config.write_text(socket_line + pkcs11_table(token, module_path=str(text)))
+    assert found_remedy(checks_of(agent, config), "module_path", "failed").startswith(
+        "name the .so"
+    )
+    library = tmp_path / "opensc-pkcs11.so"
+    library.write_bytes(Path(token.module).read_bytes())
+    config.write_text(socket_line + pkcs11_table(token, module_path=str(library)))
+    if not Path("/run/pcscd/pcscd.comm").exists():
+        remedy = found_remedy(checks_of(agent, config), "smart cards", "warning")
+        assert "pcscd.socket" in remedy
+    loose = make_file_key(tmp_path / "loose")
+    loose.chmod(0o644)
+    config.write_text(socket_line + file_table(loose))
+    assert found_remedy(checks_of(agent, config), "path", "failed") == f"chmod 600 {loose}"
+
+
+def found_remedy(found: dict[str, tuple[str, str, str]], check: str, state: str) -> str:
+    assert found[check][0] == state, found
+    return found[check][2]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_doctor_tells_whoever_may_not_use_the_tpm_which_group_may(
+    tmp_path: Path, require_program: Callable[[str], str]
+) -> None:
+    device, home = tmp_path / "tpmrm0", tmp_path / "home"
+    device.write_bytes(b"")
+    device.chmod(0o660)
+    home.mkdir()
+    config = home / "agent.toml"
+    config.write_text(f'[[stores]]\ntype = "tpm"\npaths = ["/"]\ndevice = "device:{device}"\n')
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    as_nobody = (require_program("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups")
+    command = (sys.executable, "-m", "secretivex.cli.client", "doctor", "--config", str(config))
+    done = subprocess.run(
+        [*as_nobody, *command],
+        env={"PYTHONPATH": str(ROOT / "src"), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd="/",
+    )
+    assert done.returncode == 1, done.stderr
+    assert "cannot be opened by this user" in done.stdout
+    assert "group tss" in done.stdout

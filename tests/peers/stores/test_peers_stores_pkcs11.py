@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from secretivex.identity import Identity
 from secretivex.stores.token.errors import TokenError
 from sshwire.pubkey import parse_public_key
 from sshwire.signature import verify_signature
@@ -27,9 +28,13 @@ def sign_checked(opened: Any, comment: str, data: bytes = b"data") -> None:
     verify_signature(parse_public_key(identity.key_blob), opened.store.sign(identity, data), data)
 
 
-def logins(tmp_path: Path) -> list[str]:
+def noted(tmp_path: Path) -> list[str]:
     path = tmp_path / "logins"
     return path.read_text().split() if path.exists() else []
+
+
+def logins(tmp_path: Path) -> list[str]:
+    return [word for word in noted(tmp_path) if word != "list"]
 
 
 def test_a_wrong_pin_is_tried_once_and_remembered_over_the_end_of_processes(
@@ -63,6 +68,119 @@ def test_a_pin_that_is_corrected_is_tried_at_the_next_reload(
     pin.write_text("1234\n")
     opened.reload()
     sign_checked(opened, "key")
+
+
+FINAL_TRY, LOCKED = 0x20000, 0x40000  # CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED
+
+
+@pytest.mark.parametrize(("flag", "reason"), [(FINAL_TRY, "pin_final_try"), (LOCKED, "pin_locked")])
+def test_a_pin_is_not_tried_where_that_could_lock_the_token(
+    shimmed: Any, open_store: Any, tmp_path: Path, flag: int, reason: str, wait: Wait
+) -> None:
+    shimmed.make("EC:prime256v1", "key", "01")
+    (tmp_path / "orders").write_text(f"flags {flag}")
+    opened = open_store("pkcs11", shimmed.settings(), shimmed.environ, shimmed.secrets)
+    wait(lambda: reason in opened.reason, f"not said: {opened.reason}")
+    opened.reload()
+    assert opened.store.health().remedy
+    assert logins(tmp_path) == []
+
+
+def test_a_pin_that_is_changed_under_us_is_tried_once_and_the_new_one_at_a_reload(
+    shimmed: Any, open_store: Any, tmp_path: Path, wait: Wait
+) -> None:
+    shimmed.make("EC:prime256v1", "key", "01")
+    pin = tmp_path / "pin"
+    pin.write_text(shimmed.pin)
+    pin.chmod(0o600)
+    settings = shimmed.settings(pin={"file": str(pin)}, max_sessions=1)
+    opened = open_store("pkcs11", settings, shimmed.environ)
+    sign_checked(opened, "key")
+    shimmed.act("--change-pin", "--new-pin", "567890")
+    shimmed.pin = "567890"
+    (tmp_path / "logins").unlink()
+    wait(lambda: "pin_refused" in opened.reason, f"not noticed: {opened.reason}")
+    assert logins(tmp_path) == ["1"]
+    pin.write_text(shimmed.pin)
+    opened.reload()
+    wait(lambda: not opened.reason, f"not opened again: {opened.reason}")
+    sign_checked(opened, "key")
+
+
+def test_listing_is_throttled_even_when_there_is_nothing(
+    shimmed: Any, open_store: Any, tmp_path: Path, wait: Wait
+) -> None:
+    """Not by time but by count: reloads, unknown keys and an empty token cost no listing each."""
+    settings = shimmed.settings(
+        refresh_min_interval_ms=3_600_000, poll_ms=3_600_000, renew_ms=3_600_000, max_sessions=2
+    )
+    opened = open_store("pkcs11", settings, shimmed.environ, shimmed.secrets)
+    wait(lambda: opened.store.health().is_well, f"not open: {opened.reason}")
+    wait(lambda: noted(tmp_path).count("list") >= 2, "the helpers did not look once each")
+    for _ in range(20):
+        opened.reload()
+        with pytest.raises(LookupError):
+            opened.store.sign(Identity(b"unknown", "", "", "x"), b"data")
+        time.sleep(0.01)
+    # A reload renews helpers, which look when they open the token, and that is all.
+    assert noted(tmp_path).count("list") == logins(tmp_path).count("1")
+
+
+def test_sessions_are_bounded_and_no_other_process_has_the_module(
+    start_agent: Any, make_token: Any, wait: Wait
+) -> None:
+    token = make_token()
+    token.make("EC:prime256v1", "key", "01")
+    config = (
+        f'[[stores]]\ntype = "pkcs11"\nmodule_path = "{token.module}"\nmax_sessions = 3\n'
+        f'token_label = "{token.label}"\npin_env = "TOKEN_PIN"\n'
+    )
+    agent = start_agent(config, {**token.environ, "TOKEN_PIN": token.pin}, "--workers", "2")
+    wait(lambda: len(agent.identities()) == 1, "the key is not listed")
+
+    def helpers() -> list[int]:
+        return [pid for pid, kind in agent.family().items() if kind == "helper"]
+
+    wait(lambda: len(helpers()) == 3, "not as many helpers as sessions")
+    blob = agent.find("key")
+    threads = [threading.Thread(target=agent.sign, args=(blob,)) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(helpers()) == 3
+    # Libraries of tokens do not survive a fork, so nobody who has one ever forks, and no other has one.
+    have = {pid for pid in agent.family() if "softhsm" in maps_of(pid)}
+    assert have
+    assert have <= set(helpers())
+
+
+def maps_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/maps").read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""
+
+
+@pytest.mark.parametrize("kind", ["EC", "RSA"])
+def test_a_certificate_on_the_token_stands_for_its_public_key(
+    make_token: Any, open_store: Any, tmp_path: Path, kind: str
+) -> None:
+    """Smart cards often have an X.509 certificate and no public key beside the private one."""
+    token = make_token()
+    options = {"EC": ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"), "RSA": ("rsa:2048",)}[kind]
+    key, der, cert = tmp_path / "key.pem", tmp_path / "key.der", tmp_path / "cert.der"
+    made = ("-x509", "-nodes", "-subj", "/CN=card", "-days", "1", "-outform", "DER")
+    command = ["openssl", "req", "-newkey", *options, *made, "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
+    command = ["openssl", "pkcs8", "-topk8", "-nocrypt", "-in", str(key), "-outform", "DER"]
+    subprocess.run([*command, "-out", str(der)], check=True, timeout=60)
+    named = ("--id", "07", "--label", "card")
+    token.act("--write-object", str(der), "--type", "privkey", *named)
+    token.act("--write-object", str(cert), "--type", "cert", "--id", "07", "--label", "its cert")
+    opened = open_store("pkcs11", token.settings(), token.environ, token.secrets)
+    sign_checked(opened, "card")
+    assert opened.comments == ["card"]
 
 
 @pytest.mark.parametrize(

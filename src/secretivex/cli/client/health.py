@@ -181,6 +181,8 @@ def _own_lines(own: dict[str, Any] | None) -> Iterable[str]:
         state = "well" if store["is_well"] else f"not well: {store['reason']}"
         name, keys = show_text(store["store"]), store["identities"]
         yield f"store {name}: {show_text(state)}, {keys} keys\n"
+        if not store["is_well"] and store["remedy"]:
+            yield f"  {show_text(store['remedy'])}\n"
     for worker in own["workers"]:
         state = "ready" if worker["ready"] else "not ready"
         yield f"worker {worker['number']}: {state}, pid {worker['pid']}\n"
