@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from agent_rows import CORES, RSA_SHA256, failures, in_turn, rates
 from bench_agent_token import PIN, obstacle, softhsm, token_agent
@@ -48,9 +50,8 @@ def compare(rounds: int, folder: Path, module: str, clients: int) -> list[Measur
         agents = {"store": ours}
         for label, name in others.items():
             agents[label] = stack.enter_context(by_ssh_add(name, folder, module))
-        works = {
-            label: (lambda agent=agent: load(agent, shape, folder / "token"))
-            for label, agent in agents.items()
+        works: dict[str, Callable[[], Any]] = {
+            label: partial(load, agent, shape, folder / "token") for label, agent in agents.items()
         }
         runs = in_turn(works, rounds)
     work = WORK.format(clients, "" if clients == 1 else "s")

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,10 @@ def test_what_the_system_refuses_of_a_command_has_its_remedy(call: str) -> None:
     maker = EnclaveMaker(stand_in)
     maker.create("mine", "p256", "none")
     stand_in.orders[call] = -34018
-    act = partial(maker.create, "more", "p256", "none") if call == "create" else None
+    acts: dict[str, Callable[[], object]] = {"create": partial(maker.create, "x", "p256", "none")}
+    act = acts.get(call, partial(maker.delete, "mine"))
     with pytest.raises(TokenError) as caught:
-        (act or partial(maker.delete, "mine"))()
+        act()
     assert caught.value.reason == "missing_entitlement"
     assert "sc_auth create-ctk-identity" in caught.value.remedy
 

@@ -38,10 +38,8 @@ MAX_LANES = 64
 MAX_THREADS = 64
 """Threads of one worker; more of them only fight over the interpreter."""
 
-
 JOB_BYTES = 1024
 """What a request in a queue costs beside its data: objects, not bytes of the client's."""
-
 _WAIT, _SIGN = HISTOGRAMS.index("queue_wait"), HISTOGRAMS.index("sign")
 
 
@@ -119,8 +117,7 @@ class SigningQueue:
         self._busy_lanes: Counter[str] = Counter()
         self._lane_widths: dict[str, int] = {}
         self._lane_pool: ThreadPoolExecutor | None = None
-        self._is_closed = False
-        self.held_bytes = 0
+        self._is_closed, self.held_bytes = False, 0
         self.limit(limits)
 
     def limit(self, limits: ServerLimits) -> None:

@@ -180,6 +180,8 @@ class Crew:
         match message["is"]:
             case "open":
                 member.is_open = True
+                if self.token.get("serial") != message["token"]["serial"]:
+                    self._drop_others(member)
                 self.token, self.failure = message["token"], None
                 self._pause_s = FIRST_RETRY_S
                 self._take_keys(message)
@@ -200,10 +202,14 @@ class Crew:
                     self._block(error)
                     return
                 if error.reason == "token_absent":
-                    # A new helper does not find what older ones still believe in.
-                    for other in tuple(self._members):
-                        self._drop(other)
+                    self._drop_others(None)
                 self._fail(error)
+
+    def _drop_others(self, newest: Member | None) -> None:
+        """A new helper finds another token, or none: older ones still believe in what was there."""
+        for member in tuple(self._members):
+            if member is not newest:
+                self._drop(member)
 
     def _retire(self, newest: Member) -> None:
         """End an idle helper if there is one more than there should be."""
@@ -238,8 +244,7 @@ class Crew:
         self.losses.append(f"{reason}: {message}")
         if reason == "token_lost":
             # What one helper found gone, the others will too: begin anew with one.
-            for other in tuple(self._members):
-                self._drop(other)
+            self._drop_others(None)
         if not was_open:
             self._fail(TokenError(reason, message))
         else:
