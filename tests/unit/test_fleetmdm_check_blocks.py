@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from fleetmdm.device import Device
-from fleetmdm.engines.local import record_run
+from fleetmdm.engines.local import ask, record_run
 from fleetmdm.engines.pool import choose_workers
+from fleetmdm.evaluate import compile_policies
 from fleetmdm.policy_yaml import parse_policies, parse_policy
 from fleetmdm.policy_yaml.form import FORM_VERSION
 from fleetmdm.results import Run
@@ -111,10 +112,44 @@ def test_devices_that_are_only_seen_again_are_not_judged(store: SqliteStore) -> 
     assert same(run, check(store, full=True)[0])
 
 
-def test_another_policy_brings_up_everything(store: SqliteStore) -> None:
+def judged_under(store: SqliteStore) -> list[frozenset[str] | None]:
+    """Of a run that would be made now: for each task, the policies that it asks, None for all."""
+    with store.begin_run(NewRun(started_at=NOW, as_of=NOW, tool_version="0")) as writer:
+        programs = compile_policies(writer.policies())
+        writer.plan(ask(programs, (), None, NewRun(NOW, NOW, "0")))
+        return [task.policies for task in writer.tasks()]
+
+
+def test_another_policy_is_all_that_is_judged(store: SqliteStore) -> None:
     check(store)
     store.put_policies([parse_policy(OTHER, name="p")], now=NOW)
-    assert check(store)[1] == COUNT
+    assert judged_under(store) == [frozenset("a")] * 3
+    run, judged = check(store)
+    assert judged == COUNT
+    assert same(run, check(store, full=True)[0])
+    store.put_devices([device(1500, n=1)], now=NOW)
+    store.remove_policy("a", now=NOW)
+    store.put_policies([parse_policy(OTHER.replace(b"id: a", b"id: c"), name="p")], now=NOW)
+    assert judged_under(store) == [None, frozenset("c"), frozenset("c")]
+    run, _ = check(store, workers=2)
+    assert same(run, check(store, full=True)[0])
+    store.remove_policy("b", now=NOW)
+    assert judged_under(store) == [frozenset()] * 3
+    run, _ = check(store)
+    assert same(run, check(store, full=True)[0])
+    assert not list(store.find_problems())
+
+
+def test_a_block_that_has_no_device_left_follows_the_policies(store: SqliteStore) -> None:
+    check(store)
+    for number in range(2048 - 1024, COUNT):
+        store.retire_device(f"d{number:05}", now=NOW)
+    check(store)
+    store.remove_policy("a", now=NOW)
+    run, _ = check(store)
+    assert not list(store.find_problems())
+    assert same(run, check(store)[0])
+    assert same(run, check(store, full=True)[0])
 
 
 def test_several_processes_find_what_one_finds(store: SqliteStore) -> None:

@@ -6,6 +6,7 @@ the same hashes; this one is the reference.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from fleetmdm.evaluate import (
     evaluate,
 )
 from fleetmdm.evaluate.program import Program, program_leaves
-from fleetmdm.governance.assign import Assignment
+from fleetmdm.governance.assign import Assignment, Selections
 from fleetmdm.ledger.entries import encode_run_leaf
 from fleetmdm.ledger.roots import policy_set_hash
 from fleetmdm.policy import CompliancePolicy
@@ -99,7 +100,7 @@ class _Attempt:
             assignments = tuple(writer.assignments())
             selections = load_selections(assignments, only_assigned=new.only_assigned)
             programs = compile_policies(policies, selections)
-            question = ask(programs, sources, assignments, new)
+            question = ask(programs, assignments, selections, new)
             self.expect(writer.plan(question, full=full, alone=alone))
             order = Order(writer.desk(), policies, assignments, new.only_assigned, new.as_of)
             for judged in self._judge(writer, programs, order):
@@ -121,24 +122,32 @@ class _Attempt:
 
 def ask(
     programs: Sequence[Program],
-    sources: Iterable[tuple[str, bytes]],
     assignments: Iterable[Assignment],
+    selections: Selections | None,
     new: NewRun,
 ) -> Question:
     """All that verdicts depend on beside devices and time."""
     told = {
         "evaluator": EVALUATOR_VERSION,
         "tool": new.tool_version,
-        "policies": policy_set_hash(sources),
-        "assignments": [repr(one) for one in assignments],
-        "only_assigned": new.only_assigned,
+        # One assignment is enough to take every policy away from where it is not assigned.
+        "assigned": selections is not None,
     }
+    scopes: dict[str, list[str]] = {}
+    for one in assignments:
+        scopes.setdefault(one.policy_id, []).append(repr(one.scope))
     leaves = [leaf for program in programs for leaf in program_leaves(program)]
     return Question(
         json.dumps(told, sort_keys=True),
+        {one.policy.id: _ask_policy(one.policy, scopes.get(one.policy.id)) for one in programs},
         timely=any(leaf.row.timely for leaf in leaves),
         reads_last_seen=any(leaf.path.steps[0] == "last_seen" for leaf in leaves),
     )
+
+
+def _ask_policy(policy: CompliancePolicy, scopes: list[str] | None) -> str:
+    told = json.dumps([policy.sha256, scopes and sorted(scopes)])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def load_current(store: FleetStore) -> tuple[CompliancePolicy, ...]:

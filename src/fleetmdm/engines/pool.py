@@ -23,7 +23,7 @@ from fleetmdm.evaluate import Evaluator, compile_policies
 from fleetmdm.evaluate.program import Program
 from fleetmdm.governance.assign import Assignment
 from fleetmdm.policy import CompliancePolicy
-from fleetmdm.store.port import Judged, TaskDesk, TaskWorker
+from fleetmdm.store.port import Judge, Judged, TaskDesk, TaskWorker
 from fleetmdm.store.selections import load_selections
 
 _log: Final = logging.getLogger("fleetmdm.check")
@@ -113,7 +113,7 @@ def _share(
         pool.shutdown(cancel_futures=True)
 
 
-_hands: list[tuple[TaskWorker[Any], Callable[[Any], Any]]] = []
+_hands: list[tuple[TaskWorker[Any], Judge]] = []
 """Of a worker process: its worker and its judge; set once, by `_start`."""
 
 

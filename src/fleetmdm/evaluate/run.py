@@ -7,7 +7,7 @@ devices cost what their distinct values cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
@@ -83,14 +83,26 @@ class Evaluator:
         self._paths = _paths(programs)
         self._projection = Projection(self._paths)
         self._finder = Finder(now)
+        self._some: tuple[Collection[str], Evaluator] | None = None
 
-    def judge(self, batch: DocumentBatch | FactBatch) -> VerdictBatch:
-        """What `run_programs` would say of the same devices."""
+    def judge(
+        self, batch: DocumentBatch | FactBatch, only: Collection[str] | None = None
+    ) -> VerdictBatch:
+        """What `run_programs` would say of the same devices; `only` are ids of policies."""
+        if only is not None:
+            return self._for(only).judge(batch)
         if isinstance(batch, FactBatch):
             columns = batch.table.read(self._paths, batch.device_ids, batch.last_seen)
         else:
             columns = self._projection.read(batch)
         return _judge_all(batch.device_ids, columns, self._programs, self._now, self._finder)
+
+    def _for(self, only: Collection[str]) -> Evaluator:
+        """The same for some policies; the last that was asked for is kept."""
+        if self._some is None or self._some[0] != only:
+            programs = [program for program in self._programs if program.policy.id in only]
+            self._some = (only, Evaluator(programs, self._now))
+        return self._some[1]
 
 
 def _paths(programs: Sequence[Program]) -> tuple[FactPath, ...]:

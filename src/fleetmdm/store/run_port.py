@@ -5,7 +5,7 @@ Rules for editors: those of `port`. Nothing of a run shows before it is finished
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -42,10 +42,15 @@ class RunHashes:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a run asks besides its devices: where it differs, every verdict may."""
+    """What a run asks besides its devices.
+
+    Where `text` differs, every verdict may; where only a policy does, those of that policy.
+    """
 
     text: str
-    """Equal for equal questions: policies, parameters, assignments, the evaluator's version."""
+    """Equal where all that is common to all policies is: the evaluator's version, who is assigned."""
+    policies: Mapping[str, str]
+    """By id, equal for policies that ask the same: sources, parameters, assignments."""
     timely: bool = True
     """Some policy asks about time, so that an earlier `as_of` may change any verdict."""
     reads_last_seen: bool = True
@@ -57,7 +62,14 @@ class RunOvertaken(Exception):  # noqa: N818 - it asks for another try, it is no
 
 
 Batch = FactBatch | DocumentBatch
-Judge = Callable[[Batch], VerdictBatch]
+
+
+class Judge(Protocol):
+    """Judges devices."""
+
+    def __call__(self, batch: Batch, only: Collection[str] | None = None) -> VerdictBatch:
+        """Their verdicts under every policy, or under those with some ids."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 """What the newest run found on every device: kept by block, so that the next one can build on it.
 
-Of each device a block has the code of its state under each policy, the moment before which time
-alone changes none of them, and its leaf hashes. A device that is not in the fleet has no state.
 Rule for editors: what is kept here follows from the run alone; it is replaced with it, in one piece.
 """
 
@@ -9,9 +7,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +17,19 @@ from fleetmdm.evaluate.operators.times import NEVER
 from fleetmdm.evaluate.verdicts import STATES
 from fleetmdm.ledger.merkle import HASH_BYTES
 from fleetmdm.ledger.roots import root_of_set
+from fleetmdm.store.port import Question
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
+from fleetmdm.store.sqlite.recording.block_state import (
+    ABSENT,
+    LONG_AGO,
+    PARTS,
+    BlockState,
+    KeptColumns,
+    Places,
+    empty_state,
+    read_state,
+)
 from fleetmdm.store.sqlite.recording.work import Packed
-
-ABSENT: Final = 0xFF
-"""The code of a device that is not there."""
-
-LONG_AGO: Final = int(np.iinfo(np.int64).min)
-
-_PARTS: Final = ("codes", "ends", "results", "inventory")
-
-Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,21 @@ class Basis:
 
     run: int
     revision: int
-    question: str
+    text: str
+    policies: Mapping[str, str]
+    """As `Question` has them."""
+
+    def unchanged(self, question: Question) -> bool:
+        """Whether the question is the same."""
+        return self.text == question.text and self.policies == question.policies
+
+    def standing(self, question: Question) -> frozenset[str]:
+        """Policies of which the verdicts stand as far as the question goes."""
+        if self.text != question.text:
+            return frozenset()
+        return frozenset(
+            name for name, asked in question.policies.items() if self.policies.get(name) == asked
+        )
 
 
 def read_basis(connection: sqlite3.Connection) -> Basis | None:
@@ -48,59 +61,11 @@ def read_basis(connection: sqlite3.Connection) -> Basis | None:
         "SELECT judged.run, judged.revision, question FROM judged"
         " JOIN runs ON runs.run = judged.run WHERE NOT runs.pruned"
     ).fetchone()
-    return None if row is None else Basis(*row)
-
-
-@dataclass(slots=True)
-class BlockState:
-    """One block; rows are its devices by the last bits of their numbers."""
-
-    codes: npt.NDArray[np.uint8]
-    ends: npt.NDArray[np.int64]
-    results: npt.NDArray[np.uint8]
-    inventory: npt.NDArray[np.uint8]
-    since: int = LONG_AGO
-    rows: bytes = b""
-    """The hash of the rows that the block left; empty where it is not known."""
-
-    def until(self) -> int:
-        """Before this moment, time alone changes nothing here."""
-        return int(self.ends.min())
-
-    def present(self) -> npt.NDArray[np.bool_]:
-        """Which devices are in the fleet."""
-        there: npt.NDArray[np.bool_] = np.any(self.results != 0, axis=1)
-        return there
-
-    def parts(self) -> dict[str, bytes]:
-        """The bytes that are kept."""
-        return {name: getattr(self, name).tobytes() for name in _PARTS}
-
-
-def empty_state(policies: int) -> BlockState:
-    """A block without devices."""
-    leaves = (BLOCK_DEVICES, HASH_BYTES)
-    return BlockState(
-        np.full((BLOCK_DEVICES, policies), ABSENT, dtype=np.uint8),
-        np.full(BLOCK_DEVICES, NEVER, dtype=np.int64),
-        np.zeros(leaves, dtype=np.uint8),
-        np.zeros(leaves, dtype=np.uint8),
-    )
-
-
-def read_state(connection: sqlite3.Connection, block: int, policies: int) -> BlockState:
-    """A block as it is kept; empty where nothing is."""
-    state = empty_state(policies)
-    rows = connection.execute("SELECT part, data FROM judged_parts WHERE block = ?", (block,))
-    for part, data in rows:
-        array = getattr(state, part)
-        setattr(state, part, np.frombuffer(data, array.dtype).reshape(array.shape).copy())
-    row = connection.execute(
-        "SELECT since, rows FROM judged_blocks WHERE block = ?", (block,)
-    ).fetchone()
-    if row is not None:
-        state.since, state.rows = row
-    return state
+    if row is None:
+        return None
+    run, revision, asked = row
+    told = json.loads(asked)
+    return Basis(run, revision, told.get("text", ""), told.get("policies", {}))
 
 
 class Judged:
@@ -114,13 +79,13 @@ class Judged:
         self._policies = policies
         self._as_of = as_of
         self._states: dict[int, BlockState] = {}
-        self._kept = False
-        """Whether blocks that were not touched stay as they are."""
+        self._kept: KeptColumns | None = None
+        """Where blocks that were not touched stay as they are."""
         self.counts = np.zeros((policies, len(STATES)), dtype=np.int64)
 
-    def build_on(self, counts: npt.NDArray[np.int64]) -> None:
-        """Begin with what is kept, and with its counts."""
-        self._kept = True
+    def build_on(self, kept: KeptColumns, counts: npt.NDArray[np.int64]) -> None:
+        """Begin with what is kept, and with the counts of the policies that stand."""
+        self._kept = kept
         self.counts = counts.copy()
 
     def due_by_time(self, *, timely: bool) -> dict[int, Places | None]:
@@ -128,6 +93,7 @@ class Judged:
 
         `timely` says that the policies ask about time, so that going back can change anything.
         """
+        assert self._kept is not None  # noqa: S101 - nothing is due where nothing is kept
         due: dict[int, Places | None] = {}
         rows = self._connection.execute(
             "SELECT block, since FROM judged_blocks WHERE since > :now OR until <= :now",
@@ -138,7 +104,7 @@ class Judged:
                 if timely:
                     due[block] = None
                 continue
-            ends = read_state(self._connection, block, self._policies).ends
+            ends = read_state(self._connection, block, self._kept).ends
             due[block] = np.flatnonzero(ends <= self._as_of)
         return due
 
@@ -153,8 +119,10 @@ class Judged:
             state = self._state(block)
             self._count(state.codes[places], -1)
             self._count(codes[rows], 1)
-            state.codes[places], state.ends[places] = codes[rows], ends[rows]
-            state.results[places], state.inventory[places] = results[rows], inventory[rows]
+            state.put("codes", places, codes[rows])
+            state.put("ends", places, ends[rows])
+            state.put("results", places, results[rows])
+            state.put("inventory", places, inventory[rows])
             state.since = max(state.since, self._as_of)
             state.rows = packed.rows_hash if packed.task.block is not None else b""
 
@@ -166,11 +134,15 @@ class Judged:
         there = np.flatnonzero(state.present()) + block * BLOCK_DEVICES
         return set(there.tolist())
 
+    def begin_partly(self, block: int) -> None:
+        """Judge a block under some policies, whose states were other ones or none."""
+        self._state(block)
+
     def renew_inventory(self, handles: Sequence[int], leaves: Sequence[bytes]) -> None:
         """Take new leaf hashes of devices that were only seen again."""
         table = np.frombuffer(b"".join(leaves), np.uint8).reshape(-1, HASH_BYTES)
         for block, rows, places in self._by_block(np.array(handles, dtype=np.int64)):
-            self._state(block).inventory[places] = table[rows]
+            self._state(block).put("inventory", places, table[rows])
 
     def drop(self, handles: Sequence[int]) -> None:
         """Devices that are no longer in the fleet."""
@@ -178,8 +150,13 @@ class Judged:
             state = self._state(block)
             self._count(state.codes[places], -1)
             state.rows = b""
-            state.codes[places], state.ends[places] = ABSENT, NEVER
-            state.results[places] = state.inventory[places] = 0
+            for part, nothing in (
+                ("codes", ABSENT),
+                ("ends", NEVER),
+                ("results", 0),
+                ("inventory", 0),
+            ):
+                state.put(part, places, nothing)
 
     @staticmethod
     def _by_block(
@@ -194,7 +171,7 @@ class Judged:
         state = self._states.get(block)
         if state is None:
             state = (
-                read_state(self._connection, block, self._policies)
+                read_state(self._connection, block, self._kept)
                 if self._kept
                 else empty_state(self._policies)
             )
@@ -228,7 +205,7 @@ class Judged:
         every = np.concatenate(tables)
         return root_of_set(every[every.any(axis=1)].tobytes())
 
-    def write(self, run: int, revision: int, question: str) -> None:
+    def write(self, run: int, revision: int, question: Question) -> None:
         """Keep it as what `run` found, inside the caller's transaction; only what differs."""
         execute = self._connection.execute
         if not self._kept:
@@ -237,8 +214,10 @@ class Judged:
                 execute("DELETE FROM judged_blocks WHERE block = ?", (block,))
         for block, state in self._states.items():
             self._write_block(block, state)
+        told = {"text": question.text, "policies": dict(question.policies)}
+        asked = json.dumps(told, sort_keys=True)
         execute("DELETE FROM judged")
-        execute("INSERT INTO judged VALUES (1, ?, ?, ?)", (run, revision, question))
+        execute("INSERT INTO judged VALUES (1, ?, ?, ?)", (run, revision, asked))
 
     def _write_block(self, block: int, state: BlockState) -> None:
         self._connection.execute(
@@ -247,15 +226,20 @@ class Judged:
             " WHERE (since, until, rows) IS NOT (excluded.since, excluded.until, excluded.rows)",
             (block, state.since, state.until(), state.rows),
         )
-        kept = dict(
-            self._connection.execute(
-                "SELECT part, data FROM judged_parts WHERE block = ?", (block,)
-            ).fetchall()
-        )
+        wanted = state.changed if self._kept else PARTS
+        parts = {part: getattr(state, part).tobytes() for part in wanted}
+        kept = {}
+        if not self._kept:
+            # Begun from nothing: what came out may be what is kept all the same.
+            kept = dict(
+                self._connection.execute(
+                    "SELECT part, data FROM judged_parts WHERE block = ?", (block,)
+                ).fetchall()
+            )
         self._connection.executemany(
             "INSERT INTO judged_parts VALUES (?, ?, ?)"
             " ON CONFLICT (block, part) DO UPDATE SET data = excluded.data",
-            [(block, part, data) for part, data in state.parts().items() if kept.get(part) != data],
+            [(block, part, data) for part, data in parts.items() if kept.get(part) != data],
         )
 
 
@@ -267,8 +251,3 @@ def read_rows_hashes(connection: sqlite3.Connection) -> dict[int, bytes]:
 def forget(connection: sqlite3.Connection) -> None:
     """Keep nothing, inside the caller's transaction: the next run judges everything."""
     connection.execute("DELETE FROM judged")
-
-
-def encode_question(question: object) -> str:
-    """A question as text that is equal where the questions are."""
-    return json.dumps(question, sort_keys=True)

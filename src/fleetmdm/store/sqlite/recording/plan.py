@@ -17,7 +17,8 @@ from fleetmdm.store.codec import stamp_to_time
 from fleetmdm.store.port import Question
 from fleetmdm.store.sqlite.blocks.changes import Changes, read_seen
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
-from fleetmdm.store.sqlite.recording.judged import Basis, Judged, Places
+from fleetmdm.store.sqlite.recording.block_state import Places
+from fleetmdm.store.sqlite.recording.judged import Basis, Judged
 from fleetmdm.store.sqlite.recording.work import Task
 from fleetmdm.store.sqlite.revisions import IN_FORCE
 
@@ -27,7 +28,10 @@ WHOLE_SHARE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Blocks to judge as a whole, single devices to judge, and devices that were only seen again."""
+    """Blocks to judge as a whole, single devices to judge, and devices that were only seen again.
+
+    With `policies`, all other blocks are judged under these alone, and there are no single devices.
+    """
 
     blocks: tuple[int, ...]
     devices: tuple[int, ...] = ()
@@ -35,12 +39,15 @@ class Plan:
     """Number, hash of the document, when it was seen."""
     hashes: Mapping[int, bytes] = field(default_factory=dict)
     """By block, of the rows that are open in it, where they are known."""
+    partly: tuple[int, ...] = ()
+    policies: frozenset[str] = frozenset()
 
     def tasks(self) -> Sequence[Task]:
         """Blocks, then devices, as many at a time as a block has."""
         places = range(0, len(self.devices), BLOCK_DEVICES)
         return [
             *(Task(block, rows_hash=self.hashes.get(block, b"")) for block in self.blocks),
+            *(Task(block, policies=self.policies) for block in self.partly),
             *(Task(devices=self.devices[at : at + BLOCK_DEVICES]) for at in places),
         ]
 
@@ -60,6 +67,17 @@ def make_plan(
     again, several = _read_seen_again(connection, revision, seen - changed)
     changed |= several
     return _divide(changed, judged.due_by_time(timely=question.timely), again)
+
+
+def spread(plan: Plan, every: Sequence[int], policies: frozenset[str]) -> Plan:
+    """A plan where some policies changed too: single devices bring up their blocks."""
+    whole = set(plan.blocks) | {device // BLOCK_DEVICES for device in plan.devices}
+    return Plan(
+        tuple(sorted(whole)),
+        seen=tuple(row for row in plan.seen if row[0] // BLOCK_DEVICES not in whole),
+        partly=tuple(block for block in every if block not in whole),
+        policies=policies,
+    )
 
 
 def _divide(

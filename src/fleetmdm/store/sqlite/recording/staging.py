@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from fleetmdm.store.port import RunOvertaken
@@ -84,19 +84,16 @@ _COMPARE: Final = (
 )
 """What ends, what only lasts longer, what begins."""
 
-_END: Final = (
-    """
-    UPDATE results SET until_run = :run FROM temp.closing AS gone
-    WHERE results.device = gone.device AND results.policy = gone.policy
-    AND results.until_run IS NULL
-    """,
-    """
-    UPDATE results SET valid_until = later.valid_until FROM temp.renewing AS later
-    WHERE results.device = later.device AND results.policy = later.policy
-    AND results.until_run IS NULL
-    """,
-)
-"""What ends, and what only lasts longer."""
+# Row by row: left to itself the planner reads all of `results` to find the few that are meant.
+_END: Final = """
+UPDATE results INDEXED BY results_open SET until_run = {run:d}
+WHERE device = ? AND policy = ? AND until_run IS NULL
+"""
+
+_PROLONG: Final = """
+UPDATE results INDEXED BY results_open SET valid_until = ?
+WHERE device = ? AND policy = ? AND until_run IS NULL
+"""
 
 _BEGIN: Final = """
 INSERT INTO results (device, policy, since_run, status, findings, valid_until)
@@ -155,8 +152,13 @@ class Staging:
         for table in _TABLES:
             self._connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
 
-    def add_packed(self, packed: bytes, devices: Sequence[int]) -> None:
-        """Stage the rows that are all that there is to say on some devices."""
+    def add_packed(
+        self, packed: bytes, devices: Sequence[int], policies: Collection[int] | None = None
+    ) -> None:
+        """Stage the rows that are all that there is to say on some devices.
+
+        With `policies` (numbers), all that there is to say under these.
+        """
         if self._basis is None:
             self.add(unpack_rows(packed), devices)
             return
@@ -164,7 +166,7 @@ class Staging:
             self._begin()
             if self._open:
                 rows = unpack_rows(packed)
-                opening = self._compare_rows(rows, devices)
+                opening = self._compare_rows(rows, devices, policies)
                 packed = pack_rows([rows[item] for item in opening]) if opening else b""
             if packed:
                 self._connection.execute(
@@ -197,12 +199,16 @@ class Staging:
         count: int = self._connection.execute(sql).fetchone()[0]
         return count
 
-    def _compare_rows(self, rows: Sequence[Row], devices: Sequence[int]) -> list[int]:
+    def _compare_rows(
+        self, rows: Sequence[Row], devices: Sequence[int], policies: Collection[int] | None = None
+    ) -> list[int]:
         """Note what ends and what lasts longer; answers the places of the rows that begin."""
         kept: list[Row] = self._connection.execute(
             _OPEN_ROWS, (json.dumps(list(devices)),)
         ).fetchall()
         self._met += len(kept)
+        if policies is not None:
+            kept = [row for row in kept if row[1] in policies]
         same = set(rows).intersection(kept)
         before = {row[:2]: row for row in kept if row not in same}
         opening, renewing, closing = [], [], []
@@ -243,11 +249,13 @@ class Staging:
     def apply(self, run_id: int) -> None:
         """Close, renew and open what was settled."""
         chosen = {"run": run_id}
-        if self._open:
-            for statement in _END:
-                self._connection.execute(statement, chosen)
+        run = self._connection.executemany
+        run(_END.format(run=run_id), self._listed("SELECT device, policy FROM temp.closing"))
+        run(_PROLONG, self._listed("SELECT valid_until, device, policy FROM temp.renewing"))
         # Where nothing was open, everything opens.
         self._connection.execute(_BEGIN if self._open else _BEGIN_ALL, chosen)
-        statement = _BEGIN_PACKED.format(run=run_id)
-        for (packed,) in self._connection.execute("SELECT rows FROM temp.packed ORDER BY first"):
-            self._connection.executemany(statement, unpack_rows(packed))
+        for (packed,) in self._listed("SELECT rows FROM temp.packed ORDER BY first"):
+            run(_BEGIN_PACKED.format(run=run_id), unpack_rows(packed))
+
+    def _listed(self, sql: str) -> sqlite3.Cursor:
+        return self._connection.execute(sql)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,9 @@ from fleetmdm.evaluate.verdicts import STATES
 from fleetmdm.ledger.roots import InventoryLeaves, ResultLeaves
 from fleetmdm.store.port import Batch, Judge, Judged
 from fleetmdm.store.sqlite.blocks.columns import BlockReader, NewColumns
-from fleetmdm.store.sqlite.blocks.documents import read_some_documents
+from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES, read_some_documents
 from fleetmdm.store.sqlite.connection import connect
+from fleetmdm.store.sqlite.recording.block_state import KeptColumns, read_state
 from fleetmdm.store.sqlite.recording.rows import digest_rows, make_rows, pack_rows, rows_of
 
 READ_TIMEOUT_S: Final = 10.0
@@ -34,6 +35,8 @@ class Task:
 
     block: int | None = None
     devices: tuple[int, ...] = ()
+    policies: frozenset[str] | None = None
+    """Of a block: the only ones under which it is judged; under the others it stands as it is."""
     rows_hash: bytes = b""
     """Of the rows that the newest run left for the block, where they are known."""
 
@@ -63,6 +66,8 @@ class Desk:
     policies: Mapping[str, int]
     """Numbers of the policies by id, in the order of the ids."""
     salt: bytes
+    kept: KeptColumns
+    """Of the verdicts that the run builds on."""
 
     def open(self) -> Worker:
         """A worker with a connection of its own, for another process."""
@@ -92,7 +97,9 @@ class Worker:
                 self._blocks = BlockReader(self._connection, self._desk.revision)
             read = self._blocks.read(task.block)
             batches, renewed = read.batches, read.renewed
-        return self._pack(task, [(batch, judge(batch)) for batch in batches], renewed)
+        said = [(batch, judge(batch, task.policies)) for batch in batches]
+        packed = self._pack(task, said, renewed)
+        return packed if task.policies is None else self._complete(packed, said)
 
     def _pack(
         self, task: Task, said: Sequence[tuple[Batch, VerdictBatch]], renewed: NewColumns | None
@@ -103,8 +110,10 @@ class Worker:
             for part in rows_of(batch.handles, verdicts, self._desk.policies)
         ]
         rows_hash = digest_rows(rows)
+        # Where only some policies were judged, the states under the others are still to come.
+        whole = said if task.policies is None else ()
         results = [
-            hashed for _, each in said for hashed in self._results.hashes(each.state_codes())
+            hashed for _, each in whole for hashed in self._results.hashes(each.state_codes())
         ]
         inventory = [
             hashed
@@ -120,9 +129,25 @@ class Worker:
             results=b"".join(results),
             inventory=b"".join(inventory),
             rows=None if rows_hash == task.rows_hash else pack_rows(make_rows(rows)),
-            rows_hash=rows_hash,
+            rows_hash=rows_hash if task.policies is None else b"",
             renewed=renewed,
         )
+
+    def _complete(self, packed: Packed, said: Sequence[tuple[Batch, VerdictBatch]]) -> Packed:
+        """Lay what was said of some policies over what is kept of a block."""
+        assert packed.task.block is not None  # noqa: S101 - only blocks are judged so
+        kept = read_state(self._connection, packed.task.block, self._desk.kept)
+        places = np.frombuffer(packed.handles, np.int64) % BLOCK_DEVICES
+        codes = kept.codes[places]
+        judged = [column.policy_id for column in said[0][1].columns] if said else []
+        told = np.frombuffer(packed.codes, np.uint8).reshape(len(places), len(judged))
+        names = list(self._desk.policies)
+        codes[:, [names.index(name) for name in judged]] = told
+        ids = [name for batch, _ in said for name in batch.device_ids]
+        hashes = self._results.hashes(zip(ids, map(bytes, codes), strict=True))
+        # What is kept may end sooner than needs be, for a policy that changed: then it is judged.
+        ends = np.minimum(np.frombuffer(packed.ends, np.int64), kept.ends[places])
+        return replace(packed, codes=codes.tobytes(), ends=ends.tobytes(), results=b"".join(hashes))
 
 
 def _codes(verdicts: VerdictBatch) -> bytes:

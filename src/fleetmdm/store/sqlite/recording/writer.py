@@ -7,6 +7,7 @@ run leaves nothing, because temporary tables die with the connection.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,8 +45,15 @@ from fleetmdm.store.sqlite.connection import read_fleet_key, writing
 from fleetmdm.store.sqlite.governance.assignments import read_assignments
 from fleetmdm.store.sqlite.ledger import append_leaf
 from fleetmdm.store.sqlite.policies import keep_forms, load_policies, policy_numbers
-from fleetmdm.store.sqlite.recording.judged import Judged, forget, read_basis, read_rows_hashes
-from fleetmdm.store.sqlite.recording.plan import Plan, make_plan
+from fleetmdm.store.sqlite.recording.block_state import KeptColumns, keep_all
+from fleetmdm.store.sqlite.recording.judged import (
+    Basis,
+    Judged,
+    forget,
+    read_basis,
+    read_rows_hashes,
+)
+from fleetmdm.store.sqlite.recording.plan import Plan, make_plan, spread
 from fleetmdm.store.sqlite.recording.rows import Row, make_rows, rows_of
 from fleetmdm.store.sqlite.recording.staging import Staging
 from fleetmdm.store.sqlite.recording.work import Desk, Packed, Task, Worker
@@ -74,6 +82,8 @@ class SqliteRunWriter:
         self._plan: Plan | None = None
         self._worker: Worker | None = None
         self._renewed: list[NewColumns] = []
+        self._kept = keep_all(len(self._policies))
+        self._among = frozenset[int]()
         self._read: tuple[CompliancePolicy, ...] = ()
 
     def close(self) -> None:
@@ -108,19 +118,43 @@ class SqliteRunWriter:
                 basis = None
             if alone:
                 self._staging.build_on(newest)
-            if full or not basis or basis.question != question.text:
+            every = tuple(read_blocks(self._connection))
+            standing = frozenset() if full or basis is None else basis.standing(question)
+            if basis is None or not standing or (not alone and not basis.unchanged(question)):
                 known = read_rows_hashes(self._connection) if alone and basis else {}
-                self._plan = Plan(tuple(read_blocks(self._connection)), hashes=known)
+                self._plan = Plan(every, hashes=known)
                 return count_devices(self._connection, self._revision)
-            self._judged.build_on(self._counts_of(read_run(self._connection, basis.run)))
+            self._kept = self._find_kept(basis, standing)
+            self._judged.build_on(self._kept, self._counts_of(basis.run, standing))
             self._plan = make_plan(self._connection, basis, self._revision, self._judged, question)
+            if not basis.unchanged(question):
+                self._among = self._find_changed(basis, standing)
+                self._plan = spread(self._plan, every, frozenset(self._policies) - standing)
+                return count_devices(self._connection, self._revision)
             return len(self._plan.devices) + len(self._plan.blocks) * BLOCK_DEVICES
+
+    def _find_kept(self, basis: Basis, standing: frozenset[str]) -> KeptColumns:
+        before = sorted(basis.policies)
+        places = {name: place for place, name in enumerate(before)}
+        moved = {
+            place: places[name] for place, name in enumerate(self._policies) if name in standing
+        }
+        return KeptColumns(len(before), len(self._policies), moved)
+
+    def _find_changed(self, basis: Basis, standing: frozenset[str]) -> frozenset[int]:
+        """The numbers of policies whose rows may differ: changed, new, and gone."""
+        names = (basis.policies.keys() | self._policies.keys()) - standing
+        rows = self._connection.execute(
+            "SELECT policy FROM policy_names WHERE name IN (SELECT value FROM json_each(?))",
+            (json.dumps(sorted(names)),),
+        )
+        return frozenset(number for (number,) in rows)
 
     def desk(self) -> Desk:
         """With what tasks are done."""
         with translated(self._path):
             salt = root_salt(read_fleet_key(self._connection))
-            return Desk(self._path, self._revision, self._policies, salt)
+            return Desk(self._path, self._revision, self._policies, salt, self._kept)
 
     def tasks(self) -> Sequence[Task]:
         """What the plan holds."""
@@ -139,17 +173,23 @@ class SqliteRunWriter:
         with translated(self._path):
             block = packed.task.block
             handles = np.frombuffer(packed.handles, np.int64).tolist()
-            if block is None:
+            among = None
+            if block is not None and packed.task.policies is not None:
+                # Nobody came or went, or else the block would be judged as a whole.
+                gone, among = set[int](), self._among
+                self._judged.begin_partly(block)
+            elif block is None:
                 gone = set(packed.task.devices).difference(handles)
-                numbers: Sequence[int] = packed.task.devices
             else:
                 gone = self._judged.begin_block(block).difference(handles)
+            numbers: Sequence[int] = packed.task.devices
+            if block is not None:
                 numbers = range(block * BLOCK_DEVICES, (block + 1) * BLOCK_DEVICES)
             if gone:
                 self._judged.drop(sorted(gone))
             self._judged.merge(packed)
             if packed.rows is not None:
-                self._staging.add_packed(packed.rows, numbers)
+                self._staging.add_packed(packed.rows, numbers, among)
             self._keep_columns(packed.renewed)
 
     def _keep_columns(self, renewed: NewColumns | None) -> None:
@@ -251,7 +291,7 @@ class SqliteRunWriter:
                 if self._question is None:
                     forget(self._connection)
                 else:
-                    self._judged.write(run.run_id, self._revision, self._question.text)
+                    self._judged.write(run.run_id, self._revision, self._question)
             return run
 
     def _settle_counts(self) -> int:
@@ -263,11 +303,11 @@ class SqliteRunWriter:
             self._counts[name] = Counter(dict(zip(STATES, counted, strict=True)))
         return int(self._judged.counts[:1].sum())
 
-    def _counts_of(self, run: Run) -> npt.NDArray[np.int64]:
-        rows = [
-            [run.policy_counts.get(name, {}).get(state, 0) for state in STATES]
-            for name in self._policies
-        ]
+    def _counts_of(self, run_id: int, standing: frozenset[str]) -> npt.NDArray[np.int64]:
+        """The counts of the policies that stand, as a run left them."""
+        counts = read_run(self._connection, run_id).policy_counts
+        kept = {name: each for name, each in counts.items() if name in standing}
+        rows = [[kept.get(name, {}).get(state, 0) for state in STATES] for name in self._policies]
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(STATES))
 
     def _number_run(self, devices: int, finished_at: datetime, hashes: RunHashes) -> Run:

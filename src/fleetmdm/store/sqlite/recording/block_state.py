@@ -1,0 +1,120 @@
+"""What the newest run found on the devices of one block, as it is kept.
+
+Of each device there is the code of its state under each policy, the moment before which time alone
+changes none of them, and its leaf hashes. A device that is not in the fleet has no state.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fleetmdm.evaluate.operators.times import NEVER
+from fleetmdm.ledger.merkle import HASH_BYTES
+from fleetmdm.store.port import RunOvertaken
+from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
+
+ABSENT: Final = 0xFF
+"""The code of a device that is not there, and of a policy under which it was not judged."""
+
+LONG_AGO: Final = int(np.iinfo(np.int64).min)
+
+PARTS: Final = ("codes", "ends", "results", "inventory")
+
+Places = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptColumns:
+    """How the columns of the codes that are kept become those of the run in the making."""
+
+    before: int
+    """Policies of the run that kept them."""
+    now: int
+    moved: Mapping[int, int]
+    """The column that a policy had, by the one that it has; those that stand are here."""
+
+    def move(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The codes as the run wants them; `ABSENT` where a policy did not stand."""
+        still = all(old == new for new, old in self.moved.items())
+        if still and self.before == self.now == len(self.moved):
+            return codes
+        moved = np.full((len(codes), self.now), ABSENT, dtype=np.uint8)
+        moved[:, list(self.moved)] = codes[:, list(self.moved.values())]
+        return moved
+
+
+def keep_all(policies: int) -> KeptColumns:
+    """Where no policy changed."""
+    return KeptColumns(policies, policies, {place: place for place in range(policies)})
+
+
+@dataclass(slots=True)
+class BlockState:
+    """One block; rows are its devices by the last bits of their numbers."""
+
+    codes: npt.NDArray[np.uint8]
+    ends: npt.NDArray[np.int64]
+    results: npt.NDArray[np.uint8]
+    inventory: npt.NDArray[np.uint8]
+    since: int = LONG_AGO
+    rows: bytes = b""
+    """The hash of the rows that the block left; empty where it is not known."""
+    changed: set[str] = field(default_factory=set)
+    """The parts that differ from what is kept."""
+
+    def until(self) -> int:
+        """Before this moment, time alone changes nothing here."""
+        return int(self.ends.min())
+
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Which devices are in the fleet."""
+        there: npt.NDArray[np.bool_] = np.any(self.results != 0, axis=1)
+        return there
+
+    def put(self, part: str, places: Places, values: npt.NDArray[np.generic] | int) -> None:
+        """Set what a part says of some devices."""
+        array = getattr(self, part)
+        if not np.array_equal(array[places], np.broadcast_to(values, array[places].shape)):
+            array[places] = values
+            self.changed.add(part)
+
+
+def empty_state(policies: int) -> BlockState:
+    """A block without devices."""
+    leaves = (BLOCK_DEVICES, HASH_BYTES)
+    return BlockState(
+        np.full((BLOCK_DEVICES, policies), ABSENT, dtype=np.uint8),
+        np.full(BLOCK_DEVICES, NEVER, dtype=np.int64),
+        np.zeros(leaves, dtype=np.uint8),
+        np.zeros(leaves, dtype=np.uint8),
+    )
+
+
+def read_state(connection: sqlite3.Connection, block: int, kept: KeptColumns) -> BlockState:
+    """A block as it is kept; empty where nothing is.
+
+    Raises `RunOvertaken` where it is of another run than `kept` tells of.
+    """
+    state = empty_state(kept.before)
+    rows = connection.execute("SELECT part, data FROM judged_parts WHERE block = ?", (block,))
+    for part, data in rows:
+        array = getattr(state, part)
+        if len(data) != array.nbytes:
+            raise RunOvertaken
+        setattr(state, part, np.frombuffer(data, array.dtype).reshape(array.shape).copy())
+    moved = kept.move(state.codes)
+    if moved is not state.codes:
+        state.codes = moved
+        state.changed.add("codes")
+    row = connection.execute(
+        "SELECT since, rows FROM judged_blocks WHERE block = ?", (block,)
+    ).fetchone()
+    if row is not None:
+        state.since, state.rows = row
+    return state
