@@ -88,6 +88,8 @@ class SignJob(NamedTuple):
     generation: int
     bindings: Bindings = UNBOUND
     is_confirmed: bool = False
+    rule: str = ""
+    """The rule of the policy that allowed it, if one did."""
 
 
 class ConfirmJob(NamedTuple):
@@ -382,7 +384,8 @@ class Engine:
             if (decision.confirm or job.entry.must_confirm) and not job.is_confirmed:
                 return ConfirmJob(job, decision.confirm)
             if not decision.charges or self._terms.charge(decision.charges):
-                return job
+                rule = decision.rule or decision.confirm
+                return job._replace(rule=rule) if rule else job
         return failure("policy_rate_contended")
 
     def _decide_again(self, job: SignJob, now: float) -> Reply | Decision:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from secretivex.audit.chain import Chain
 from secretivex.audit.check import Report, check_log
-from secretivex.audit.record import MAX_TEXT, PIPE_BYTES, AuditRecord, encode_line, encode_record
+from secretivex.audit.head import NAMESPACE, HeadSigner
+from secretivex.audit.record import (
+    MAX_QUOTED,
+    MAX_TEXT,
+    PIPE_BYTES,
+    AuditRecord,
+    encode_line,
+    encode_record,
+    quote,
+)
 
 NAME = "00aa11bb22cc33dd"
 ROOT = bytes(range(32))
@@ -125,3 +136,81 @@ def test_a_record_is_one_short_line_whatever_is_in_it() -> None:
     assert len(line) <= PIPE_BYTES
     assert json.loads(line)["executable"] == hostile[:MAX_TEXT]
     assert "pid" not in json.loads(line)
+
+
+def build_signed(*, is_forged: bool = False) -> tuple[list[bytes], str]:
+    """Two files of one chain, each with a signed head at its end, and the first key's name."""
+    count = iter(range(100))
+    signer = HeadSigner(lambda size: bytes([next(count)]) * size)
+    first = signer.fingerprint
+    chain = Chain(ROOT)
+
+    def put(event: str, **fields: object) -> list[bytes]:
+        line = encode_line({"event": event, **fields})
+        return [line, chain.seal(line)]
+
+    def head() -> list[bytes]:
+        used = HeadSigner(lambda size: b"x" * size) if is_forged else signer
+        return put("head", **used.sign(NAME, chain.seals, chain.head))
+
+    lines = put("chain_opened", chain=NAME, signer=signer.line) + put("sign") + head()
+    place = {"seals": chain.seals, "hash": chain.head, "signer": signer.line}
+    lines += put("chain_continued", chain=NAME, **place) + put("sign") + head()
+    return lines, first
+
+
+def test_signed_heads_are_followed_by_the_first_public_key_alone() -> None:
+    lines, signer = build_signed()
+    report = check_log(lines, signers=[signer])
+    assert (report.findings, report.signed_heads, report.signers) == ([], 2, [signer])
+    second_file = lines[6:]
+    report = check_log(second_file)
+    assert (report.findings, report.signed_heads) == ([], 1)
+    assert codes(check_log(second_file, signers=[signer])) == {"signer_unknown"}
+
+
+def test_a_head_that_the_chains_key_did_not_sign_is_seen() -> None:
+    forged, signer = build_signed(is_forged=True)
+    assert codes(check_log(forged, signers=[signer])) == {"head_forged"}
+    whole, _ = build_signed()
+    assert codes(check_log(whole, signers=["SHA256:other"])) == {"signer_unknown"}
+    assert codes(check_log(build(), signers=[signer])) == {"signer_unknown"}
+
+
+def test_a_history_with_new_hashes_does_not_fit_its_signed_head() -> None:
+    lines, signer = build_signed()
+    chain = Chain(ROOT)
+    remade = []
+    for line in lines[::2]:
+        altered = line.replace(b'"sign"', b'"list"')
+        remade += [altered, chain.seal(altered)]
+    assert "head_misplaced" in codes(check_log(remade, signers=[signer]))
+
+
+@pytest.mark.parametrize("field", ["signature", "next_signer", "seals", "hash", "chain"])
+def test_a_head_of_nonsense_is_a_finding(field: str) -> None:
+    lines, _ = build_signed()
+    fields = json.loads(lines[4])
+    nonsense: object
+    for nonsense in (None, 5, "\ud800", "ssh-ed25519 AAAA", [], {"a": 1}):
+        line = encode_line({**fields, field: nonsense})
+        assert codes(check_log([*lines[:4], line]))
+
+
+def test_openssh_checks_a_signed_head(require_program: object, tmp_path: Path) -> None:
+    require_program("ssh-keygen")  # type: ignore[operator]
+    lines, _ = build_signed()
+    head = json.loads(lines[4])
+    (tmp_path / "head.sig").write_text(head["signature"])
+    text = f"{head['chain']} {head['seals']} {head['hash']} {head['next_signer']}\n"
+    command = ("ssh-keygen", "-Y", "check-novalidate", "-n", NAMESPACE, "-s", "head.sig")
+    said = subprocess.run(
+        command, cwd=tmp_path, input=text, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert said.returncode == 0, said.stderr
+
+
+def test_a_quoted_text_is_short_whatever_is_in_it() -> None:
+    for text in ("\U0001f600" * 1000, "\x00" * 1000, "a" * 1000, "\ud800" * 1000):
+        assert len(quote(text)) <= MAX_QUOTED
+        assert text.startswith(json.loads(quote(text)))

@@ -35,7 +35,7 @@ class FakeHost:
     After b"b..." the answer to everything is b"bound".
     """
 
-    wants_callers = False
+    by_caller: tuple[int, ...] = ()
 
     def __init__(self) -> None:
         self.clock = 0.0

@@ -70,6 +70,11 @@ class Chain:
         self._number = 0
 
     @property
+    def digest(self) -> bytes:
+        """Of the last seal."""
+        return self._digest
+
+    @property
     def head(self) -> str:
         """Digest of the last seal in hexadecimal; worth noting down elsewhere."""
         return self._digest.hex()
@@ -79,11 +84,11 @@ class Chain:
         """How many seals the chain has."""
         return self._number
 
-    def seal(self, batch: bytes) -> bytes:
-        """The line to write after a batch of whole lines; moves the chain on."""
+    def seal(self, batch: bytes, records: int | None = None) -> bytes:
+        """The line to write after a batch of so many whole lines; moves the chain on."""
         self._number += 1
-        records = batch.count(b"\n")
-        made = make_seal(bytes(self._key), self._number, records, self._digest, batch)
+        counted = batch.count(b"\n") if records is None else records
+        made = make_seal(bytes(self._key), self._number, counted, self._digest, batch)
         self._digest = made.digest
         self._key[:] = ratchet(bytes(self._key))
         return encode_seal(made)

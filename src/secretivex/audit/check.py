@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from secretivex.audit.chain import HASH_BYTES, NO_HASH, make_seal, ratchet
+from secretivex.audit.head import is_signed, parse_signer
 from secretivex.audit.record import PIPE_BYTES, encode_line
+from sshwire.keyblob import PublicKey
+from sshwire.pubkey import fingerprint
 
 MAX_LINE_BYTES = 4 * PIPE_BYTES
 """Longest line that is looked at."""
@@ -45,6 +48,9 @@ class Report:
     unchecked_macs: int = 0
     unsealed: int = 0
     begins_midway: bool = False
+    signed_heads: int = 0
+    signers: list[str] = field(default_factory=list)
+    """Fingerprint of the first signing key of each chain, as the chain itself says it."""
     head: str = ""
     heads: set[str] = field(default_factory=set)
 
@@ -56,9 +62,11 @@ class Report:
 class _Reader:
     """Follows one chain after another through the lines."""
 
-    def __init__(self, keys: Mapping[str, bytes], report: Report) -> None:
+    def __init__(self, keys: Mapping[str, bytes], signers: Collection[str], report: Report) -> None:
         self._keys = keys
+        self._known_signers = signers
         self._report = report
+        self._signer: PublicKey | None = None
         self._key: bytes | None = None
         self._digest = NO_HASH
         self._number = 0
@@ -76,8 +84,11 @@ class _Reader:
             return
         if event == "chain_opened" and value is not None:
             self._open(number, str(value.get("chain", "")))
+            self._meet_signer(number, value)
         elif event == "chain_continued" and value is not None:
             self._continue(number, value)
+        elif event == "head" and value is not None:
+            self._check_head(number, value)
         self._batch += line
         self._report.records += 1
         if len(self._batch) > MAX_BATCH_BYTES:
@@ -106,10 +117,32 @@ class _Reader:
             self._digest = digest
             self._report.heads.add(digest.hex())
             self._forward(seals)
+            self._meet_signer(number, value)
         elif (chain, digest, seals) != (self._chain, self._digest, self._number):
             self._report.find("file_missing", number, "this file goes on where no other ends")
             self._digest = digest
             self._forward(seals)
+
+    def _meet_signer(self, number: int, value: Mapping[str, Any]) -> None:
+        """A chain says which key signs its next head."""
+        self._signer = parse_signer(value.get("signer"))
+        name = "none" if self._signer is None else fingerprint(self._signer.blob)
+        if self._signer is not None:
+            self._report.signers.append(name)
+        if self._known_signers and name not in self._known_signers:
+            message = f"the chain's signing key is {name}, which is none of those given"
+            self._report.find("signer_unknown", number, message)
+
+    def _check_head(self, number: int, value: Mapping[str, Any]) -> None:
+        """A signed head: of this chain, at this place, by the key that was announced."""
+        here = self._chain, self._number, self._digest.hex()
+        if self._signer is None or not is_signed(value, self._signer):
+            self._report.find("head_forged", number, "the head is not signed with the chain's key")
+        elif (value.get("chain"), value.get("seals"), value.get("hash")) != here or self._batch:
+            self._report.find("head_misplaced", number, "the signed head is of another place")
+        else:
+            self._report.signed_heads += 1
+        self._signer = parse_signer(value.get("next_signer"))
 
     def _forward(self, seals: int) -> None:
         """Go on after the seal of that number."""
@@ -156,15 +189,20 @@ class _Reader:
 
 
 def check_log(
-    lines: Iterable[bytes], *, keys: Mapping[str, bytes] | None = None, head: str = ""
+    lines: Iterable[bytes],
+    *,
+    keys: Mapping[str, bytes] | None = None,
+    head: str = "",
+    signers: Collection[str] = (),
 ) -> Report:
     """Check the lines of a log, oldest first.
 
     `keys` are the first keys of chains by their names; the MACs of others are counted as unchecked.
     `head`, a hash noted earlier, must be among the log's: what was there then is there now.
+    `signers` are fingerprints; if there are any, each chain must begin with one of them.
     """
     report = Report()
-    reader = _Reader(keys or {}, report)
+    reader = _Reader(keys or {}, signers, report)
     number = 0
     for number, line in enumerate(_bounded(lines), 1):
         reader.take(number, line)

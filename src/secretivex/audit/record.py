@@ -15,6 +15,12 @@ from typing import Any
 MAX_TEXT = 512
 """Longest text from outside that a record holds, in characters; the rest is cut."""
 
+MAX_QUOTED = 1024
+"""The same, escaped and in quotation marks: three of them leave room in a record for the rest."""
+
+_WIDEST = 14
+"""More than a character takes when it is escaped as a pair of surrogates."""
+
 PIPE_BYTES = 4096
 """Longest record with its end of line: what the system writes to a pipe in one piece (PIPE_BUF)."""
 
@@ -40,6 +46,7 @@ class AuditRecord:
     destination: str | None = None
     is_forwarded: bool | None = None
     rule: str | None = None
+    is_confirmed: bool | None = None
     wait_us: int | None = None
     sign_us: int | None = None
     detail: str | None = None
@@ -48,7 +55,7 @@ class AuditRecord:
 _LIMITS = (MAX_TEXT, 24)
 """Characters a text may have; with the lesser, eleven texts escaped to the utmost still fit."""
 
-_NAMES = {"is_forwarded": "forwarded"}
+_NAMES = {"is_forwarded": "forwarded", "is_confirmed": "confirmed"}
 
 
 def encode_record(record: AuditRecord) -> bytes:
@@ -75,5 +82,6 @@ def encode_line(fields: Mapping[str, Any]) -> bytes:
 
 
 def quote(text: str) -> str:
-    """A text from outside as a JSON string of bounded length."""
-    return json.dumps(text[:MAX_TEXT])
+    """A text from outside as a JSON string of at most `MAX_QUOTED` characters of ASCII."""
+    quoted = json.dumps(text[:MAX_TEXT])
+    return quoted if len(quoted) <= MAX_QUOTED else json.dumps(text[: MAX_QUOTED // _WIDEST])

@@ -332,6 +332,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         minimum=0,
         maximum=1_000_000_000,
         group="metrics",
+        needs_restart=False,
     ),
     AgentSetting(
         "metrics_interval_ms",
@@ -342,6 +343,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         maximum=MAX_MS,
         unit="ms",
         group="metrics",
+        needs_restart=False,
     ),
     AgentSetting(
         "metrics_json",
@@ -349,6 +351,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         False,
         "Write snapshots to the log as JSON.",
         group="metrics",
+        needs_restart=False,
     ),
     AgentSetting(
         "metrics_output_path",
@@ -359,6 +362,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         group="metrics",
         default_text="none",
         flags=("metrics-output",),
+        needs_restart=False,
     ),
     AgentSetting(
         "metrics_listen",
@@ -367,6 +371,7 @@ SETTINGS: tuple[AgentSetting, ...] = (
         "Loopback address or unix socket that serves metrics.",
         group="metrics",
         default_text="none",
+        needs_restart=False,
     ),
     AgentSetting(
         "audit_requests",

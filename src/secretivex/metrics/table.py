@@ -136,6 +136,30 @@ METRICS: tuple[Metric, ...] = (
     Metric("keys", "gauge", "Keys that are served.", source="the supervisor"),
     Metric("generation", "gauge", "Number of the state that is served.", source="the supervisor"),
     Metric(
+        "audit_records",
+        "counter",
+        "Records in the audit log since the start; 0 without one.",
+        source="the supervisor",
+    ),
+    Metric(
+        "audit_dropped",
+        "counter",
+        "Audit records that were dropped because the log could not be written.",
+        source="the supervisor",
+    ),
+    Metric(
+        "audit_failures",
+        "counter",
+        "Writes of the audit log that failed.",
+        source="the supervisor",
+    ),
+    Metric(
+        "audit_stuck",
+        "gauge",
+        "Whether the audit log cannot be written now: 1, or 0.",
+        source="the supervisor",
+    ),
+    Metric(
         "snapshot_failures",
         "counter",
         "Snapshots that could not be written.",

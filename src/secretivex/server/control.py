@@ -32,6 +32,8 @@ class Kind(IntEnum):
     """To the reporter: write a snapshot now."""
     OUTCOME = 3
     """uint32 ticket, then a word: what came of a CHANGE, once every worker answers accordingly."""
+    PLAN = 7
+    """To the reporter, first and with every reload: a `ReportPlan`."""
     ASK = 67
     """uint32 ticket, then a word: what the reporter wants to know or have done."""
     VERDICT = 6

@@ -106,15 +106,17 @@ class _Alone:
         self._restart: asyncio.TimerHandle | None = None
         line = around.audit.line if around.audit is not None else None
         meters = Cells(3)
-        shared = Shared(listener.socket, ConnectionCells(1), meters, line, around.plan)
+        shared = Shared(listener.socket, ConnectionCells(1), meters, line)
         self.worker = Worker(loop, shared, 0, self._ask)
         self.worker.confirming.people = self
         self._board: Board[int] = Board(authority.ask_person)
         self._looking: asyncio.TimerHandle | None = None
         self._books = Books(authority, around, meters.meter(1))
         self.desk = None
-        if around.plan is not None:
-            self.desk = Desk(around.plan, meters, meters.meter(2), self._tell)
+        self._following: asyncio.Task[None] | None = None
+        plan = around.plan
+        if plan is not None:
+            self.desk = Desk(plan, meters, meters.meter(2), self._tell)
 
     def obey(self, wish: Wish | None) -> None:
         """Do what a signal asks for."""
@@ -137,6 +139,9 @@ class _Alone:
         self._authority.refresh()
         self.publish()
         self._books.reloaded()
+        plan = self._around.plan
+        if self.desk is not None and plan is not None:
+            self._following = self._loop.create_task(self.desk.follow(plan))
         fields = {"generation": self._authority.generation}
         LOG.info("keys read again", extra={"fields": fields})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,12 +60,13 @@ def serve(
             on_listening()
             fields = {"socket": str(listener.path), "workers": config.workers}
             LOG.info("listening", extra={"fields": fields})
-            from secretivex.server.report.plan import plan_of
             from secretivex.server.surroundings.around import Around
 
-            plan = plan_of(config, listener.path) if hangup == "reload" else None
+            reports_at = listener.path if hangup == "reload" else None
+            started_unix_ms = time.time_ns() // 1_000_000
             reloader = Reloader(config, read)
-            around = Around(signals, Notifier(environ), reloader, audit, plan, memory)
+            parts = (signals, Notifier(environ), reloader, audit, memory)
+            around = Around(*parts, reports_at, started_unix_ms)
             _run(listener, around, environ, rules or AddRules())
     finally:
         listener.close()

@@ -252,7 +252,8 @@ class Supervisor:
 
     def _spawn_desk(self) -> None:
         """Have what tells of us; without it we serve on."""
-        if self._around.plan is None or self._is_stopping:
+        plan = self._around.plan
+        if plan is None or self._is_stopping:
             return
         ours, theirs = socket.socketpair()
         with theirs:
@@ -264,6 +265,7 @@ class Supervisor:
                 return
         desk = self._desk = DeskLink(pid, ours, self._answer_desk)
         self._selector.register(ours, selectors.EVENT_READ, partial(self._on_desk, desk))
+        desk.tell_plan(plan)
 
     def _on_desk(self, desk: DeskLink) -> None:
         try:
@@ -368,8 +370,10 @@ class Supervisor:
             closers.append(self._audit.drop)
         line = self._audit.line if self._audit is not None else None
         around = self._around
-        parts = (self._listener.socket, self._cells, self._meters, line, around.plan, self._rates)
-        shared = Shared(*parts, memory_lock=around.memory.wanted)
+        shared = Shared(
+            *(self._listener.socket, self._cells, self._meters, line),
+            *(around.reports_at is not None, self._rates, around.memory.wanted),
+        )
         return start_zygote(shared, closers)
 
     def _closers(self) -> list[Callable[[], None]]:
@@ -446,8 +450,11 @@ class Supervisor:
             return
         self._authority.reconfigure(self._around.reload().config)
         self._books.reloaded()
+        plan = self._around.plan
         if self._desk is None:
             self._spawn_desk()
+        elif plan is not None:
+            self._desk.tell_plan(plan)
         self._authority.refresh()
         self._is_stale = True
         LOG.info("keys read again", extra={"fields": {"generation": self._authority.generation}})

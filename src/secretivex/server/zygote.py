@@ -161,11 +161,11 @@ def _fork_worker(
     try:
         channel.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if shared.plan is not None and number == len(shared.cells):
+        if shared.has_reporter and number == len(shared.cells):
             name_process(REPORTER_NAME)
             from secretivex.server.report.process import run_desk
 
-            run_desk(worker_end, shared.plan, shared.meters, number + PART_AFTER_WORKERS)
+            run_desk(worker_end, shared.meters, number + PART_AFTER_WORKERS)
         from secretivex.server.worker.process import run_worker
 
         run_worker(worker_end, shared, number)

@@ -209,6 +209,38 @@ def test_reload_tells_what_came_of_it(
     assert client(service, "health").returncode == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reload_changes_what_is_reported_and_where(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait, workers: int
+) -> None:
+    config, snapshot = tmp_path / "agent.toml", tmp_path / "snapshot.json"
+    first, second = tmp_path / "first.sock", tmp_path / "second.sock"
+    store = (
+        f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = ["{key_files["ed25519"]}"]\n'
+    )
+    config.write_text(f'metrics_listen = "{first}"\nmax_signers = 7\n{store}')
+    service = start_service("--config", config, workers=workers)
+    wait(first.exists, "metrics are not served")
+    assert told(service)["max_signers"] == 7
+    more = f'metrics_output_path = "{snapshot}"\nmetrics_interval_ms = 100\nmax_signers = 9\n'
+    config.write_text(f'metrics_listen = "{second}"\n{more}{store}')
+    assert told(service, "reload")["needs_restart"] == []
+    wait(second.exists, "metrics are not served elsewhere")
+    wait(lambda: not first.exists(), "metrics are still served where they were")
+    wait(snapshot.exists, "no snapshot")
+    wait(lambda: told(service)["max_signers"] == 9, "the old limit is told")
+    if workers > 1:
+        rows = told(service, "health")["processes"]
+        (reporter,) = (row["pid"] for row in rows if row["name"] == "reporter")
+        snapshot.unlink()
+        os.kill(reporter, signal.SIGKILL)
+        wait(snapshot.exists, "another reporter does not know the new configuration")
+    config.write_text(store)
+    service.process.send_signal(signal.SIGHUP)
+    wait(lambda: not second.exists(), "metrics are still served")
+    assert service.stop() == 0
+
+
 def test_nonsense_at_the_control_socket_harms_nothing(
     start_service: Start, key_files: dict[str, Path], wait: Wait
 ) -> None:

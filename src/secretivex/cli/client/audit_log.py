@@ -134,14 +134,28 @@ def describe(record: Mapping[str, Any]) -> str:
     help="The log's key file, kept elsewhere: check that every seal was made by the agent.",
 )
 @click.option("--head", metavar="HASH", default="", help="A hash noted earlier; must be there yet.")
-def verify_audit(call: Call, logs: tuple[Path, ...], *, key_file: Path | None, head: str) -> None:
+@click.option(
+    "--signer",
+    "signers",
+    metavar="FINGERPRINT",
+    multiple=True,
+    help="The signing key that a chain began with, noted earlier; every chain must have one.",
+)
+def verify_audit(
+    call: Call,
+    logs: tuple[Path, ...],
+    *,
+    key_file: Path | None,
+    head: str,
+    signers: tuple[str, ...],
+) -> None:
     """Check an audit log: nothing altered, cut or reordered. Name its files oldest first.
 
     Exit 1 with every finding. Without --key-file the seals show accidents and edits of somebody who
-    did not make the hashes anew; with it, or with --head, anybody's.
+    did not make the hashes anew; with it, or with --head or --signer, anybody's.
     """
     keys = read_keys(key_file) if key_file is not None else {}
-    report = check_log(_all_lines(logs), keys=keys, head=head)
+    report = check_log(_all_lines(logs), keys=keys, head=head, signers=signers)
     data = encode_report(report)
     found = None
     if report.findings:
@@ -182,6 +196,8 @@ def encode_report(report: Report) -> dict[str, Any]:
         "begins_midway": report.begins_midway,
         "seals_without_key": report.unchecked_macs,
         "unsealed_records": report.unsealed,
+        "signed_heads": report.signed_heads,
+        "signers": report.signers,
         "head": report.head,
         "findings": [asdict(finding) for finding in report.findings[:MAX_FINDINGS]],
         "findings_in_all": len(report.findings),
@@ -191,7 +207,10 @@ def encode_report(report: Report) -> dict[str, Any]:
 def _text(report: Report) -> Iterator[str]:
     for finding in report.findings[:MAX_FINDINGS]:
         yield f"line {finding.line}: {finding.code}: {show_text(finding.message)}\n"
-    yield f"{report.records} records, {report.seals} seals, {len(report.chains)} chains\n"
+    counts = f"{report.seals} seals, {report.signed_heads} signed heads"
+    yield f"{report.records} records, {counts}, {len(report.chains)} chains\n"
+    for signer in report.signers:
+        yield f"signer: {signer}\n"
     if report.begins_midway:
         yield "the first file continues an older one, which was not given\n"
     if report.unchecked_macs:

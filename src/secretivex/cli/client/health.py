@@ -96,6 +96,9 @@ def judge_own(own: dict[str, Any]) -> list[str]:
         problems.append(f"{ready} of {own['workers_wanted']} workers serve")
     if own["reload"]["rejected"]:
         problems.append(f"the last reload was rejected: {own['reload']['rejected']}")
+    audit = own.get("audit")
+    if audit and audit["is_stuck"]:
+        problems.append("the audit log cannot be written")
     return [*problems, *_judge_wait(own["metrics"])]
 
 
@@ -186,6 +189,8 @@ def _own_lines(own: dict[str, Any] | None) -> Iterable[str]:
     for worker in own["workers"]:
         state = "ready" if worker["ready"] else "not ready"
         yield f"worker {worker['number']}: {state}, pid {worker['pid']}\n"
+    if audit := own.get("audit"):
+        yield f"audit: {audit['records']} records, {audit['dropped']} dropped, head {audit['head']}\n"
     yield f"locked: {str(own['locked']).lower()}\n"
     yield f"policy_rules: {own['policy']['rules']}\n"
     memory = own.get("memory", {})

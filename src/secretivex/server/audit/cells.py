@@ -8,7 +8,11 @@ from __future__ import annotations
 import mmap
 
 _CELL_BYTES = 8
-_STUCK, _RECORDS, _FAILURES, _FIRST_WORKER = range(4)
+_STUCK, _RECORDS, _FAILURES, _STEPS = range(4)
+_DIGEST = slice(4, 8)
+_FIRST_WORKER = 8
+
+_MOST_LOOKS = 100
 
 
 class AuditCells:
@@ -37,6 +41,27 @@ class AuditCells:
     def dropped(self) -> int:
         """Records that workers had to drop since the agent started."""
         return sum(self._cells[_FIRST_WORKER:])
+
+    @property
+    def seals(self) -> int:
+        """Seals written since the agent started."""
+        return self._cells[_STEPS] // 2
+
+    @property
+    def head(self) -> str:
+        """Hash of the newest seal, "" before the first; looked at until it stands still."""
+        for _ in range(_MOST_LOOKS):
+            steps = self._cells[_STEPS]
+            digest = bytes(self._cells[_DIGEST])
+            if steps % 2 == 0 and steps == self._cells[_STEPS]:
+                return digest.hex() if steps else ""
+        return ""
+
+    def stands_at(self, digest: bytes) -> None:
+        """Said by the writer after each seal; the number of steps is odd meanwhile."""
+        self._cells[_STEPS] |= 1
+        self._cells[_DIGEST] = memoryview(digest).cast("Q")
+        self._cells[_STEPS] += 1
 
     def wrote(self, records: int) -> None:
         """Said by the writer."""

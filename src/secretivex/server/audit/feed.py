@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,8 +52,7 @@ class AuditFeed:
         self._must_record = line.must_record
         self._worker = worker
         self._loop = loop
-        self._piece: list[bytes] = []
-        self._room = PIPE_BYTES
+        self._lines: list[str] = []
         self._blocked: deque[bytes] = deque()
         self._is_due = False
 
@@ -62,13 +61,9 @@ class AuditFeed:
         """Whether nothing may be signed now, for it could not be recorded."""
         return self._must_record and (self._cells.is_stuck or len(self._blocked) >= MAX_BLOCKED)
 
-    def put(self, line: bytes) -> None:
-        """Have a line written; a piece holds as many as fit into one write that cannot be torn."""
-        size = len(line)
-        if size > self._room:
-            self._end_piece()
-        self._piece.append(line)
-        self._room -= size
+    def put(self, line: str) -> None:
+        """Have a line of ASCII with its end written, of at most `PIPE_BYTES`."""
+        self._lines.append(line)
         if not self._is_due:
             self._is_due = True
             self._loop.call_later(GATHER_S, self.flush)
@@ -76,16 +71,15 @@ class AuditFeed:
     def flush(self) -> None:
         """Write what waits, as far as the pipe takes it."""
         self._is_due = False
-        self._end_piece()
+        lines, self._lines = self._lines, []
+        for piece in _pieces("".join(lines).encode()):
+            self._take(piece)
         while self._blocked:
             if not self._write(self._blocked[0]):
                 return
             self._blocked.popleft()
 
-    def _end_piece(self) -> None:
-        if not self._piece:
-            return
-        piece, self._piece, self._room = b"".join(self._piece), [], PIPE_BYTES
+    def _take(self, piece: bytes) -> None:
         if not self._blocked and self._write(piece):
             return
         if len(self._blocked) >= MAX_BLOCKED and not self._must_record:
@@ -103,3 +97,14 @@ class AuditFeed:
                 self._loop.call_later(RETRY_S, self.flush)
             return False
         return True
+
+
+def _pieces(text: bytes) -> Iterator[bytes]:
+    """Whole lines, as many as fit into one write that cannot be torn."""
+    start = 0
+    while len(text) - start > PIPE_BYTES:
+        end = text.rindex(b"\n", start, start + PIPE_BYTES) + 1
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]

@@ -33,8 +33,13 @@ class Sink(Protocol):
         """Make what was taken durable, where that means something."""
         ...
 
-    def rotate(self) -> Path | None:
-        """Start a new file if this one is full; the old file's new name, or None."""
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time for a new file."""
+        ...
+
+    def rotate(self) -> None:
+        """Start a new file."""
         ...
 
     def close(self) -> None:
@@ -79,10 +84,13 @@ class FileSink:
         """To the disk."""
         os.fdatasync(self._file)
 
-    def rotate(self) -> Path | None:
+    @property
+    def is_full(self) -> bool:
+        """Whether it has reached its size."""
+        return self._size >= self._max_bytes
+
+    def rotate(self) -> None:
         """Shift the older files by one and start a new one."""
-        if self._size < self._max_bytes:
-            return None
         self.sync()
         for number in range(self._keep - 1, 0, -1):
             older = self._numbered(number)
@@ -92,7 +100,6 @@ class FileSink:
         os.close(self._file)
         self._open()
         sync_folder(self._path.parent)
-        return self._numbered(1)
 
     def close(self) -> None:
         """Let go; a forked writer still holds the file and its lock."""
@@ -117,9 +124,10 @@ class StreamSink:
     def sync(self) -> None:
         """Nothing to do."""
 
-    def rotate(self) -> Path | None:
+    is_full = False
+
+    def rotate(self) -> None:
         """Never."""
-        return None
 
     def close(self) -> None:
         """Our copy of it."""
@@ -161,9 +169,10 @@ class DatagramSink:
     def sync(self) -> None:
         """The logger's own affair."""
 
-    def rotate(self) -> Path | None:
+    is_full = False
+
+    def rotate(self) -> None:
         """The logger's own affair."""
-        return None
 
     def close(self) -> None:
         """Hang up; a forked writer's socket stays."""

@@ -13,23 +13,26 @@ import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from secretivex.audit.chain import Chain
+from secretivex.audit.head import HeadSigner
 from secretivex.audit.record import PIPE_BYTES, encode_line
 from secretivex.server.audit.cells import AuditCells
 from secretivex.server.audit.sinks import Sink
 
 LOG = logging.getLogger("secretivex.audit")
 
-READ_BYTES = 16 * PIPE_BYTES
-"""Most that one batch holds: what a pipe holds by default."""
+READ_BYTES = 256 * PIPE_BYTES
+"""Most that one batch holds: what the pipe holds where the system let us ask for it."""
 
 GATHER_S = 0.01
 """How long what can be read is left to grow: fewer and larger batches, fewer seals."""
 
 RETRY_S = 0.5
 """Pause before a failed write is tried again."""
+
+ROTATE_RETRY_S = 10.0
+"""Pause before a new file is tried again that could not be begun; the old one grows meanwhile."""
 
 SYNC_S = 1.0
 """Time from a write to its fdatasync, with `audit_fsync = "batch"`."""
@@ -40,7 +43,6 @@ class WriterRules:
     """How the log is written: `fsync` is none, batch or record."""
 
     fsync: str = "batch"
-    on_rotated: Callable[[Path, str], None] | None = None
 
 
 class AuditWriter:
@@ -55,6 +57,7 @@ class AuditWriter:
         rules: WriterRules,
         *,
         now: Callable[[], str],
+        random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._pipe = pipe
         self._sink = sink
@@ -62,12 +65,16 @@ class AuditWriter:
         self._cells = cells
         self._rules = rules
         self._now = now
+        self._signer = HeadSigner(random)
         self._rest = b""
         self._sync_at: float | None = None
+        self._rotate_at = 0.0
 
     def run(self) -> None:
         """Write everything; the last thing is that the chain is closed."""
-        self._put(self._word("chain_opened", chain=self._name))
+        self._put(self._word("chain_opened", chain=self._name, signer=self._signer.line))
+        fields = {"chain": self._name, "signer": self._signer.fingerprint}
+        LOG.info("audit chain opened", extra={"fields": fields})
         while True:
             if not self._is_readable():
                 continue
@@ -78,7 +85,8 @@ class AuditWriter:
             whole, _, self._rest = (self._rest + data).rpartition(b"\n")
             if whole:
                 self._put(whole + b"\n")
-        self._put(self._word("chain_closed", chain=self._name))
+        self._sign_head()
+        self._append(self._word("chain_closed", chain=self._name))
         self._sync()
 
     def _word(self, event: str, **fields: object) -> bytes:
@@ -96,12 +104,18 @@ class AuditWriter:
 
     def _put(self, batch: bytes) -> None:
         """Seal a batch and write it, however long that takes."""
-        self._write(batch + self._chain.seal(batch), batch.count(b"\n"))
+        self._append(batch)
         if self._rules.fsync == "record":
             self._sync()
         elif self._rules.fsync == "batch" and self._sync_at is None:
             self._sync_at = time.monotonic() + SYNC_S
         self._rotate()
+
+    def _append(self, batch: bytes) -> None:
+        """Write a batch with its seal, and tell everybody where the chain stands now."""
+        records = batch.count(b"\n")
+        self._write(batch + self._chain.seal(batch, records), records)
+        self._cells.stands_at(self._chain.digest)
 
     def _write(self, sealed: bytes, records: int) -> None:
         is_failing = False
@@ -137,21 +151,26 @@ class AuditWriter:
             self._cells.failed()
             LOG.error("cannot make the audit log durable", extra=_reason(error))  # noqa: TRY400 - same
 
+    def _sign_head(self) -> None:
+        """Sign where the chain stands: a record of its own, under a seal of its own."""
+        head = self._signer.sign(self._name, self._chain.seals, self._chain.head)
+        self._append(self._word("head", **head))
+        fields = {"chain": self._name, "seals": head["seals"], "hash": head["hash"]}
+        LOG.info("audit head signed", extra={"fields": fields})
+
     def _rotate(self) -> None:
-        """Go on in a new file, which says where the chain stands."""
+        """Sign where the chain stands, and go on in a new file, which says so too."""
+        if not self._sink.is_full or time.monotonic() < self._rotate_at:
+            return
+        self._sign_head()
         try:
-            old = self._sink.rotate()
+            self._sink.rotate()
         except OSError as error:
+            self._rotate_at = time.monotonic() + ROTATE_RETRY_S
             LOG.error("cannot rotate the audit log", extra=_reason(error))  # noqa: TRY400 - same
             return
-        if old is None:
-            return
-        head = self._chain.head
-        seals = self._chain.seals
-        line = self._word("chain_continued", chain=self._name, seals=seals, hash=head)
-        self._write(line + self._chain.seal(line), 1)
-        if self._rules.on_rotated is not None:
-            self._rules.on_rotated(old, head)
+        place = {"seals": self._chain.seals, "hash": self._chain.head, "signer": self._signer.line}
+        self._append(self._word("chain_continued", chain=self._name, **place))
 
 
 def _reason(error: OSError) -> dict[str, object]:

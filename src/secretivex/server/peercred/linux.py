@@ -48,6 +48,17 @@ def read_caller(descriptor: int, peer: Peer) -> Caller:
         return UNKNOWN_CALLER if _has_ended(handle) else found
 
 
+def read_program(descriptor: int, peer: Peer) -> Caller:
+    """Its program alone."""
+    if not peer.pid:
+        return UNKNOWN_CALLER
+    with _handle_of(descriptor, peer.pid) as handle:
+        if handle is None:
+            return UNKNOWN_CALLER
+        program = _program_of(peer.pid)
+        return UNKNOWN_CALLER if _has_ended(handle) else Caller(program)
+
+
 @contextlib.contextmanager
 def _handle_of(descriptor: int, pid: int) -> Iterator[int | None]:
     """A process descriptor of the peer, None where there is none."""

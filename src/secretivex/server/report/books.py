@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from secretivex.metrics.cells import Meter
+from secretivex.server.audit.cells import AuditCells
 from secretivex.server.authority import Authority
 from secretivex.server.report.vitals import EVERY_S, Vitals
 from secretivex.server.surroundings.around import Around
@@ -50,6 +51,30 @@ class Books:
         for health in authority.health():
             meter.put(meter.place("store_keys", health.store), health.identities)
             meter.put(meter.place("store_well", health.store), int(health.is_well))
+        audit = self._audit_cells
+        if audit is not None:
+            meter.put(meter.place("audit_records"), audit.records)
+            meter.put(meter.place("audit_dropped"), audit.dropped)
+            meter.put(meter.place("audit_failures"), audit.failures)
+            meter.put(meter.place("audit_stuck"), int(audit.is_stuck))
+
+    @property
+    def _audit_cells(self) -> AuditCells | None:
+        return None if self._around.audit is None else self._around.audit.line.cells
+
+    def _audit(self) -> dict[str, Any] | None:
+        """The audit log, and where its chain stands: a head worth noting down elsewhere."""
+        cells = self._audit_cells
+        if cells is None:
+            return None
+        return {
+            "head": cells.head,
+            "seals": cells.seals,
+            "records": cells.records,
+            "dropped": cells.dropped,
+            "failures": cells.failures,
+            "is_stuck": cells.is_stuck,
+        }
 
     def lost_worker(self) -> None:
         """A worker ended that was not told to."""
@@ -94,6 +119,7 @@ class Books:
             "workers_wanted": self._authority.workers,
             "stores": [asdict(health) for health in self._authority.health()],
             "policy": {"rules": rules},
+            "audit": self._audit(),
             "memory": {
                 "locked": not memory.refusal,
                 "reason": memory.refusal,

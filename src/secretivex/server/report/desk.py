@@ -8,7 +8,6 @@ else, for a bounded time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -56,6 +55,9 @@ class Desk:
         self._baseline = Totals()
         self._servers: list[asyncio.AbstractServer] = []
         self._listeners: list[Listener] = []
+        self._metrics: tuple[asyncio.AbstractServer, Listener | None] | None = None
+        self._one_by_one = asyncio.Lock()
+        self._is_polling = False
         self._signed = 0
         self._written_s = time.monotonic()
         self._pids: dict[str, int] = {}
@@ -63,7 +65,12 @@ class Desk:
 
     async def open(self) -> None:
         """Listen. What cannot be had is logged, and the agent serves without it."""
-        loop = asyncio.get_running_loop()
+        async with self._one_by_one:
+            await self._open_control()
+            await self._open_metrics()
+        self._poll_soon()
+
+    async def _open_control(self) -> None:
         try:
             listener = listen(control_path(self._plan.socket_path))
             self._listeners.append(listener)
@@ -71,25 +78,37 @@ class Desk:
             self._servers.append(server)
         except SecretiveError as error:
             LOG.warning("no control socket", extra={"fields": {"reason": error.message}})
-        await self._open_metrics()
-        if self._plan.metrics_every or self._plan.metrics_interval_ms:
-            loop.call_later(POLL_S, self._poll, loop)
+
+    async def follow(self, plan: ReportPlan) -> None:
+        """Go on by another plan: a reload had another configuration."""
+        async with self._one_by_one:
+            before, self._plan = self._plan, plan
+            if plan.metrics_listen != before.metrics_listen:
+                self._close_metrics()
+                await self._open_metrics()
+        self._poll_soon()
 
     async def _open_metrics(self) -> None:
         where = self._plan.metrics_listen
         if not where:
             return
         try:
-            server, listener = await serve_http(where, self._openmetrics)
+            self._metrics = await serve_http(where, self._openmetrics)
         except (SecretiveError, OSError) as error:
             LOG.warning("metrics are not served", extra={"fields": {"reason": str(error)}})
+
+    def _close_metrics(self) -> None:
+        if self._metrics is None:
             return
-        self._servers.append(server)
+        server, listener = self._metrics
+        self._metrics = None
+        server.close()
         if listener is not None:
-            self._listeners.append(listener)
+            listener.close()
 
     def close(self) -> None:
         """Stop listening; a last snapshot."""
+        self._close_metrics()
         for server in self._servers:
             server.close()
         for listener in self._listeners:
@@ -137,8 +156,17 @@ class Desk:
             self._meter.count("snapshot_failures")
             LOG.warning("a snapshot cannot be written", extra={"fields": {"reason": str(error)}})
 
-    def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_later(POLL_S, self._poll, loop)
+    def _poll_soon(self) -> None:
+        """Look from time to time whether a snapshot is due, if one ever is."""
+        is_wanted = bool(self._plan.metrics_every or self._plan.metrics_interval_ms)
+        if is_wanted and not self._is_polling:
+            asyncio.get_running_loop().call_later(POLL_S, self._poll)
+        self._is_polling = is_wanted
+
+    def _poll(self) -> None:
+        if not self._is_polling:
+            return
+        asyncio.get_running_loop().call_later(POLL_S, self._poll)
         plan = self._plan
         signed = sum(n for _, n in self._cells.totals().labels("signatures"))
         now = time.monotonic()
@@ -190,13 +218,3 @@ class Desk:
     def soon(self, kind: str) -> None:
         """Write a snapshot outside of whatever called."""
         asyncio.get_running_loop().call_soon(partial(self.write, kind))
-
-
-@contextlib.asynccontextmanager
-async def open_desk(desk: Desk) -> Any:
-    """A desk for as long as the body runs."""
-    await desk.open()
-    try:
-        yield desk
-    finally:
-        desk.close()

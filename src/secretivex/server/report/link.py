@@ -21,6 +21,7 @@ from secretivex.server.control import (
     parse_ticket,
 )
 from secretivex.server.link import open_pidfd, send_kill
+from secretivex.server.report.plan import ReportPlan, encode_plan
 from sshwire.errors import WireError
 
 _READ_BYTES = 65_536
@@ -53,6 +54,11 @@ class DeskLink:
             ticket, verb = parse_ticket(body)
             answer = json.dumps(self._answer(verb.decode())).encode()
             self._send(encode_message(Kind.ANSWER, encode_ticket(ticket, answer)))
+
+    def tell_plan(self, plan: ReportPlan) -> None:
+        """Have it report by another plan from now on."""
+        with contextlib.suppress(OSError):
+            self._send(encode_message(Kind.PLAN, encode_plan(plan)))
 
     def write_snapshot(self) -> None:
         """Have a snapshot written."""

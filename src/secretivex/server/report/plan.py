@@ -1,9 +1,9 @@
-"""What is reported, and how, of a configuration."""
+"""What is reported, and how, of a configuration; made anew with every reload."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from secretivex.config import AgentConfig
@@ -28,7 +28,7 @@ class ReportPlan:
     suggested: QueueWaitTail
 
 
-def plan_of(config: AgentConfig, socket_path: Path) -> ReportPlan:
+def plan_of(config: AgentConfig, socket_path: Path, started_unix_ms: int) -> ReportPlan:
     """The plan for an agent that listens at `socket_path`."""
     workers = tuple(f"worker-{number}" for number in range(config.workers))
     names = ("agent", "", "") if config.workers == 1 else (*workers, "supervisor", "reporter")
@@ -42,11 +42,31 @@ def plan_of(config: AgentConfig, socket_path: Path) -> ReportPlan:
         config.max_signers,
         config.max_connections,
         names,
-        time.time_ns() // 1_000_000,
+        started_unix_ms,
         suggest_tail(
             config.profile,
             max_signers=config.max_signers,
             workers=config.workers,
             max_connections=config.max_connections,
         ),
+    )
+
+
+def encode_plan(plan: ReportPlan) -> bytes:
+    """As bytes for the private channel."""
+    return json.dumps(asdict(plan), default=str).encode()
+
+
+def parse_plan(body: bytes) -> ReportPlan:
+    """The inverse."""
+    table = json.loads(body)
+    output = table["metrics_output_path"]
+    return ReportPlan(
+        **{
+            **table,
+            "socket_path": Path(table["socket_path"]),
+            "metrics_output_path": None if output is None else Path(output),
+            "processes": tuple(table["processes"]),
+            "suggested": QueueWaitTail(**table["suggested"]),
+        }
     )

@@ -14,7 +14,7 @@ import socket
 import sys
 from typing import Any, cast
 
-from secretivex.metrics.cells import Cells
+from secretivex.metrics.cells import Cells, Meter
 from secretivex.server.control import (
     Kind,
     MessageReader,
@@ -22,8 +22,8 @@ from secretivex.server.control import (
     encode_ticket,
     parse_ticket,
 )
-from secretivex.server.report.desk import Desk, open_desk
-from secretivex.server.report.plan import ReportPlan
+from secretivex.server.report.desk import Desk
+from secretivex.server.report.plan import ReportPlan, parse_plan
 from secretivex.server.report.vitals import Vitals
 
 LOG = logging.getLogger("secretivex.metrics")
@@ -34,9 +34,11 @@ class DeskProtocol(asyncio.Protocol):
 
     _transport: asyncio.WriteTransport
 
-    def __init__(self, closed: asyncio.Future[None]) -> None:
+    def __init__(self, closed: asyncio.Future[None], cells: Cells, meter: Meter) -> None:
         self.desk: Desk | None = None
         self._closed = closed
+        self._cells, self._meter = cells, meter
+        self._opening: asyncio.Task[None] | None = None
         self._reader = MessageReader()
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._last = 0
@@ -62,8 +64,19 @@ class DeskProtocol(asyncio.Protocol):
                 future = self._asked.pop(ticket, None)
                 if future is not None and not future.done():
                     future.set_result(json.loads(text))
+            elif kind is Kind.PLAN:
+                self._follow(parse_plan(body))
             elif kind is Kind.SNAPSHOT and self.desk is not None:
                 self.desk.soon("snapshot")
+
+    def _follow(self, plan: ReportPlan) -> None:
+        """Open the desk by its first plan; by a later one, go on otherwise."""
+        if self.desk is None:
+            self.desk = Desk(plan, self._cells, self._meter, self.ask)
+            opening = self.desk.open()
+        else:
+            opening = self.desk.follow(plan)
+        self._opening = asyncio.get_running_loop().create_task(opening)
 
     def eof_received(self) -> None:
         """The supervisor closed its end."""
@@ -75,11 +88,11 @@ class DeskProtocol(asyncio.Protocol):
             self._closed.set_result(None)
 
 
-def run_desk(channel: socket.socket, plan: ReportPlan, cells: Cells, part: int) -> None:
+def run_desk(channel: socket.socket, cells: Cells, part: int) -> None:
     """Report until the channel closes; does not return."""
     status = 1
     try:
-        asyncio.run(_serve(channel, plan, cells, part))
+        asyncio.run(_serve(channel, cells, part))
         status = 0
     except BaseException:
         LOG.exception("the reporter failed")
@@ -88,14 +101,16 @@ def run_desk(channel: socket.socket, plan: ReportPlan, cells: Cells, part: int) 
         os._exit(status)
 
 
-async def _serve(channel: socket.socket, plan: ReportPlan, cells: Cells, part: int) -> None:
+async def _serve(channel: socket.socket, cells: Cells, part: int) -> None:
     loop = asyncio.get_running_loop()
     closed: asyncio.Future[None] = loop.create_future()
-    protocol = DeskProtocol(closed)
+    meter = cells.meter(part)
+    protocol = DeskProtocol(closed, cells, meter)
     channel.setblocking(False)
     await loop.create_unix_connection(lambda: protocol, sock=channel)
-    meter = cells.meter(part)
     Vitals(meter).keep_looking(loop.call_later)
-    async with open_desk(Desk(plan, cells, meter, protocol.ask)) as desk:
-        protocol.desk = desk
+    try:
         await closed
+    finally:
+        if protocol.desk is not None:
+            protocol.desk.close()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from secretivex.hardening import MemoryLock
 from secretivex.server.audit.process import AuditLog
-from secretivex.server.report.plan import ReportPlan
+from secretivex.server.report.plan import ReportPlan, plan_of
 from secretivex.server.signals import SignalPipe
 from secretivex.server.surroundings.notify import Notifier, reloading
 from secretivex.server.surroundings.reloading import Reload, Reloader
@@ -20,14 +21,22 @@ class Around:
     notifier: Notifier
     reloader: Reloader
     audit: AuditLog | None = None
-    plan: ReportPlan | None = None
-    """What is reported; None for an agent without a control socket."""
     memory: MemoryLock = field(default_factory=MemoryLock)
+    reports_at: Path | None = None
+    """The agent's socket, for one that has a control socket beside it."""
+    started_unix_ms: int = 0
 
     @property
     def drain_timeout_s(self) -> float:
         """How long requests in hand may take at the end."""
         return self.reloader.last.config.drain_timeout_ms / 1000
+
+    @property
+    def plan(self) -> ReportPlan | None:
+        """What is reported, as the configuration in force has it; None without a control socket."""
+        if self.reports_at is None:
+            return None
+        return plan_of(self.reloader.last.config, self.reports_at, self.started_unix_ms)
 
     def say(self, event: str, outcome: str = "ok", **fields: str | int) -> None:
         """Have an event of the agent itself recorded."""

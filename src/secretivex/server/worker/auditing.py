@@ -19,8 +19,9 @@ from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
 from secretivex.server.audit.feed import AuditFeed
 from secretivex.server.worker.signing import Turn
-from sshwire.agent.numbers import REQUEST_WORDS
+from sshwire.agent.numbers import REQUEST_WORDS, RequestNumber
 from sshwire.agent.requests import RemoveRequest
+from sshwire.errors import WireError
 from sshwire.pubkey import fingerprint
 
 UNKNOWN_EVENT = "unknown_message"
@@ -31,55 +32,85 @@ _MEMO = 4096
 class Auditor:
     """Makes the records of one worker."""
 
-    def __init__(self, feed: AuditFeed, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        feed: AuditFeed,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._feed = feed
         self._now = now
+        self._clock = clock
         self._second = -1
-        self._second_text = ""
+        self._head = ""
         self._number = 0
         self._pid = os.getpid()
         self._changes: dict[Turn, tuple[str, Peer, str]] = {}
-        # What a signature's record says, made once for a key, a caller and a path. The objects are
-        # kept with it, so that a number which another one has now is not taken for theirs.
-        self._texts: dict[tuple[int, int, int, str], tuple[TableEntry, Peer, Bindings, str]] = {}
+        # What a signature's record says, made once for a key, a caller and a path. They are kept
+        # with it, so that no other object can have their number meanwhile.
+        self._texts: dict[tuple[int, int, int], tuple[TableEntry, Peer, Bindings, str]] = {}
 
     @property
     def is_refusing(self) -> bool:
         """Whether nothing may be signed or changed now, for it could not be recorded."""
         return self._feed.is_refusing
 
-    def answered(self, payload: bytes | memoryview, peer: Peer, reply: Reply) -> None:
-        """A request that was answered at once."""
-        event = REQUEST_WORDS.get(payload[0], UNKNOWN_EVENT) if payload else UNKNOWN_EVENT
-        rule = f',"rule":{quote(reply.rule)}' if reply.rule else ""
-        self._put(event, reply.outcome, peer, rule)
+    def answered(
+        self, payload: bytes | memoryview, peer: Peer, bindings: Bindings, reply: Reply
+    ) -> None:
+        """A request that was answered at once; a refusal tells for which key it was, and whereto."""
+        number = payload[0] if payload else 0
+        fields = f',"rule":{quote(reply.rule)}' if reply.rule else ""
+        if number == RequestNumber.SIGN_REQUEST:
+            fields += _asked_key(bytes(payload))
+        if bindings.hops:
+            fields += _path(bindings)
+        self._put(REQUEST_WORDS.get(number, UNKNOWN_EVENT), reply.outcome, peer, fields)
 
-    def signed(self, job: SignJob, outcome: str) -> None:
-        """A signature that was made or refused."""
+    def signed(self, job: SignJob, turn: Turn) -> None:
+        """A signature that was made: the way of nearly every record."""
         entry, peer, bindings = job.entry, job.peer, job.bindings
-        known = self._texts.get((id(entry), id(peer), id(bindings), outcome))
-        if (
-            known is None
-            or known[0] is not entry
-            or known[1] is not peer
-            or known[2] is not bindings
-        ):
-            fields = f',"key":"{entry.sha256}","algorithm":"{entry.identity.algorithm}"'
-            if bindings.hops:
-                fields += _path(bindings)
-            text = f'","event":"sign","outcome":"{outcome}"{_caller(peer)}{fields},"request":"'
-            if len(self._texts) >= _MEMO:
-                self._texts.clear()
-            known = (entry, peer, bindings, text)
-            self._texts[id(entry), id(peer), id(bindings), outcome] = known
-        self._write(known[3])
+        known = self._texts.get((id(entry), id(peer), id(bindings)))
+        if known is None:
+            known = self._remember(job)
+        more = _decided(job) if job.rule or job.is_confirmed else ""
+        self._number += 1
+        now = self._now()
+        wait_us, sign_us = turn.wait_s * 1e6, (self._clock() - turn.begun_s) * 1e6
+        self._feed.put(
+            '%s%06d%s%d"%s,"wait_us":%d,"sign_us":%d}\n'  # noqa: UP031 - it cuts figures by itself
+            % (
+                *(self._time(now), (now - self._second) * 1e6),
+                *(known[3], self._number, more, wait_us, sign_us),
+            )
+        )
+
+    def not_signed(self, job: SignJob, outcome: str, turn: Turn) -> None:
+        """A signature that was refused, or that could not be made."""
+        fields = _about(job) + _decided(job)
+        if turn.begun_s:
+            sign_us = (self._clock() - turn.begun_s) * 1e6
+            fields += f',"wait_us":{int(turn.wait_s * 1e6)},"sign_us":{int(sign_us)}'
+        self._put("sign", outcome, job.peer, fields)
+
+    def _remember(self, job: SignJob) -> tuple[TableEntry, Peer, Bindings, str]:
+        """What records of signatures by this key, for this caller, on this path have in common."""
+        if len(self._texts) >= _MEMO:
+            self._texts.clear()
+        entry, peer, bindings = job.entry, job.peer, job.bindings
+        text = (
+            f'Z","event":"sign","outcome":"ok"{_caller(peer)}{_about(job)},"request":"{self._pid}.'
+        )
+        known = entry, peer, bindings, text
+        self._texts[id(entry), id(peer), id(bindings)] = known
+        return known
 
     def change_begun(self, change: Change, peer: Peer, turn: Turn) -> None:
         """Remember whose change a turn stands for."""
         request = change.request
         key = ""
         if isinstance(request, RemoveRequest):
-            key = f',"key":"{fingerprint(request.key_blob)}"'
+            key = _key(request.key_blob)
         self._changes[turn] = (change_event(change), peer, key)
 
     def change_ended(self, turn: Turn, outcome: str) -> None:
@@ -92,22 +123,20 @@ class Auditor:
         self._put("connect", why, peer, "")
 
     def _put(self, event: str, outcome: str, peer: Peer | None, fields: str) -> None:
-        self._write(f'","event":"{event}","outcome":"{outcome}"{_caller(peer)}{fields},"request":"')
-
-    def _write(self, text: str) -> None:
-        """A record around what it says."""
         self._number += 1
-        line = f'{{"time":"{self._time()}{text}{self._pid}.{self._number}"}}\n'
-        self._feed.put(line.encode())
-
-    def _time(self) -> str:
-        """RFC 3339 with microseconds; the part before them is made once a second."""
         now = self._now()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._second_text}.{int((now - second) * 1e6):06d}Z"
+        self._feed.put(
+            f'{self._time(now)}{int((now - self._second) * 1e6):06d}Z","event":"{event}",'
+            f'"outcome":"{outcome}"{_caller(peer)}{fields},"request":"{self._pid}.{self._number}"}}\n'
+        )
+
+    def _time(self, now: float) -> str:
+        """The beginning of a record, to the point before the microseconds; made once a second."""
+        if not 0 <= now - self._second < 1:
+            self._second = int(now)
+            second = datetime.fromtimestamp(self._second, UTC)
+            self._head = second.strftime('{"time":"%Y-%m-%dT%H:%M:%S.')
+        return self._head
 
 
 def change_event(change: Change) -> str:
@@ -135,6 +164,38 @@ def _caller(peer: Peer | None) -> str:
     known = peer.caller.executable if peer.caller is not None else ""
     program = f',"executable":{quote(known)}' if known else ""
     return f',"uid":{peer.uid}{pid}{program}'
+
+
+def _about(job: SignJob) -> str:
+    """Which key was asked for, and whereto."""
+    entry = job.entry
+    fields = f',"key":"{entry.sha256}","algorithm":"{entry.identity.algorithm}"'
+    return fields + _path(job.bindings) if job.bindings.hops else fields
+
+
+def _decided(job: SignJob) -> str:
+    """The rule that decided, and whether a person was asked."""
+    rule = f',"rule":{quote(job.rule)}' if job.rule else ""
+    return rule + ',"confirmed":true' if job.is_confirmed else rule
+
+
+_KEY_AT = 5
+"""In a sign request: its number and the length of the key's blob come first."""
+
+
+def _asked_key(payload: bytes) -> str:
+    """The key that a sign request names, whether or not there is such a key."""
+    blob = payload[_KEY_AT : _KEY_AT + int.from_bytes(payload[1:_KEY_AT], "big")]
+    return _key(blob)
+
+
+@lru_cache(_MEMO)
+def _key(blob: bytes) -> str:
+    """A key by the blob that a client sent; nothing for what is none."""
+    try:
+        return f',"key":"{fingerprint(blob)}"'
+    except WireError:
+        return ""
 
 
 @lru_cache(_MEMO)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from dataclasses import replace
 from typing import Protocol, cast
 
 from secretivex.context.bindings import UNBOUND, Bindings
@@ -16,7 +17,6 @@ from secretivex.engine import Change, ConfirmJob, Reply, SignJob
 from secretivex.peer import Peer
 from secretivex.server.worker.signing import Turn
 from sshwire.agent.connection import NEED_DATA, FrameReader
-from sshwire.agent.numbers import RequestNumber
 from sshwire.errors import WireError
 
 MAX_TURNS = 64
@@ -29,10 +29,6 @@ BIND_FRAMES = 16
 """Requests that a session bind counts for: it has a signature verified."""
 
 
-_BY_CALLER = frozenset({RequestNumber.REQUEST_IDENTITIES, RequestNumber.SIGN_REQUEST})
-"""Requests that are answered by who asks."""
-
-
 class Host(Protocol):
     """The worker, as its connections see it."""
 
@@ -43,8 +39,8 @@ class Host(Protocol):
         ...
 
     @property
-    def wants_callers(self) -> bool:
-        """Whether it matters which program asks."""
+    def by_caller(self) -> Container[int]:
+        """Numbers of the requests for which it matters which program asks."""
         ...
 
     def identify(self, peer: Peer, descriptor: int) -> Peer:
@@ -211,7 +207,7 @@ class Connection(asyncio.Protocol):
         """Ask for one answer and give it its place in the order; how many requests it counts for."""
         turn = Turn(self, self._arrival_s)
         self._turns.append(turn)
-        if self._peer.caller is None and self._host.wants_callers and payload[0] in _BY_CALLER:
+        if self._peer.caller is None and payload[0] in self._host.by_caller:
             self._identify()
         answer = self._host.answer(payload, self._peer, self._bindings)
         if isinstance(answer, SignJob | ConfirmJob):
@@ -289,6 +285,10 @@ class Connection(asyncio.Protocol):
     def peer(self) -> Peer:
         """Who is at the other end."""
         return self._peer
+
+    def forget_caller(self) -> None:
+        """Have its program looked up again when that next matters."""
+        self._peer = replace(self._peer, caller=None)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Called by the loop last."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,12 +26,12 @@ from secretivex.engine import (
 )
 from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_table
-from secretivex.peer import Peer
+from secretivex.peer import Caller, Peer
 from secretivex.policy import SigningPolicy
 from secretivex.rule_tables import parse_policy
 from secretivex.server.audit.feed import AuditFeed
 from secretivex.server.judging.terms import judge_by, wants_callers
-from secretivex.server.peercred import read_caller
+from secretivex.server.peercred import read_caller, read_program
 from secretivex.server.report.tally import Tally
 from secretivex.server.report.vitals import Vitals
 from secretivex.server.sockets.memory import MAX_KEPT_BYTES, Memory
@@ -47,11 +47,20 @@ from secretivex.server.worker.shared import Shared
 from secretivex.server.worker.signing import SigningQueue, Turn
 from secretivex.server.worker.tokens import TokenDesk, abandon_all, load_entries
 from secretivex.stores.token.tools import TokenTools
+from sshwire.agent.numbers import RequestNumber
 
 LOG = logging.getLogger("secretivex.server")
 
 SWEEP_S = 0.25
 """How often time-outs of connections are looked at, at most."""
+
+
+JUDGED = frozenset({RequestNumber.REQUEST_IDENTITIES, RequestNumber.SIGN_REQUEST})
+"""Requests that are answered by who asks."""
+
+EVERY_REQUEST = range(256)
+
+ReadCaller = Callable[[int, Peer], Caller]
 
 
 class Worker:
@@ -74,7 +83,8 @@ class Worker:
         self._limits = ServerLimits()
         self._rates = shared.rates
         self._engine = Engine(judge_by(SigningPolicy(), self._rates, self._limits)[0])
-        self.wants_callers = False
+        self.by_caller: Container[int] = ()
+        self._read_caller: ReadCaller = read_caller
         self._watch = Watch(loop)
         self._watch.begin = self._begin_look
         self._signing = SigningQueue(loop, self._limits, self._finish, meter=self._tally.meter)
@@ -115,8 +125,9 @@ class Worker:
             is_locked=bool(state.lock_salt),
             terms=terms,
         )
-        self.wants_callers = wants_callers(policy, terms) or any(
-            entry.must_confirm for entry in self._entries.values()
+        self._look_up_callers(
+            are_judged=wants_callers(policy, terms)
+            or any(entry.must_confirm for entry in self._entries.values())
         )
         self.changes.lock_salt = state.lock_salt
         self._limits = state.limits
@@ -128,6 +139,17 @@ class Worker:
         if not self._is_watched:
             self._is_watched = True
             self._vitals.keep_looking(self._look_after)
+
+    def _look_up_callers(self, *, are_judged: bool) -> None:
+        """Whether callers are judged by their programs, told in records only, or neither."""
+        read = read_caller if are_judged or self._auditor is None else read_program
+        self.by_caller = JUDGED if are_judged else ()
+        if self._auditor is not None:
+            self.by_caller = EVERY_REQUEST
+        if read is not self._read_caller:
+            self._read_caller = read
+            for connection in self._connections:
+                connection.forget_caller()
 
     def _look_after(self, pause_s: float, look: Callable[..., None], *rest: object) -> None:
         """What stands in queues, told beside what the process costs."""
@@ -177,12 +199,12 @@ class Worker:
         if isinstance(answer, Reply):
             self._tally.answered(payload, answer.outcome)
             if auditor is not None:
-                auditor.answered(payload, peer, answer)
+                auditor.answered(payload, peer, bindings, answer)
         return answer
 
     def identify(self, peer: Peer, descriptor: int) -> Peer:
         """The peer with the program that it runs."""
-        return replace(peer, caller=read_caller(descriptor, peer))
+        return replace(peer, caller=self._read_caller(descriptor, peer))
 
     def change(self, change: Change, turn: Turn) -> None:
         """Have a change made by the authority, for every worker."""
@@ -213,7 +235,8 @@ class Worker:
         else:
             self._tally.signed(job.sign, following.outcome)
             if self._auditor is not None:
-                self._auditor.signed(job.sign, following.outcome)
+                asked = job.sign._replace(rule=following.rule or job.rule)
+                self._auditor.not_signed(asked, following.outcome, turn)
             turn.owner.fill(turn, following.frame)
 
     def _begin_look(self) -> None:
@@ -269,7 +292,10 @@ class Worker:
         reply = self._engine.complete(job, outcome, time.time())
         self._tally.signed(job, reply.outcome)
         if self._auditor is not None:
-            self._auditor.signed(job, reply.outcome)
+            if reply.outcome == "ok":
+                self._auditor.signed(job, turn)
+            else:
+                self._auditor.not_signed(job, reply.outcome, turn)
         turn.owner.fill(turn, reply.frame)
 
     def _adopt(self, connected: socket.socket, peer: Peer) -> None:

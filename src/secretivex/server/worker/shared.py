@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from secretivex.metrics.cells import Cells
 from secretivex.server.audit.feed import AuditLine
 from secretivex.server.judging.rates import RateTable
-from secretivex.server.report.plan import ReportPlan
 from secretivex.server.worker.cells import ConnectionCells
 
 
@@ -21,8 +20,8 @@ class Shared:
     meters: Cells
     """A part for each worker, then the supervisor's and the reporter's."""
     audit: AuditLine | None = None
-    plan: ReportPlan | None = None
-    """What the reporter does; None where there is none."""
+    has_reporter: bool = False
+    """Whether the process after the last worker is the reporter."""
     rates: RateTable = field(default_factory=RateTable)
     memory_lock: str = "off"
     """The setting; each worker locks its own memory."""

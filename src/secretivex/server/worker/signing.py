@@ -65,10 +65,11 @@ class Turn:
     """One request's place in its connection's order of replies.
 
     `whole_s` is when the request was whole. `is_dropped` once its connection is gone; not frozen,
-    for the reply comes later. `kind` is the word for a change.
+    for the reply comes later. `kind` is the word for a change; `wait_s` and `begun_s` tell how long
+    a signature waited and when its making began, 0 before that.
     """
 
-    __slots__ = ("frame", "is_dropped", "kind", "owner", "whole_s")
+    __slots__ = ("begun_s", "frame", "is_dropped", "kind", "owner", "wait_s", "whole_s")
 
     def __init__(self, owner: TurnOwner, whole_s: float = 0.0) -> None:
         self.owner = owner
@@ -76,6 +77,7 @@ class Turn:
         self.frame: bytes | None = None
         self.is_dropped = False
         self.kind = ""
+        self.wait_s = self.begun_s = 0.0
 
 
 class _Waiting(NamedTuple):
@@ -265,6 +267,7 @@ class SigningQueue:
     def _begins(self, waiting: _Waiting, now: float) -> bool:
         """Whether a job is to be signed now: somebody wants it, and its time is not over."""
         wait_s = now - waiting.since_s
+        waiting.turn.wait_s, waiting.turn.begun_s = wait_s, now
         self._meter.observe(_WAIT, int(wait_s * 1e9))
         if waiting.turn.is_dropped:
             self._let_go(waiting)
