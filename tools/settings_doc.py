@@ -103,6 +103,7 @@ def render_rows(rows: Iterable[AgentSetting], *, env: bool) -> Iterator[str]:
         name = row.env or ENV_PREFIX + row.key.upper()
         variable = f" `{name}` |" if row.kind not in {"table", "tables"} else " |"
         meaning = row.help + STATES[row.state] + ("" if row.needs_restart else RELOADED)
+        meaning += " Not on Windows." if row.not_on == "win32" else ""
         first = f"| `{row.key}` | {describe_kind(row)} | {describe_default(row)} |"
         yield f"{first}{variable if env else ''} {meaning} |"
 

@@ -22,6 +22,7 @@ from agentclient.answers import (
     signature_of,
 )
 from agentclient.errors import AgentProtocolError, AgentUnavailable
+from agentclient.pipe import PIPE_PREFIX, PipeTransport
 from agentclient.transport import UnixTransport
 from sshwire.agent.connection import NEED_DATA, ClientTurns
 from sshwire.agent.replies import Identity, Reply
@@ -45,12 +46,13 @@ class AgentClient:
     def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         self.address = address
         self._timeout_s = timeout_s
-        self._transport: UnixTransport | None = None
+        self._transport: UnixTransport | PipeTransport | None = None
         self._turns = ClientTurns()
 
     def __enter__(self) -> Self:
         self._turns = ClientTurns()
-        self._transport = UnixTransport.connect(self.address, timeout_s=self._timeout_s)
+        transport = PipeTransport if self.address.startswith(PIPE_PREFIX) else UnixTransport
+        self._transport = transport.connect(self.address, timeout_s=self._timeout_s)
         return self
 
     def __exit__(

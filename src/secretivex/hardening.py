@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import resource
 import signal
 import sys
 from dataclasses import dataclass
 from typing import Any
+
+if sys.platform != "win32":
+    import resource
 
 _PR_SET_NAME = 15
 _PR_SET_DUMPABLE = 4

@@ -11,7 +11,8 @@ import pytest
 
 from secretivex.errors import SecretiveError
 from secretivex.server.surroundings.notify import Notifier, reloading, watchdog_period_s
-from secretivex.service import launchd, systemd, windows
+from secretivex.server.windows import rules as windows
+from secretivex.service import launchd, systemd
 
 SID = "S-1-5-21-1004336348-1177238915-682003330-512"
 

@@ -6,6 +6,7 @@ Rule for editors: neither command starts, opens or makes anything.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -37,10 +38,15 @@ def check_config(call: Call, options: SetupOptions, *, probe: bool) -> None:
 
 def report_check(call: Call, setup: AgentSetup, probe: Probe | None = None) -> None:
     """Say that a configuration is valid, and what a person should know about it."""
-    from secretivex.server.listen_unix import check_length
-
     config = setup.config
-    check_length(config.socket_path)
+    if sys.platform == "win32":
+        from secretivex.server.windows.rules import pipe_name
+
+        pipe_name(str(config.socket_path))
+    else:
+        from secretivex.server.listen_unix import check_length
+
+        check_length(config.socket_path)
     for warning in config.warnings:
         call.note(f"warning: {warning}")
     data: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,8 @@ import click
 from clikit.command import Call, standard_options
 from clikit.logs import FORMATS, LEVELS, configure
 from secretivex.cli.agent_options import SetupOptions, setup_options
-from secretivex.server.startup import serve
+from secretivex.config import AgentConfig
+from secretivex.errors import SecretiveError
 
 
 def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,6 +39,8 @@ def start_logging(call: Call, level: str | None, form: str) -> None:
 @setup_options
 @log_options
 @click.option("--check-config", is_flag=True, help="Check the configuration and stop.")
+@click.option("--as-service", is_flag=True, hidden=True, help="Started by Windows' manager.")
+@click.option("--owner-sid", hidden=True, help="Whom the pipe is for, instead of who runs this.")
 def command(
     call: Call,
     options: SetupOptions,
@@ -44,6 +48,8 @@ def command(
     log_level: str | None,
     log_format: str,
     check_config: bool,
+    as_service: bool,
+    owner_sid: str | None,
 ) -> None:
     """Run the configured agent in the foreground.
 
@@ -58,9 +64,17 @@ def command(
     start_logging(call, log_level, log_format)
     for warning in setup.config.warnings:
         call.note(f"warning: {warning}")
-    serve(
-        setup.config,
-        environ=call.environ,
-        hangup="reload",
-        read=lambda: options.load(call.environ).config,
-    )
+
+    def read() -> AgentConfig:
+        return options.load(call.environ).config
+
+    if sys.platform == "win32":
+        from secretivex.cli.agent_windows import run_windows
+
+        run_windows(call.environ, read, as_service=as_service, owner_sid=owner_sid)
+        return
+    if as_service or owner_sid:
+        raise SecretiveError("usage", "--as-service and --owner-sid are for Windows")
+    from secretivex.server.startup import serve
+
+    serve(setup.config, environ=call.environ, hangup="reload", read=read)

@@ -6,6 +6,7 @@ agent reads `AgentConfig` and never a raw table.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,10 +21,11 @@ from secretivex.config.paths import (
     expand_path,
     parse_listen,
 )
-from secretivex.config.problems import Problems
+from secretivex.config.problems import Problems, place_of
 from secretivex.config.settings import ENV_PREFIX, SETTINGS, AgentSetting, settings_at
 from secretivex.config.store_kinds import StoreConfig
 from secretivex.config.stores import check_stores
+from secretivex.config.systems import settle_for_system
 from secretivex.config.table_settings import CONFIRM_TIMEOUT_MS
 from secretivex.config.tables import Place, check_policy, refuse_unenforced
 from secretivex.profiles import PROFILE_NAMES, Profile, find_profile
@@ -45,6 +47,7 @@ class ConfigInput:
     cores: int
     base: Path
     default_stores: tuple[Mapping[str, Any], ...] = ({"type": "file"},)
+    platform: str = sys.platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +201,9 @@ def _place(key: str, origin: str, given: ConfigInput) -> Place:
 def _settle(resolved: Resolved, given: ConfigInput, problems: Problems) -> None:
     """Fill in the defaults that depend on other settings or on the environment."""
     _settle_workers(resolved, problems)
+    settle_for_system(resolved, given.platform, problems)
     if resolved["audit_to"].value == "file" and resolved["audit_path"].value is None:
-        where = _where(resolved["audit_to"].origin)
+        where = place_of(resolved["audit_to"].origin)
         problems.add(Problem(where, "audit_to", "a file needs its name", "set audit_path too"))
     if resolved["max_blocking_threads"].value is None:
         resolved["max_blocking_threads"] = Value(resolved["max_signers"].value, "default")
@@ -208,7 +212,7 @@ def _settle(resolved: Resolved, given: ConfigInput, problems: Problems) -> None:
             _settle_path(row.key, resolved, given, problems)
     if resolved["socket_path"].value is None:
         try:
-            path = default_socket_path(given.environ)
+            path = default_socket_path(given.environ, given.platform)
         except PathError as error:
             problems.add(Problem("", "socket_path", str(error), "set it, or name --socket-path"))
         else:
@@ -220,7 +224,7 @@ def _settle_workers(resolved: Resolved, problems: Problems) -> None:
     old, new = resolved["worker_threads"], resolved["workers"]
     if old.value is None:
         return
-    where = _where(old.origin)
+    where = place_of(old.origin)
     problems.warn(where, "worker_threads", "is deprecated", "write workers instead")
     old_strength, new_strength = (
         _STRENGTH.index(value.origin.partition(" ")[0]) for value in (old, new)
@@ -234,22 +238,18 @@ def _settle_workers(resolved: Resolved, problems: Problems) -> None:
 
 def _settle_path(key: str, resolved: Resolved, given: ConfigInput, problems: Problems) -> None:
     value = resolved[key]
+    if key == "socket_path" and given.platform == "win32":
+        resolved[key] = Value(Path(str(value.value)), value.origin)
+        return
     base = given.base
     if value.origin.startswith("file ") and given.file:
         base = given.base / Path(given.file.name).parent
     try:
         path = expand_path(str(value.value), given.environ, base=base)
     except PathError as error:
-        problems.add(Problem(_where(value.origin), key, str(error)))
+        problems.add(Problem(place_of(value.origin), key, str(error)))
     else:
         resolved[key] = Value(path, value.origin)
-
-
-def _where(origin: str) -> str:
-    """`file:line` of an origin in the file; of any other layer, its name."""
-    if origin.startswith("env "):
-        return f"environment {origin.removeprefix('env ')}"
-    return "command line" if origin == "flag" else origin.removeprefix("file ")
 
 
 def _check_listen(value: Value, problems: Problems) -> None:
@@ -260,13 +260,13 @@ def _check_listen(value: Value, problems: Problems) -> None:
         parse_listen(str(value.value))
     except ValueError as error:
         hint = "write 127.0.0.1:9464, [::1]:9464 or /path/to/socket"
-        problems.add(Problem(_where(value.origin), "metrics_listen", str(error), hint))
+        problems.add(Problem(place_of(value.origin), "metrics_listen", str(error), hint))
 
 
 def _check_state(row: AgentSetting, value: Value, problems: Problems) -> None:
     """Say which settings that somebody chose this version does not act on."""
     if value.origin != "default" and not value.origin.startswith("profile "):
-        refuse_unenforced(row, value.value, _where(value.origin), row.key, problems)
+        refuse_unenforced(row, value.value, place_of(value.origin), row.key, problems)
 
 
 def _warn_unknown_variables(environ: Mapping[str, str], problems: Problems) -> None:
@@ -299,7 +299,7 @@ def _build_stores(stores: Value, given: ConfigInput, problems: Problems) -> tupl
     """The stores that some layer names, else the default ones, of which there may be none."""
     if stores.value is None:
         place = Place(None, "", ("stores",), given.base)
-        default = given.default_stores
+        default = given.default_stores if given.platform != "win32" else ()
         return check_stores(default, place, given.environ, problems) if default else ()
     place = _place("stores", stores.origin, given)
     return check_stores(stores.value, place, given.environ, problems)

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+PIPE_NAME = r"\\.\pipe\openssh-ssh-agent"
+"""Where Microsoft's port of OpenSSH looks for an agent when SSH_AUTH_SOCK is not set."""
 
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
@@ -45,8 +49,10 @@ def home_of(environ: Mapping[str, str]) -> str:
     return home
 
 
-def default_socket_path(environ: Mapping[str, str]) -> Path:
-    """Below the session's runtime folder, else below home."""
+def default_socket_path(environ: Mapping[str, str], platform: str = sys.platform) -> Path:
+    """Below the session's runtime folder, else below home; on Windows a pipe."""
+    if platform == "win32":
+        return Path(environ.get("SECRETIVE_PIPE") or PIPE_NAME)
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         return Path(runtime) / "secretive" / "agent.sock"
     return Path(home_of(environ)) / ".secretive" / "agent.sock"

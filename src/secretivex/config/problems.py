@@ -63,3 +63,10 @@ def _line(problem: Problem) -> int:
 def as_secretive_error(error: ConfigError) -> SecretiveError:
     """The same failure with our table of codes."""
     return SecretiveError(error.code, error.message, hint=error.hint, details=error.details)
+
+
+def place_of(origin: str) -> str:
+    """`file:line` of an origin in the file; of any other layer, its name."""
+    if origin.startswith("env "):
+        return f"environment {origin.removeprefix('env ')}"
+    return "command line" if origin == "flag" else origin.removeprefix("file ")

@@ -40,6 +40,11 @@ class Listener:
     inode: tuple[int, int] | None = None
     lock: _Lock | None = None
 
+    @property
+    def door(self) -> None:
+        """Nobody but the worker itself lets clients in."""
+        return
+
     def close(self) -> None:
         """Stop listening here and remove the file, unless another one stands in its place.
 

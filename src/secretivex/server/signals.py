@@ -25,7 +25,10 @@ class Wish(Enum):
     SNAPSHOT = "snapshot"
 
 
-TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+
+TAKEN = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+"""Those of them that this system has."""
 
 
 class SignalPipe:

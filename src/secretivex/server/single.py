@@ -8,19 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import Any
+import socket
+from typing import TYPE_CHECKING, Any, Protocol
 
 from secretivex.engine import ChangeRequest
 from secretivex.lock import UnlockQueue
 from secretivex.metrics.cells import Cells
-from secretivex.server.audit.process import AuditLog
 from secretivex.server.authority import Authority
 from secretivex.server.confirm.asked import Asked
 from secretivex.server.confirm.board import Board
-from secretivex.server.listen_unix import Listener
 from secretivex.server.report.books import Books
-from secretivex.server.report.desk import Desk
 from secretivex.server.signals import TAKEN, Wish
+from secretivex.server.sockets.door import OpenDoor
 from secretivex.server.surroundings.around import Around
 from secretivex.server.surroundings.notify import Notifier
 from secretivex.server.worker.cells import ConnectionCells
@@ -29,6 +28,11 @@ from secretivex.server.worker.serving import Worker
 from secretivex.server.worker.shared import Shared
 from secretivex.stores.token.loaded import LoadedModule
 from sshwire.agent.requests import UnlockRequest
+
+if TYPE_CHECKING:
+    from secretivex.server.audit.process import AuditLog
+    from secretivex.server.listen_unix import Listener
+    from secretivex.server.report.desk import Desk
 
 LOG = logging.getLogger("secretivex.server")
 
@@ -45,9 +49,10 @@ def run_single(listener: Listener, authority: Authority, around: Around) -> None
 async def _serve(
     loop: asyncio.AbstractEventLoop, listener: Listener, authority: Authority, around: Around
 ) -> None:
-    alone = _Alone(loop, listener, authority, around)
+    alone = Alone(loop, listener, authority, around)
     for number in TAKEN:
-        loop.add_signal_handler(number, alone.obey, around.signals.wish_of(number))
+        if around.signals is not None:
+            loop.add_signal_handler(number, alone.obey, around.signals.wish_of(number))
     audit = around.audit
     if audit is not None:
         loop.add_reader(audit.life.fileno(), _give_up_audit, loop, audit)
@@ -58,7 +63,7 @@ async def _serve(
         await alone.desk.open()
     around.notifier.tell("READY=1")
     _keep_alive(loop, around.notifier)
-    for wish in around.signals.read():  # those that came before the handlers
+    for wish in around.signals.read() if around.signals else ():  # those before the handlers
         alone.obey(wish)
     try:
         await alone.worker.drained
@@ -84,7 +89,25 @@ def _give_up_audit(loop: asyncio.AbstractEventLoop, audit: AuditLog) -> None:
     LOG.error("audit writer lost: start the agent again to have one")
 
 
-class _Alone:
+class Entrance(Protocol):
+    """Where clients come in: a listening socket, or a door of another kind."""
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket that listens."""
+        ...
+
+    @property
+    def door(self) -> OpenDoor | None:
+        """What lets clients in where there is no socket."""
+        ...
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        ...
+
+
+class Alone:
     """The worker and the authority of one process.
 
     Reading keys blocks the loop; who wants no pause has more than one worker.
@@ -93,7 +116,7 @@ class _Alone:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        listener: Listener,
+        listener: Entrance,
         authority: Authority,
         around: Around,
     ) -> None:
@@ -106,16 +129,18 @@ class _Alone:
         self._restart: asyncio.TimerHandle | None = None
         line = around.audit.line if around.audit is not None else None
         meters = Cells(3)
-        shared = Shared(listener.socket, ConnectionCells(1), meters, line)
+        shared = Shared(listener.socket, ConnectionCells(1), meters, line, door=listener.door)
         self.worker = Worker(loop, shared, 0, self._ask)
         self.worker.confirming.people = self
         self._board: Board[int] = Board(authority.ask_person)
         self._looking: asyncio.TimerHandle | None = None
         self._books = Books(authority, around, meters.meter(1))
-        self.desk = None
+        self.desk: Desk | None = None
         self._following: asyncio.Task[None] | None = None
         plan = around.plan
         if plan is not None:
+            from secretivex.server.report.desk import Desk
+
             self.desk = Desk(plan, meters, meters.meter(2), self._tell)
 
     def obey(self, wish: Wish | None) -> None:

@@ -107,6 +107,8 @@ class Supervisor:
         self._is_stale = False
         self._waiters: list[_Waiter] = []
         self._unlocks: UnlockQueue[_Ticket] = UnlockQueue(authority.lock)
+        if around.signals is None:
+            raise ValueError("a supervisor needs signals")
         self._signals = around.signals
         self._zygote = self._fork_zygote()
         self._selector.register(self._signals.socket, selectors.EVENT_READ, self._on_signal)

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,18 +18,9 @@ from clikit.output import write_atomic
 from secretivex.config.paths import PathError, home_of
 from secretivex.errors import SecretiveError
 from secretivex.service import launchd, systemd
+from secretivex.service.state import ServiceState
 
 TOOL_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceState:
-    """How the service is: which of our files there are, and what the manager says of it."""
-
-    manager: str
-    files: tuple[str, ...]
-    is_running: bool
-    said: str
 
 
 class ServiceManager(Protocol):
@@ -182,6 +172,8 @@ def find_manager(
     environ: Mapping[str, str], *, user: str | None, platform: str = sys.platform
 ) -> ServiceManager:
     """The manager of this system; raises `SecretiveError`."""
+    if platform == "win32":
+        return _windows_manager(user)
     try:
         home = Path(home_of(environ))
     except PathError as error:
@@ -198,3 +190,13 @@ def find_manager(
         "no service manager that this version knows runs here",
         hint="start `secretive-agent run` by what starts your other services",
     )
+
+
+def _windows_manager(user: str | None) -> ServiceManager:
+    if user is not None:
+        raise SecretiveError("usage", "--system-user is for systemd")
+    from secretivex.server.windows.pywin32 import Pipes
+    from secretivex.service.pywin32_scm import ServiceControl
+    from secretivex.service.scm import WindowsManager
+
+    return WindowsManager(ServiceControl(), Pipes().own_sid())

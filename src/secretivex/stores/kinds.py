@@ -33,7 +33,7 @@ class StoreSetup:
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     endpoint: Endpoint | None = None
     memory: bytes = field(default=b"", repr=False)
-    owner_uid: int = field(default_factory=os.geteuid)
+    owner_uid: int = field(default_factory=lambda: os.geteuid())  # noqa: PLW0108 - Windows has none
 
 
 @runtime_checkable

@@ -310,10 +310,15 @@ def test_the_packaged_queries_ask_for_what_a_real_agent_serves(
     config.write_text(
         f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = ["{key_files["ed25519"]}"]\n'
         '[policy]\nallow_comments = ["ed25519"]\n'
+        '[[policy.rules]]\neffect = "confirm"\nkinds = ["sshsig"]\n'
     )
     service = start_service("--config", config, "--max-connections", "2")
     wait(lambda: control_path(service.address).exists(), "no control socket")
     sign(service, 2)
+    (tmp_path / "message").write_text("not allowed")
+    public = key_files["ed25519"].with_name(key_files["ed25519"].name + ".pub")
+    command = ("ssh-keygen", "-Y", "sign", "-n", "file", "-f", str(public))
+    assert service.tool(*command, str(tmp_path / "message")).returncode != 0
     held = [service.connect() for _ in range(6)]
     told(service, "reload")
     wait(lambda: told(service)["connection_rejected"] > 0, "no rejection")

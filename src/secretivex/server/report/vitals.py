@@ -6,12 +6,14 @@ Rule for editors: a look costs next to nothing, or is taken less often.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
 
 from secretivex.metrics.cells import Meter
+
+if sys.platform != "win32":
+    import resource
 
 EVERY_S = 1.0
 """Between two looks."""
@@ -31,6 +33,8 @@ def resident_bytes() -> int:
     if "linux" in sys.platform:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - every second
             return int(file.read().split()[1]) * resource.getpagesize()
+    if sys.platform == "win32":
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -55,10 +59,9 @@ class Vitals:
 
     def look(self) -> None:
         """Look now."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         self._meter.put(self._resident, resident_bytes())
         self._meter.put(self._descriptors, open_descriptors())
-        cpu_ms = int((usage.ru_utime + usage.ru_stime) * 1000)
+        cpu_ms = int(time.process_time() * 1000)
         self._meter.put(self._cpu, self._before_ms + cpu_ms)
 
     def keep_looking(self, call_later: Callable[..., object]) -> None:

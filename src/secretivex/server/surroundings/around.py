@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secretivex.hardening import MemoryLock
-from secretivex.server.audit.process import AuditLog
 from secretivex.server.report.plan import ReportPlan, plan_of
 from secretivex.server.signals import SignalPipe
 from secretivex.server.surroundings.notify import Notifier, reloading
 from secretivex.server.surroundings.reloading import Reload, Reloader
+
+if TYPE_CHECKING:
+    from secretivex.server.audit.process import AuditLog
 
 
 @dataclass(frozen=True, slots=True)
 class Around:
     """Signals, the service manager, the configuration, and the audit log if there is one."""
 
-    signals: SignalPipe
+    signals: SignalPipe | None
     notifier: Notifier
     reloader: Reloader
     audit: AuditLog | None = None

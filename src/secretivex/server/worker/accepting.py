@@ -35,6 +35,27 @@ BACK_OFF_S = 0.1
 _LOG_EVERY = 100
 
 
+class Refusals:
+    """Connections that are not let in: counted, recorded, and said now and then."""
+
+    def __init__(self, tally: Tally, auditor: Auditor | None) -> None:
+        self._tally = tally
+        self._auditor = auditor
+        self._noted = 0
+
+    def note(self, why: str, peer: Peer | None, **fields: object) -> None:
+        """Say so at the first time and at every hundredth: a flood must not fill the log."""
+        self._tally.meter.count("connections_rejected", why)
+        if self._auditor is not None:
+            self._auditor.rejected(why, peer)
+        if self._noted % _LOG_EVERY == 0:
+            count = self._noted + 1
+            LOG.warning(
+                "connection refused", extra={"fields": {"why": why, "count": count, **fields}}
+            )
+        self._noted += 1
+
+
 class Acceptor:
     """One worker's hand on the listener; `adopt` gets each admitted connection."""
 
@@ -45,20 +66,20 @@ class Acceptor:
         watch: Watch,
         worker: int,
         adopt: Callable[[socket.socket, Peer], None],
-        records: tuple[Tally, Auditor | None],
+        refusals: Refusals,
     ) -> None:
         self._loop = loop
+        if shared.listener is None:
+            raise ValueError("there is no listener to accept from")
         self._listener = shared.listener
         self._cells = shared.cells
-        self._tally, self._auditor = records
+        self._refusals = refusals
         self._watch = watch
         self._worker = worker
         self._adopt = adopt
-        self._accepted = self._tally.meter.place("connections_accepted")
         self._is_stopped = True
         self._max_connections = 0
         self._owner_uid = os.geteuid()
-        self._rejected = 0
         self._rests_for_share = False
         self._waking: asyncio.TimerHandle | None = None
 
@@ -119,7 +140,6 @@ class Acceptor:
         if peer is None:
             connected.close()
         else:
-            self._tally.meter.add(self._accepted)
             self._adopt(connected, peer)
         return True
 
@@ -138,13 +158,4 @@ class Acceptor:
         return None
 
     def _reject(self, why: str, peer: Peer | None, **fields: object) -> None:
-        """Say so at the first time and at every hundredth: a flood must not fill the log."""
-        self._tally.meter.count("connections_rejected", why)
-        if self._auditor is not None:
-            self._auditor.rejected(why, peer)
-        if self._rejected % _LOG_EVERY == 0:
-            count = self._rejected + 1
-            LOG.warning(
-                "connection refused", extra={"fields": {"why": why, "count": count, **fields}}
-            )
-        self._rejected += 1
+        self._refusals.note(why, peer, **fields)

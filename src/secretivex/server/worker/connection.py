@@ -288,7 +288,8 @@ class Connection(asyncio.Protocol):
 
     def forget_caller(self) -> None:
         """Have its program looked up again when that next matters."""
-        self._peer = replace(self._peer, caller=None)
+        if self._transport.get_extra_info("socket") is not None:
+            self._peer = replace(self._peer, caller=None)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Called by the loop last."""

@@ -34,11 +34,12 @@ from secretivex.server.judging.terms import judge_by, wants_callers
 from secretivex.server.peercred import read_caller, read_program
 from secretivex.server.report.tally import Tally
 from secretivex.server.report.vitals import Vitals
+from secretivex.server.sockets.door import Door
 from secretivex.server.sockets.memory import MAX_KEPT_BYTES, Memory
 from secretivex.server.sockets.watch import Watch
 from secretivex.server.sockets.wire import Wire
 from secretivex.server.state import ServerLimits, WorkerState
-from secretivex.server.worker.accepting import Acceptor
+from secretivex.server.worker.accepting import Acceptor, Refusals
 from secretivex.server.worker.auditing import Auditor, change_event
 from secretivex.server.worker.changes import Ask, ChangeDesk
 from secretivex.server.worker.confirming import ConfirmDesk
@@ -86,7 +87,8 @@ class Worker:
         self.by_caller: Container[int] = ()
         self._read_caller: ReadCaller = read_caller
         self._watch = Watch(loop)
-        self._watch.begin = self._begin_look
+        self._watch.begin = self.begin_look
+        self._accepted = self._tally.meter.place("connections_accepted")
         self._signing = SigningQueue(loop, self._limits, self._finish, meter=self._tally.meter)
         self._signing.batch_ended = self._end_batch
         self.arrival_s = self._looked_s = time.monotonic()
@@ -96,8 +98,11 @@ class Worker:
         self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
         self._tools: Mapping[str, Any] = {}
         self._entries: dict[KeyRecord, TableEntry] = {}
-        self._acceptor = Acceptor(
-            loop, shared, self._watch, number, self._adopt, (self._tally, self._auditor)
+        self._refusals = Refusals(self._tally, self._auditor)
+        self._acceptor: Door = (
+            Acceptor(loop, shared, self._watch, number, self._adopt, self._refusals)
+            if shared.door is None
+            else shared.door(loop, self)
         )
         self._connections: set[Connection] = set()
         self._held = 0
@@ -239,7 +244,7 @@ class Worker:
                 self._auditor.not_signed(asked, following.outcome, turn)
             turn.owner.fill(turn, following.frame)
 
-    def _begin_look(self) -> None:
+    def begin_look(self) -> None:
         """Tell when what is seen ready now became so.
 
         A worker that waits is woken by what arrives. One that signs looks once a batch, and what it
@@ -300,9 +305,17 @@ class Worker:
 
     def _adopt(self, connected: socket.socket, peer: Peer) -> None:
         """Make a connection of an accepted socket."""
-        connection = Connection(self, peer, self._limits.max_frame_bytes)
+        Wire(self._loop, self._watch, connected, self.welcome(peer)).open()
+
+    def welcome(self, peer: Peer) -> Connection:
+        """Make a connection for an admitted peer."""
+        self._tally.meter.add(self._accepted)
         self._count(1)
-        Wire(self._loop, self._watch, connected, connection).open()
+        return Connection(self, peer, self._limits.max_frame_bytes)
+
+    def turn_away(self, why: str, peer: Peer | None) -> None:
+        """Count and record a connection that a door does not let in."""
+        self._refusals.note(why, peer)
 
     def _count(self, change: int) -> None:
         """Keep the count of accepted connections, those not open yet included."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from secretivex.metrics.cells import Cells
 from secretivex.server.audit.feed import AuditLine
 from secretivex.server.judging.rates import RateTable
+from secretivex.server.sockets.door import OpenDoor
 from secretivex.server.worker.cells import ConnectionCells
 
 
@@ -15,7 +16,7 @@ from secretivex.server.worker.cells import ConnectionCells
 class Shared:
     """The listener, the memory that all share, and the way to the audit log, if there is one."""
 
-    listener: socket.socket
+    listener: socket.socket | None
     cells: ConnectionCells
     meters: Cells
     """A part for each worker, then the supervisor's and the reporter's."""
@@ -25,3 +26,5 @@ class Shared:
     rates: RateTable = field(default_factory=RateTable)
     memory_lock: str = "off"
     """The setting; each worker locks its own memory."""
+    door: OpenDoor | None = None
+    """What lets clients in where there is no listener."""

@@ -8,7 +8,7 @@ editors: nothing here runs on an event loop, and whoever waits for a person hold
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import sys
 import time
 from collections.abc import Iterator
 
@@ -30,6 +30,9 @@ from sshwire.token.sk_helper import (
     parse_sk_sign_reply,
 )
 
+if sys.platform != "win32":
+    import fcntl
+
 TOUCH_S = 120.0
 """How long a signature may take, the touch included; devices give up well before."""
 
@@ -49,8 +52,11 @@ def alone_with_device(descriptor: int, is_wanted: Wanted) -> Iterator[None]:
 
     Record locks belong to processes; threads of one process are kept apart by their lane.
     """
+    if sys.platform == "win32" or descriptor < 0:
+        yield
+        return
     end = time.monotonic() + TOUCH_S
-    while descriptor >= 0:
+    while True:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
@@ -63,8 +69,7 @@ def alone_with_device(descriptor: int, is_wanted: Wanted) -> Iterator[None]:
     try:
         yield
     finally:
-        if descriptor >= 0:
-            fcntl.lockf(descriptor, fcntl.LOCK_UN)
+        fcntl.lockf(descriptor, fcntl.LOCK_UN)
 
 
 class SecurityKey:

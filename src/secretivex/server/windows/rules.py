@@ -1,7 +1,7 @@
 """What the Windows service and its named pipe are made of: names, and the pipe's access rules.
 
 Specification: Security Descriptor Definition Language, CreateNamedPipe. Rule for editors: nothing
-here calls Windows; what does lies behind `server.listen_pipe`.
+here calls Windows; what does lies behind the ports.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from secretivex.errors import SecretiveError
 SERVICE_NAME = "SecretiveXAgent"
 DISPLAY_NAME = "SecretiveX SSH agent"
 
-PIPE_NAME = r"\\.\pipe\openssh-ssh-agent"
-"""Where Microsoft's port of OpenSSH looks for an agent when SSH_AUTH_SOCK is not set."""
+PIPE_PREFIX = "\\\\.\\pipe\\"
 
 PIPE_ACCESS_DUPLEX = 0x00000003
 FILE_FLAG_FIRST_PIPE_INSTANCE = 0x00080000
 FILE_FLAG_OVERLAPPED = 0x40000000
 PIPE_REJECT_REMOTE_CLIENTS = 0x00000008
 """Flags of CreateNamedPipe: winbase.h."""
+
+MAX_PIPE_NAME = 256
+"""CreateNamedPipe: of the whole name."""
 
 SYSTEM_SID = "S-1-5-18"
 
@@ -40,10 +42,28 @@ def check_sid(sid: str) -> str:
     return sid
 
 
+def pipe_name(text: str) -> str:
+    """The full name of a pipe, given as a bare name or with any of the usual beginnings."""
+    plain = text.replace("/", "\\")
+    for beginning in (PIPE_PREFIX, "\\pipe\\", "pipe\\"):
+        if plain.lower().startswith(beginning):
+            plain = plain[len(beginning) :]
+            break
+    if not plain or "\\" in plain or len(PIPE_PREFIX + plain) > MAX_PIPE_NAME:
+        raise SecretiveError(
+            "config_invalid",
+            f"{text!r} is no name of a pipe",
+            hint=f"write a bare name or {PIPE_PREFIX}NAME, of {MAX_PIPE_NAME} characters in all",
+        )
+    return PIPE_PREFIX + plain
+
+
 def pipe_sddl(owner_sid: str) -> str:
     """Access to the pipe: all of it for the owner and SYSTEM, none for others; not inherited.
 
-    A protected list that names two accounts denies everybody else, the network included.
+    A protected list that names two accounts denies everybody else, the network included. Clients
+    open the pipe for GENERIC_WRITE, which is one with the right to make instances of it; so the owner
+    has that too, and only the flag of the first instance keeps others' programs off the name.
     """
     owner = check_sid(owner_sid)
     return f"O:{owner}G:{owner}D:P(A;;GA;;;{SYSTEM_SID})(A;;GA;;;{owner})"
