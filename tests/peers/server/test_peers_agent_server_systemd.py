@@ -30,7 +30,8 @@ mkdir "$group"
 echo $$ > "$group/cgroup.procs"
 /lib/systemd/systemd --user --log-target=null &
 manager=$!
-trap 'kill $manager; wait $manager || true; echo 0 > /sys/fs/cgroup/cgroup.procs' EXIT
+trap 'kill $manager; wait $manager || true; echo 0 > /sys/fs/cgroup/cgroup.procs
+find $group -depth -type d -exec rmdir {} + || true' EXIT
 for _ in $(seq 200); do
     systemctl --user is-system-running >/dev/null 2>&1 && break
     sleep 0.05
