@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -247,3 +247,50 @@ def test_a_command_with_the_name_of_one_of_ours_runs_after_two_dashes(
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     result = command_line("secretive-agent", "-E", "sha512", "--", "run", env=environ)
     assert (result.returncode, result.stdout) == (0, "mine\n")
+
+
+def test_a_named_configuration_brings_stores_a_policy_and_a_control_socket(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    subprocess.run(
+        ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "named", "-f", str(key)),
+        check=True,
+        timeout=60,
+    )
+    config = tmp_path / "agent.toml"
+    store = f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = ["{key}"]\n'
+    config.write_text(f'fingerprint_hash = "sha512"\n{store}')
+    address = tmp_path / "agent.sock"
+    started = command_line("secretive-agent", "-s", "-a", str(address), "--config", str(config))
+    assert started.returncode == 0, started.stderr
+    (pid,) = re.findall(r"SSH_AGENT_PID=(\d+)", started.stdout)
+    environ = {"SSH_AUTH_SOCK": str(address), "SECRETIVE_SOCK": str(address)}
+    control = tmp_path / "agent.sock.ctl"
+    try:
+        wait_until(control.exists)
+        assert "named" in command_line("secretive-client", "list", env=environ).stdout
+        config.write_text(f'{store}[policy]\ndeny_comments = ["named"]\n')
+        assert command_line("secretive-agent", "reload", env=environ).returncode == 0
+        told = command_line("secretive-client", "health", env=environ)
+        assert "policy_rules: 1" in told.stdout
+        command = ("ssh-add", "-T", f"{key}.pub")
+        refused = subprocess.run(
+            command, env={**os.environ, **environ}, capture_output=True, timeout=60, check=False
+        )
+        assert refused.returncode != 0
+    finally:
+        os.kill(int(pid), signal.SIGTERM)
+    wait_until(lambda: not address.exists() and not control.exists())
+
+
+def test_a_bad_configuration_is_told_before_anything_is_printed(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text("no_such_key = 1\n")
+    result = command_line("secretive-agent", "-s", "--config", str(config))
+    assert (result.returncode, result.stdout) == (3, "")
+    assert "no_such_key" in result.stderr
+    missing = command_line("secretive-agent", "-s", "--config", str(tmp_path / "none.toml"))
+    assert missing.returncode == 4

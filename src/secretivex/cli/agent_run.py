@@ -77,4 +77,4 @@ def command(
         raise SecretiveError("usage", "--as-service and --owner-sid are for Windows")
     from secretivex.server.startup import serve
 
-    serve(setup.config, environ=call.environ, hangup="reload", read=read)
+    serve(setup.config, environ=call.environ, read=read)

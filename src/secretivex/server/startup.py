@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +32,20 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("secretivex.server")
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an agent behaves towards whoever started it."""
+
+    hangup: Hangup = "reload"
+    interrupt: Interrupt = "stop"
+    has_control_socket: bool = True
+
+
 def serve(
     config: AgentConfig,
     *,
     environ: Mapping[str, str],
-    hangup: Hangup,
-    interrupt: Interrupt = "stop",
+    manner: Manner = Manner(),
     rules: AddRules | None = None,
     read: Read | None = None,
     on_listening: Callable[[], None] = lambda: None,
@@ -48,7 +57,7 @@ def serve(
     for refused in harden():
         LOG.warning("the system would not let us forbid %s", refused)
     memory = _lock_memory(config)
-    signals = SignalPipe(hangup, interrupt)
+    signals = SignalPipe(manner.hangup, manner.interrupt)
     audit = _start_audit(config, signals)
     try:
         listener = _listen(config, environ)
@@ -62,7 +71,7 @@ def serve(
             LOG.info("listening", extra={"fields": fields})
             from secretivex.server.surroundings.around import Around
 
-            reports_at = listener.path if hangup == "reload" else None
+            reports_at = listener.path if manner.has_control_socket else None
             started_unix_ms = time.time_ns() // 1_000_000
             reloader = Reloader(config, read)
             parts = (signals, Notifier(environ), reloader, audit, memory)

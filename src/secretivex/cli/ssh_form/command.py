@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from typing import Any
 import click
 
 from clikit.logs import configure, configure_syslog
-from secretivex.cli.agent_options import usable_cores
 from secretivex.cli.ssh_form.background import Background, Child, end_with, run_in_place, split_off
+from secretivex.cli.ssh_form.settings import FormSettings, wants_reports
 from secretivex.cli.ssh_form.shell import (
     Style,
     guess_style,
@@ -28,12 +28,10 @@ from secretivex.cli.ssh_form.shell import (
     render_removal,
     render_setting,
 )
-from secretivex.config import AgentConfig, ConfigInput
+from secretivex.config import AgentConfig
 from secretivex.errors import SecretiveError
 from secretivex.identity import AddRules
-from secretivex.loading import make_setup
-from secretivex.server.startup import serve
-from secretivex.stores.token.tools import DEFAULT_PROVIDERS
+from secretivex.server.startup import Manner, serve
 
 SOCKET_VARIABLE = "SSH_AUTH_SOCK"
 PID_VARIABLE = "SSH_AGENT_PID"
@@ -47,7 +45,7 @@ class Form:
     debug: bool
     kill: bool
     rules: AddRules
-    settings: Mapping[str, Any]
+    settings: FormSettings
     address: Path | None
     style: Style
     command_line: tuple[str, ...]
@@ -92,7 +90,6 @@ class Life(click.ParamType[int]):
     "-E",
     "hash_name",
     type=click.Choice(["sha256", "sha512", "md5"], case_sensitive=False),
-    default="sha256",
     help="How prompts show fingerprints.",
 )
 @click.option(
@@ -110,6 +107,13 @@ class Life(click.ParamType[int]):
 @click.option(
     "-U", "no_sweep", is_flag=True, help="Leave other agents' sockets alone, as without this flag."
 )
+@click.option(
+    "--config",
+    "named",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Serve by this configuration; without it no file is read.",
+)
 @click.argument("command_line", metavar="[COMMAND ...]", nargs=-1, type=click.UNPROCESSED)
 def command(  # noqa: PLR0913 - one argument a flag of ssh-agent(1)
     *,
@@ -118,13 +122,14 @@ def command(  # noqa: PLR0913 - one argument a flag of ssh-agent(1)
     kill: bool,
     life: int | None,
     providers: tuple[str, ...],
-    hash_name: str,
+    hash_name: str | None,
     extra: tuple[str, ...],
     address: Path | None,
     is_sh: bool,
     is_csh: bool,
     in_tmpdir: bool,  # noqa: ARG001 - what it asks for is always so
     no_sweep: bool,  # noqa: ARG001 - what it asks for is always so
+    named: Path | None,
     command_line: tuple[str, ...],
 ) -> None:
     """An SSH agent that starts empty, as ssh-agent does.
@@ -139,11 +144,10 @@ def command(  # noqa: PLR0913 - one argument a flag of ssh-agent(1)
     if len(providers) > 1:
         raise click.UsageError("-P can be given once: it takes a list of patterns")
     chosen: Style = style or guess_style(os.environ.get("SHELL", ""))
-    settings = {
-        "allowed_providers": providers[0] if providers else DEFAULT_PROVIDERS,
-        "fingerprint_hash": hash_name,
-        **parse_extra(extra),
-    }
+    flags = parse_extra(extra)
+    flags |= {"allowed_providers": providers[0]} if providers else {}
+    flags |= {"fingerprint_hash": hash_name} if hash_name else {}
+    settings = FormSettings(flags, named, os.environ, Path.cwd())
     rules = AddRules(life or None)
     form = Form(foreground or debug, debug, kill, rules, settings, address, chosen, command_line)
     if kill:
@@ -196,7 +200,7 @@ def _start(form: Form) -> None:
     folder = None if form.address else Path(tempfile.mkdtemp(prefix="ssh-"))
     path = (form.address or (folder or Path()) / f"agent.{started_by}").absolute()
     try:
-        config = _config(path, form.settings)
+        config = form.settings.load(path)
         if form.foreground:
             _serve(config, form, lambda: _print_settings(path, form.style, started_by))
             return
@@ -240,9 +244,9 @@ def _serve(config: AgentConfig, form: Form, on_listening: Callable[[], None]) ->
     serve(
         config,
         environ=os.environ,
-        hangup="stop",
-        interrupt="stop" if form.foreground else "ignore",
+        manner=Manner("stop", "stop" if form.foreground else "ignore", wants_reports(config)),
         rules=form.rules,
+        read=lambda: form.settings.load(config.socket_path),
         on_listening=on_listening,
     )
 
@@ -251,16 +255,3 @@ def _go_silent(side: Background) -> None:
     """Let the caller go on; what there is to say goes to the system's log from now on."""
     side.ready()
     configure_syslog(level="info", ident="secretive-agent")
-
-
-def _config(path: Path, settings: Mapping[str, Any]) -> AgentConfig:
-    """No file and no stores; limits may still come from the environment."""
-    given = ConfigInput(
-        flags={"socket_path": str(path), **settings},
-        environ=os.environ,
-        file=None,
-        cores=usable_cores(),
-        base=Path.cwd(),
-        default_stores=(),
-    )
-    return make_setup(given).config

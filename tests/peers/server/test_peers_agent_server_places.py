@@ -1,0 +1,171 @@
+"""Where the agent's files go: folders that refuse them, disks that are full, locks that were left."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from secretivex.server.report.control_socket import ask, control_path
+
+ROOT = Path(__file__).resolve().parents[3]
+AGENT = (sys.executable, "-m", "secretivex.cli.agent")
+
+Start = Callable[..., Any]
+Wait = Callable[[Callable[[], bool], str], None]
+
+
+def environ_of() -> dict[str, str]:
+    kept = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C.UTF-8"}
+    return {**kept, "PYTHONPATH": str(ROOT / "src")}
+
+
+@pytest.fixture
+def on_small_disk(
+    require_program: Callable[[str], str], give_up: Callable[[str], NoReturn], tmp_path: Path
+) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Run an agent to its end whose socket's folder is a file system with these mount options."""
+    require_program("unshare")
+    if os.geteuid() != 0:
+        give_up("root, to mount a file system,")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def run(options: str) -> subprocess.CompletedProcess[str]:
+        script = f'mount -t tmpfs -o {options} tmpfs {folder} && exec "$@"'
+        command = ("unshare", "--mount", "/bin/sh", "-c", script, "sh", *AGENT, "run")
+        return subprocess.run(
+            (*command, "--socket", str(folder / "agent.sock")),
+            env=environ_of(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [("ro", "Read-only file system"), ("nr_inodes=1", "No space left")]
+)
+def test_a_folder_that_takes_no_socket_is_named_with_the_reason(
+    on_small_disk: Callable[[str], subprocess.CompletedProcess[str]], options: str, reason: str
+) -> None:
+    done = on_small_disk(options)
+    assert done.returncode == 5
+    assert "cannot make" in done.stderr
+    assert reason in done.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_costs_snapshots_and_nothing_else(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait, workers: int
+) -> None:
+    snapshot, key = tmp_path / "snapshot.json", key_files["ed25519"]
+    service = start_service(
+        *("--key", key, "--metrics-output", snapshot, "--metrics-interval-ms", "100"),
+        workers=workers,
+    )
+    control = control_path(service.address)
+    wait(snapshot.exists, "no snapshot")
+    rows = ask(control, "health", timeout_s=30)["processes"]
+    (writer,) = (row["pid"] for row in rows if row["name"] in ("reporter", "agent"))
+    _, most = resource.prlimit(writer, resource.RLIMIT_FSIZE)
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (1, most))
+    wait(lambda: service.logged("a snapshot cannot be written"), "nothing was said")
+    public = str(key.with_name(key.name + ".pub"))
+    assert service.tool("ssh-add", "-T", public).returncode == 0
+    assert json.loads(snapshot.read_text())["kind"]
+    text = ask(control, "openmetrics", timeout_s=30)["openmetrics"]
+    assert "secretivex_snapshot_failures_total 0" not in text
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (most, most))
+    snapshot.unlink()
+    wait(snapshot.exists, "no snapshot any more")
+    assert service.stop() == 0
+
+
+def test_agents_that_start_at_once_leave_one(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    first = start_service("--key", key_files["ed25519"], workers=1)
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait(60)
+    command = (*AGENT, "run", "--socket", str(first.address), "--workers", "1")
+    # A dead socket and a lock that nobody holds are left: all of them want to clear the way.
+    assert first.address.exists()
+    racing = [
+        subprocess.Popen(
+            (*command, "--key", str(key_files["ed25519"])),
+            env=environ_of(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    try:
+        wait(lambda: sum(one.poll() is None for one in racing) == 1, "not one is left")
+        (winner,) = (one for one in racing if one.poll() is None)
+        wait(lambda: first.ssh_add("-l").returncode == 0, "nobody answers")
+        losers = [one for one in racing if one is not winner]
+        assert [one.returncode for one in losers] == [5, 5, 5]
+        winner.send_signal(signal.SIGTERM)
+        assert winner.wait(60) == 0
+    finally:
+        for one in racing:
+            with suppress(ProcessLookupError):
+                one.kill()
+            one.communicate(timeout=60)
+    assert not first.address.exists()
+
+
+def test_a_lock_file_that_was_left_is_no_obstacle(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path
+) -> None:
+    left = tmp_path / "agent.sock.lock"
+    left.write_text("left by an agent that was killed\n")
+    service = start_service("--key", key_files["ed25519"], workers=1)
+    assert service.ssh_add("-l").returncode == 0
+    assert service.stop() == 0
+    assert not left.exists()
+
+
+def test_a_comment_that_two_keys_have_is_answered_with_both(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path
+) -> None:
+    keys = []
+    for name in ("one", "two"):
+        keys.append(tmp_path / name)
+        command = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "same", "-f")
+        subprocess.run((*command, str(keys[-1])), check=True, timeout=60)
+    service = start_service("--key", keys[0], "--key", keys[1], workers=1)
+    client = (sys.executable, "-m", "secretivex.cli.client", "sign", "--comment", "same")
+    done = service.tool(*client, "--format", "json", stdin="data")
+    assert done.returncode == 4
+    candidates = json.loads(done.stdout)["error"]["details"]["candidates"]
+    assert [one["comment"] for one in candidates] == ["same", "same"]
+    for one in candidates:
+        assert one["fingerprint"] in done.stderr
+
+
+def test_reload_names_the_settings_that_wait_for_the_next_start(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    config = tmp_path / "agent.toml"
+    store = f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = ["{key_files["rsa"]}"]\n'
+    config.write_text(store)
+    service = start_service("--config", config)
+    wait(control_path(service.address).exists, "no control socket")
+    config.write_text(f"socket_backlog = 7\naudit_max_bytes = 5000\n{store}")
+    done = service.tool(*AGENT, "reload", "--socket", str(service.address))
+    assert done.returncode == 0, done.stderr
+    assert "take effect at the next start: socket_backlog, audit_max_bytes" in done.stdout
