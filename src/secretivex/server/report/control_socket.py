@@ -58,7 +58,7 @@ def ask(path: Path, verb: str, *, timeout_s: float) -> dict[str, Any]:
         raise SecretiveError(
             "control_unavailable",
             f"nothing answers at the control socket {path}: {error.strerror or error}",
-            hint="`secretive-agent run` has one; other agents do not",
+            hint="`secretive-agent run` has one, and ssh-agent's form with --config; others do not",
         ) from error
     try:
         document = json.loads(answer)
