@@ -31,6 +31,15 @@ _STATES = {
 }
 
 
+_RESTARTS = {
+    "ResetPeriod": 86_400,
+    "RebootMsg": "",
+    "Command": "",
+    "Actions": [(win32service.SC_ACTION_RESTART, 5000)] * 3,
+}
+"""Again five seconds after a failure."""
+
+
 def _os_error(error: pywintypes.error) -> OSError:
     # With its Windows number in the fourth place, OSError becomes PermissionError and the like.
     return OSError(0, error.strerror, None, error.winerror)
@@ -96,14 +105,8 @@ class ServiceControl:
             try:
                 kind = win32service.SERVICE_CONFIG_DESCRIPTION
                 win32service.ChangeServiceConfig2(handle, kind, description)
-                actions = {
-                    "ResetPeriod": 86_400,
-                    "RebootMsg": "",
-                    "Command": "",
-                    "Actions": [(win32service.SC_ACTION_RESTART, 5000)] * 3,
-                }
                 kind = win32service.SERVICE_CONFIG_FAILURE_ACTIONS
-                win32service.ChangeServiceConfig2(handle, kind, actions)
+                win32service.ChangeServiceConfig2(handle, kind, _RESTARTS)
             except BaseException:
                 win32service.DeleteService(handle)
                 raise
