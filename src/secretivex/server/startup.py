@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clikit.output import write_atomic
 from secretivex.config import AgentConfig
@@ -69,19 +69,21 @@ def serve(
             on_listening()
             fields = {"socket": str(listener.path), "workers": config.workers}
             LOG.info("listening", extra={"fields": fields})
-            from secretivex.server.surroundings.around import Around
-
-            reports_at = listener.path if manner.has_control_socket else None
-            started_unix_ms = time.time_ns() // 1_000_000
-            reloader = Reloader(config, read)
-            parts = (signals, Notifier(environ), reloader, audit, memory)
-            around = Around(*parts, reports_at, started_unix_ms)
+            parts = (signals, Notifier(environ), Reloader(config, read), audit, memory)
+            around = _around(parts, listener.path if manner.has_control_socket else None)
             _run(listener, around, environ, rules or AddRules())
     finally:
         listener.close()
         signals.close()
         _finish_audit(audit)
     LOG.info("stopped")
+
+
+def _around(parts: tuple[Any, ...], reports_at: Path | None) -> Around:
+    """Imported late: what it needs is not light."""
+    from secretivex.server.surroundings.around import Around
+
+    return Around(*parts, reports_at, time.time_ns() // 1_000_000)
 
 
 def _lock_memory(config: AgentConfig) -> MemoryLock:

@@ -99,17 +99,20 @@ class Worker:
         self._tools: Mapping[str, Any] = {}
         self._entries: dict[KeyRecord, TableEntry] = {}
         self._refusals = Refusals(self._tally, self._auditor)
-        self._acceptor: Door = (
-            Acceptor(loop, shared, self._watch, number, self._adopt, self._refusals)
-            if shared.door is None
-            else shared.door(loop, self)
-        )
+        self._acceptor = self._make_door(shared)
         self._connections: set[Connection] = set()
         self._held = 0
         self._is_late = self._is_watched = False
         self._is_draining = False
         self._sweep: asyncio.TimerHandle | None = None
         self.drained: asyncio.Future[None] = loop.create_future()
+
+    def _make_door(self, shared: Shared) -> Door:
+        """Where clients come in."""
+        if shared.door is not None:
+            return shared.door(self._loop, self)
+        ours = (self._watch, self._number, self._adopt, self._refusals)
+        return Acceptor(self._loop, shared, *ours)
 
     def apply(self, state: WorkerState) -> None:
         """From now on answer from `state`; the first one opens the listener."""
