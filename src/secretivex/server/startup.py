@@ -83,7 +83,8 @@ def _around(parts: tuple[Any, ...], reports_at: Path | None) -> Around:
     """Imported late: what it needs is not light."""
     from secretivex.server.surroundings.around import Around
 
-    return Around(*parts, reports_at, time.time_ns() // 1_000_000)
+    started_unix_ms = time.time_ns() // 1_000_000
+    return Around(*parts, reports_at=reports_at, started_unix_ms=started_unix_ms)
 
 
 def _lock_memory(config: AgentConfig) -> MemoryLock:
