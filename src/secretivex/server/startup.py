@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,8 @@ def _around(parts: tuple[Any, ...], reports_at: Path | None) -> Around:
     from secretivex.server.surroundings.around import Around
 
     started_unix_ms = time.time_ns() // 1_000_000
-    return Around(*parts, reports_at=reports_at, started_unix_ms=started_unix_ms)
+    around = Around(*parts)
+    return replace(around, reports_at=reports_at, started_unix_ms=started_unix_ms)
 
 
 def _lock_memory(config: AgentConfig) -> MemoryLock:
