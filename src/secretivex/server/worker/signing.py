@@ -64,9 +64,8 @@ class TurnOwner(Hashable, Protocol):
 class Turn:
     """One request's place in its connection's order of replies.
 
-    `whole_s` is when the request was whole. `is_dropped` once its connection is gone; not frozen,
-    for the reply comes later. `kind` is the word for a change; `wait_s` and `begun_s` tell how long
-    a signature waited and when its making began, 0 before that.
+    `whole_s` is when the request was whole; `wait_s` and `begun_s` how long a signature waited and
+    when its making began. `is_dropped` once its connection is gone. `kind` is the word for a change.
     """
 
     __slots__ = ("begun_s", "frame", "is_dropped", "kind", "owner", "wait_s", "whole_s")
@@ -90,10 +89,7 @@ Finish = Callable[[SignJob, SignOutcome, Turn], None]
 
 
 class SigningQueue:
-    """The queues of one worker. `finish` is called on the loop, once for each job.
-
-    `batch_ended` is called after each batch on the loop.
-    """
+    """The queues of one worker; on the loop, `finish` ends each job and `batch_ended` each batch."""
 
     def __init__(
         self,
