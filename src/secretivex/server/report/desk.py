@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from clikit.errors import Failure
 from clikit.output import write_atomic
 from secretivex.errors import SecretiveError
 from secretivex.metrics.cells import Cells, Meter, Totals
@@ -152,7 +153,7 @@ class Desk:
         text = self._openmetrics() if is_text else json.dumps(snapshot) + "\n"
         try:
             write_atomic(path, [text.encode()], mode=0o644)
-        except (OSError, SecretiveError) as error:
+        except (OSError, Failure) as error:
             self._meter.count("snapshot_failures")
             LOG.warning("a snapshot cannot be written", extra={"fields": {"reason": str(error)}})
 
