@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,42 @@ def test_a_certificate_signs_by_its_authority(
     bare = f"{WHO} {encode_public_line(plain.public_key)}\n"
     mark = fingerprint(plain.public_key.blob)
     assert (Keygen(keygen, pack, mark).accepts(bare), ours(pack, bare)) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("names", "validity", "namespaces"),
+    [
+        (WHO, "-2d:-1h", "evidence@fleetmdm"),
+        (WHO, "+1d:+2d", "evidence@fleetmdm"),
+        ("somebody@example.org", "-1d:+1d", "evidence@fleetmdm"),
+        (WHO, "-1d:+1d", "git"),
+    ],
+)
+def test_a_certificate_that_does_not_hold_is_refused_by_both(
+    names: str,
+    validity: str,
+    namespaces: str,
+    key_files: dict[str, Path],
+    tmp_path: Path,
+    require_program: Program,
+    export_sample: Callable[..., Path],
+) -> None:
+    """Over, not begun, for somebody else, or from an authority for something else."""
+    keygen = require_program("ssh-keygen")
+    (tmp_path / "key.pub").write_text(key_files["ed25519"].with_suffix(".pub").read_text())
+    command = [keygen, "-q", "-s", str(key_files["p256"]), "-I", "x", "-n", names, "-V", validity]
+    subprocess.run([*command, str(tmp_path / "key.pub")], check=True, stdin=subprocess.DEVNULL)
+    certificate, _ = parse_public_line((tmp_path / "key-cert.pub").read_text().strip())
+    plain = parse_private_keys(key_files["ed25519"].read_bytes())[0]
+    # It held, or did not yet matter, when the pack was made.
+    then = datetime.now(UTC) + {"-2d:-1h": -timedelta(days=1), "+1d:+2d": timedelta(days=1.5)}.get(
+        validity, timedelta(0)
+    )
+    pack = export_sample(tmp_path / "pack", signers=[Certified(plain, certificate)], now=then)
+    authority = " ".join(key_files["p256"].with_suffix(".pub").read_text().split()[:2])
+    allowed = f'{WHO} cert-authority,namespaces="{namespaces}" {authority}\n'
+    mark = fingerprint(plain.public_key.blob)
+    assert (Keygen(keygen, pack, mark).accepts(allowed), ours(pack, allowed)) == (False, False)
 
 
 @pytest.mark.parametrize("kind", ["ed25519-sk", "ecdsa-sk"])

@@ -133,6 +133,15 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
 
 
+def _with_field(data: bytes, at: int, field: bytes) -> bytes:
+    """A header with other bytes somewhere, and the checksum that fits them."""
+    block = bytearray(data[:512])
+    block[at : at + len(field)] = field
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + data[512:]
+
+
 ONE = encode_header("a", 1) + b"x" + bytes(511)
 END = bytes(1024)
 
@@ -147,6 +156,16 @@ ATTACKS: dict[str, list[bytes]] = {
         member(TOP + "a\\b"),
         member(TOP + "a\x01b"),
         member(TOP),
+        member(TOP + "caf\u00e9"),
+        member(TOP + "cafe\u0301"),
+        member(TOP + "\uff21"),
+        member(TOP + "a."),
+        member(TOP + "a "),
+        member(TOP + "C:a"),
+        member(TOP + "policies/nul.yaml"),
+        member(TOP + "Com1"),
+        member(TOP.upper() + "a"),
+        member("x" * 120 + "/" + TOP + "a"),
     ],
     "file_not_regular": [
         member(TOP + "a", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
@@ -159,6 +178,11 @@ ATTACKS: dict[str, list[bytes]] = {
         member(TOP + "a", b"path=x", type=tarfile.XGLTYPE),
         member(TOP + "a", b"long name", type=tarfile.GNUTYPE_LONGNAME),
         member(TOP + "a", b"", type=tarfile.GNUTYPE_SPARSE),
+        member(TOP + "a", b"", type=tarfile.GNUTYPE_LONGLINK),
+        member(TOP + "a", b"", type=tarfile.CONTTYPE),
+        member(TOP + "a", b"", type=tarfile.AREGTYPE),
+        member(TOP + "a", b"", type=b"X"),
+        member(TOP + "a", b"", type=b"V"),
     ],
     "name_duplicate": [ONE + ONE],
     "name_collision": [ONE + encode_header("A", 1) + b"x" + bytes(511)],
@@ -169,6 +193,11 @@ ATTACKS: dict[str, list[bytes]] = {
         member(TOP + "a", mode=0o755),
         member(TOP + "a", uname="root"),
         encode_header("a", 1) + b"x" + b"y" + bytes(510),
+        ONE + END + encode_header("b", 0),
+        ONE + END + END,
+        member(TOP + "a", linkname="b"),
+        _with_field(ONE, 124, b"0000001 \0\0\0\0"),
+        _with_field(ONE, 257, b"ustar  \0"),
     ],
     "archive_malformed": [
         ONE[:100],
@@ -176,6 +205,8 @@ ATTACKS: dict[str, list[bytes]] = {
         encode_header("a", 5000) + b"x",
         b"\xff" * 512,
         encode_header("a", 1)[:-1] + b"\x01" + b"x" + bytes(511),
+        _with_field(ONE, 124, b"\x80" + (1 << 62).to_bytes(11)),
+        _with_field(ONE, 124, b"\xff" * 12),
     ],
 }
 

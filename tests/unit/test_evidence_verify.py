@@ -112,6 +112,17 @@ def _replace_byte(name: str) -> Callable[[Pack], None]:
     return spoil
 
 
+def _doubled(name: str) -> Callable[[Pack], None]:
+    """Every member twice: readers that take the first and those that take the last agree here."""
+
+    def spoil(pack: Pack) -> None:
+        data = (pack.root / name).read_bytes()
+        (pack.root / name).write_bytes(data[:-2] + b"," + data[1:])
+        pack.seal()
+
+    return spoil
+
+
 def _remove(name: str) -> Callable[[Pack], None]:
     return lambda pack: (pack.root / name).unlink()
 
@@ -279,6 +290,7 @@ FAULTS: dict[str, list[tuple[Callable[[Pack], None], set[str]]]] = {
     "drift_mismatch": [
         (_resealed("drift.json", lambda d: d.update(transitions=9)), set()),
         (_overwritten("drift.json", b"[]\n"), set()),
+        (_doubled("drift.json"), set()),
     ],
     "file_altered": [(_replace_byte("policies/ssh-root-login.yaml"), {"sums_mismatch"})],
     "file_missing": [
@@ -315,6 +327,11 @@ FAULTS: dict[str, list[tuple[Callable[[Pack], None], set[str]]]] = {
     "manifest_malformed": [(_manifest(lambda d: d.update(type="x")), set())],
     "manifest_not_canonical": [(_loosen_manifest, set())],
     "manifest_unsupported": [(_manifest(lambda d: d.update(schema=2)), set())],
+    "metadata_mismatch": [
+        (_resealed("metadata.json", lambda d: d.update(fleet="fleetmdm/other")), set()),
+        (_resealed("metadata.json", lambda d: d["tool"].update(version="9")), set()),
+        (_overwritten("metadata.json", b"[]\n"), set()),
+    ],
     "name_collision": [(_two_cases, {"file_unexpected"})],
     "name_unsafe": [(lambda pack: (pack.root / ".hidden").touch(), set())],
     "note_mismatch": [(_other_checkpoint, set())],
@@ -323,6 +340,7 @@ FAULTS: dict[str, list[tuple[Callable[[Pack], None], set[str]]]] = {
         (_resealed("reconciliation.json", lambda d: d.update(policies=1)), set()),
         (_resealed("reconciliation.json", lambda d: d["sums"][0].update(left=0)), set()),
         (_resealed("reconciliation.json", lambda d: d.pop("sums")), set()),
+        (_doubled("reconciliation.json"), set()),
         (_overwritten("reconciliation.json", b"[" * 100_000), set()),
         (_resealed("reconciliation.json", lambda d: d["devices"].update(evaluated=7)), set()),
     ],
@@ -335,6 +353,7 @@ FAULTS: dict[str, list[tuple[Callable[[Pack], None], set[str]]]] = {
     "run_mismatch": [
         (_resealed("run.json", lambda d: d.update(tool_version="9")), set()),
         (_overwritten("run.json", b"null\n"), set()),
+        (_doubled("run.json"), set()),
     ],
     "signature_invalid": [(lambda pack: pack.sign("manifest", b"something else"), set())],
     "signature_malformed": [(_sha1_signature, set())],

@@ -16,6 +16,7 @@ from typing import Any
 from clikit.canonical import encode_canonical
 
 TYPE = "fleetmdm-evidence-manifest"
+TOOL = "fleetmdm"
 SCHEMA = 1
 """Raised when a reader of this version could not check what a newer writer wrote."""
 
@@ -29,6 +30,7 @@ NAMESPACE = "evidence@fleetmdm"
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
 _PART = re.compile(r"[A-Za-z0-9_%~-][A-Za-z0-9._%~-]*\Z")
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)", re.IGNORECASE | re.ASCII)
 MAX_NAME_BYTES = 200
 
 
@@ -79,10 +81,17 @@ class Manifest:
     files: Mapping[str, Entry]
 
 
+def is_reserved(part: str) -> bool:
+    """Whether Windows takes a name for one of its devices, whatever follows its first dot."""
+    return _DEVICE.match(part) is not None
+
+
 def is_safe_name(name: str) -> bool:
     """Whether a path stays inside a pack and means the same on every file system."""
     parts = name.split("/")
-    plain = all(_PART.match(part) and not part.endswith(".") for part in parts)
+    plain = all(
+        _PART.match(part) and not part.endswith(".") and not is_reserved(part) for part in parts
+    )
     return plain and len(parts) <= 2 and len(name) <= MAX_NAME_BYTES
 
 
@@ -91,7 +100,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     document = {
         "type": TYPE,
         "schema": SCHEMA,
-        "tool": {"name": "fleetmdm", "version": manifest.tool_version},
+        "tool": {"name": TOOL, "version": manifest.tool_version},
         "run": dict(manifest.run),
         "ledger": dict(manifest.ledger),
         "signers": [

@@ -32,13 +32,13 @@ def encode_header(name: str, size: int) -> bytes:
 
 
 def parse_header(block: bytes) -> Entry | None:
-    """Read a header block; None where its checksum does not hold."""
+    """Read a header block; None where its checksum does not hold, or its size cannot be."""
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
         return None
     printable = ascii(info.name)[1:-1]
-    if info.size < 0:
+    if not 0 <= info.size <= MAX_FILE_BYTES:
         return None
     if info.type != tarfile.REGTYPE:
         message = f"an entry of type {info.type.decode('latin-1')!a}, where files alone belong"

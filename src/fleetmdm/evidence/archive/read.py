@@ -148,7 +148,9 @@ def _entries(stream: _Stream) -> Iterator[Entry]:
             return
         entry = parse_header(block)
         if entry is None:
-            raise _Fault("archive_malformed", "a header's checksum does not hold")
+            raise _Fault(
+                "archive_malformed", "a header's checksum does not hold, or its size cannot be"
+            )
         yield entry
 
 

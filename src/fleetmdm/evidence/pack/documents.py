@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clikit.canonical import encode_canonical
+from fleetmdm.evidence.manifest import is_reserved
 from fleetmdm.evidence.names import (
     AGENT_AUDIT,
     ALLOWED_SIGNERS,
@@ -124,11 +125,13 @@ def _stem(policy_id: str) -> str:
         lambda match: "".join(f"%{b:02X}" for b in match[0].encode()), policy_id
     )
     stem = re.sub(r"^[.]", "%2E", stem)
-    return stem if stem and len(stem) <= _MAX_STEM_CHARACTERS else _marked(policy_id)
+    usable = stem and len(stem) <= _MAX_STEM_CHARACTERS and not is_reserved(stem)
+    return stem if usable else _marked(policy_id)
 
 
 def _marked(policy_id: str) -> str:
     stem = _UNSAFE_CHARACTER.sub("_", policy_id).strip(".")[:_MAX_STEM_CHARACTERS]
+    stem = "_" if is_reserved(stem) else stem
     return f"{stem or '_'}~{hashlib.sha256(policy_id.encode()).hexdigest()[:16]}"
 
 

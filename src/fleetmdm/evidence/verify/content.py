@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from clikit.canonical import encode_canonical
 from fleetmdm.evidence.agent_audit import check_segment
-from fleetmdm.evidence.manifest import Manifest, Records
+from fleetmdm.evidence.manifest import TOOL, Manifest, Records
 from fleetmdm.evidence.names import (
     AGENT_AUDIT,
     DRIFT,
@@ -21,6 +22,7 @@ from fleetmdm.evidence.names import (
     LOG_INCLUSION,
     LOG_LEAF,
     MANIFEST,
+    METADATA,
     POLICIES,
     POPULATION,
     RECONCILIATION,
@@ -54,6 +56,7 @@ def check_story(contents: Contents, report: PackReport) -> None:
         return
     if contents.view is not None and contents.view.manifest_sha256 != report.manifest_sha256:
         report.add("view_mismatch", VIEW, f"{VIEW} belongs to another {MANIFEST}")
+    _check_metadata(contents, manifest, report)
     leaf = _check_log(contents, manifest, report)
     run = _object(contents, RUN, "run_mismatch", report)
     if run is not None:
@@ -70,6 +73,17 @@ def check_story(contents: Contents, report: PackReport) -> None:
             message = f"{segment.unsealed} of {segment.records} records stand under no seal"
             report.add("agent_audit_unsealed", AGENT_AUDIT, message)
         report.agent_audit = segment
+
+
+def _check_metadata(contents: Contents, manifest: Manifest, report: PackReport) -> None:
+    """Tool and fleet are those of the manifest."""
+    metadata = _object(contents, METADATA, "metadata_mismatch", report)
+    if metadata is None:
+        return
+    tool = {"name": TOOL, "version": manifest.tool_version}
+    said = (metadata.get("tool"), metadata.get("fleet"))
+    if said != (tool, manifest.ledger.get("origin")):
+        report.add("metadata_mismatch", METADATA)
 
 
 def _check_log(contents: Contents, manifest: Manifest, report: PackReport) -> dict[str, Any] | None:
@@ -189,15 +203,19 @@ def _count(manifest: Manifest, name: str) -> int | None:
 def _object(
     contents: Contents, name: str, code: str = "", report: PackReport | None = None
 ) -> dict[str, Any] | None:
-    """A kept JSON object; None when it is absent, and with a finding when it is none."""
+    """A kept JSON object; None when it is absent, and with a finding when it is none.
+
+    Only the canonical bytes will do: of two members of one name, readers take different ones.
+    """
     if name not in contents.kept:
         return None
     try:
         value = json.loads(contents.kept[name])
+        canonical = encode_canonical(value) + b"\n"
     except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, dict):
+        value, canonical = None, b""
+    if isinstance(value, dict) and canonical == contents.kept[name]:
         return value
     if report is not None:
-        report.add(code, name, f"{name} is not a JSON object")
+        report.add(code, name, f"{name} is not a JSON object in canonical form")
     return None

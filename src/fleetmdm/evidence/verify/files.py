@@ -27,6 +27,7 @@ from fleetmdm.evidence.names import (
     LOG_INCLUSION,
     LOG_LEAF,
     MANIFEST,
+    METADATA,
     OPTIONAL_FILES,
     OPTIONAL_RECORDS,
     POLICIES,
@@ -55,7 +56,10 @@ from fleetmdm.evidence.view import (
 from fleetmdm.ledger.merkle import TreeHasher
 
 KEPT_FILES = frozenset(
-    {AGENT_AUDIT, DRIFT, LOG_CHECKPOINT, LOG_HASHES, LOG_INCLUSION, LOG_LEAF, RECONCILIATION, RUN}
+    {
+        *(AGENT_AUDIT, DRIFT, METADATA, RECONCILIATION, RUN),
+        *(LOG_CHECKPOINT, LOG_HASHES, LOG_INCLUSION, LOG_LEAF),
+    }
 )
 """Whole files whose content is checked against that of others."""
 

@@ -35,6 +35,7 @@ CODES: Mapping[str, str] = {
     "manifest_malformed": "manifest.json is not a manifest",
     "manifest_not_canonical": "manifest.json says the same in other bytes",
     "manifest_unsupported": "a newer version wrote this pack",
+    "metadata_mismatch": "metadata.json and manifest.json do not speak of the same tool and fleet",
     "name_collision": "two names differ in letter case alone",
     "name_duplicate": "an archive holds two files of one name",
     "name_unsafe": "a name that could leave the pack, or mean something else elsewhere",
