@@ -63,7 +63,7 @@ class Pack:
     def _sign_forms(self) -> None:
         manifest = (self.root / "manifest.json").read_bytes()
         checkpoint = (self.root / "log" / "checkpoint").read_bytes()
-        origin = json.loads((self.root / "metadata.json").read_bytes())["fleet"]
+        origin = json.loads(manifest)["ledger"]["origin"]
         for form, kind in (("dsse", "dsse"), ("note", "checkpoint")):
             data = sign_form(
                 self.key, form, manifest=manifest, checkpoint=checkpoint, origin=origin

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import pytest
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.pack.controls import encode_controls
 from fleetmdm.evidence.pack.documents import name_policies
+from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
 from fleetmdm.evidence.pack.folder import atomic_folder
 from fleetmdm.evidence.pack.reconcile import Tally, check_reconciliation, reconcile
 from fleetmdm.evidence.records.reading import parse_record
+from fleetmdm.evidence.redact import Profile, Redaction
 from fleetmdm.evidence.verify import Trust, verify_pack
+from fleetmdm.evidence.verify.records import RecordChecker, check_together
 from fleetmdm.governance.effective import EffectiveStatus
 from fleetmdm.ledger.entries import parse_leaf
 from fleetmdm.policy_yaml import parse_policy
@@ -290,3 +294,24 @@ def test_controls_count_every_state_and_cannot_be_formulas(sample_store: SqliteS
         "notapplicable": 2,
         "stale": 1,
     }
+
+
+def test_a_pack_is_the_same_whoever_made_its_records(
+    sample_store: SqliteStore, tmp_path: Path, make_key: Callable[[int], PrivateKey]
+) -> None:
+    """In this process or in others; they are checked in others too."""
+    for workers in (0, 1):
+        options = ExportOptions(
+            tmp_path / str(workers),
+            Profile.STRICT,
+            (make_key(1),),
+            "0.1.0",
+            datetime.now(UTC),
+            workers=workers,
+        )
+        export_pack(sample_store, newest_run(sample_store), options)
+    assert _files(tmp_path / "1") == _files(tmp_path / "0")
+    lines = (tmp_path / "1" / "inventory.ndjson").read_bytes().splitlines(keepends=True)
+    alone, tasks = RecordChecker(Redaction(Profile.NONE)), [lines, [b"spoilt"], lines[:1]] * 9
+    with check_together(Redaction(Profile.NONE), 1) as crew:
+        assert list(crew.do(tasks)) == [alone.check(task) for task in tasks]

@@ -8,17 +8,12 @@ nor on when.
 from __future__ import annotations
 
 import logging
-import os
-import signal
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import datetime
-from multiprocessing import get_context
 from typing import Any, Final
 
+from clikit.crew import MAX_WORKERS, Crew, spare_cores
 from fleetmdm.evaluate import Evaluator, compile_policies
 from fleetmdm.evaluate.program import Program
 from fleetmdm.governance.assign import Assignment
@@ -30,9 +25,6 @@ _log: Final = logging.getLogger("fleetmdm.check")
 
 LEAST_TASKS: Final = 40
 """With fewer, this process is done before another has begun."""
-MAX_WORKERS: Final = 16
-AHEAD: Final = 4
-"""Tasks for each worker that are asked for before the oldest is taken: bounds what waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,54 +55,21 @@ def choose_workers(wanted: int, tasks: int) -> int:
     """
     if wanted:
         return min(wanted, MAX_WORKERS) - 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(cores or 1, MAX_WORKERS) - 1 if tasks >= LEAST_TASKS else 0
+    return spare_cores() if tasks >= LEAST_TASKS else 0
 
 
 def judge_together(
     order: Order, tasks: Sequence[Any], workers: int, here: Callable[[Any], Judged]
 ) -> Iterator[Judged]:
-    """What comes of the tasks, in whatever order; `here` does one in this process.
-
-    This process works while it waits, from before the others have started, and goes on alone if one
-    of them is killed.
-    """
-    left = deque(tasks)
-    if workers:
-        asked: deque[tuple[Any, Future[Judged]]] = deque()
-        try:
-            yield from _share(order, left, asked, workers, here)
-        except BrokenProcessPool:
-            # Somebody killed a worker, or memory ran out.
-            _log.warning("a process that judged was killed; the rest is judged in one process")
-            left.extend(task for task, _ in asked)
-    for task in left:
-        yield here(task)
+    """What comes of the tasks, in their order; `here` does one in this process."""
+    with Crew(
+        workers, here=here, there=_do, start=_start, given=(order,), killed=_tell_killed
+    ) as crew:
+        yield from crew.do(tasks)
 
 
-def _share(
-    order: Order,
-    left: deque[Any],
-    asked: deque[tuple[Any, Future[Judged]]],
-    workers: int,
-    here: Callable[[Any], Judged],
-) -> Iterator[Judged]:
-    """Take tasks from `left` until there is none; `asked` are those that others have."""
-    context = get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(order,))
-    try:
-        while left or asked:
-            while left and len(asked) < workers * AHEAD:
-                asked.append((left[0], pool.submit(_do, left[0])))
-                left.popleft()
-            if left and not asked[0][1].done():
-                yield here(left.popleft())
-            else:
-                judged = asked[0][1].result()
-                asked.popleft()
-                yield judged
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _tell_killed() -> None:
+    _log.warning("a process that judged was killed; the rest is judged in one process")
 
 
 _hands: list[tuple[TaskWorker[Any], Judge]] = []
@@ -118,8 +77,6 @@ _hands: list[tuple[TaskWorker[Any], Judge]] = []
 
 
 def _start(order: Order) -> None:
-    # Ctrl-C reaches the whole group; the parent ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     programs = compile_order(order.policies, order.assignments, only_assigned=order.only_assigned)
     _hands.append((order.desk.open(), Evaluator(programs, order.as_of).judge))
 

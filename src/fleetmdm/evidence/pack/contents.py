@@ -7,10 +7,11 @@ on the signers but the files that name them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from fleetmdm.device import Device
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.names import (
@@ -32,6 +33,15 @@ from fleetmdm.evidence.names import (
     WAIVERS,
 )
 from fleetmdm.evidence.pack import documents
+from fleetmdm.evidence.pack.batches import (
+    BATCH_DEVICES,
+    BATCH_ROWS,
+    DeviceBatch,
+    RowBatch,
+    Unwritable,
+    in_batches,
+    make_together,
+)
 from fleetmdm.evidence.pack.controls import encode_controls
 from fleetmdm.evidence.pack.folder import PackFolder, RecordWriter
 from fleetmdm.evidence.pack.guarded import GuardedNames
@@ -51,10 +61,9 @@ from fleetmdm.evidence.records.maker import (
     RecordMaker,
     guarded_names,
 )
-from fleetmdm.evidence.records.values import RecordError
 from fleetmdm.evidence.redact import Redaction
 from fleetmdm.evidence.sign import allowed_signers_line, principal_of
-from fleetmdm.governance.effective import Differences
+from fleetmdm.governance.effective import Differences, JudgedRow
 from fleetmdm.ledger.entries import parse_leaf
 from fleetmdm.ledger.merkle import leaf_hash
 from fleetmdm.ledger.proof import RunProof, prove_run
@@ -78,6 +87,7 @@ class PackContents:
         redaction: Redaction,
         outside: OutsideList | None = None,
         history_limit: int = 0,
+        workers: int = 0,
     ) -> None:
         self.store = store
         self.run = run
@@ -91,6 +101,7 @@ class PackContents:
         self.proof = self._prove()
         salt_key = self.keys.salt_key(leaf_hash(self.proof.leaf))
         self.maker = RecordMaker(self.keys, salt_key, redaction)
+        self.crew = make_together(self.maker, store.fleet_key(), salt_key, workers)
 
     def write(
         self,
@@ -128,23 +139,28 @@ class PackContents:
     def _write_devices(self, folder: PackFolder, advance: Callable[[int], None]) -> None:
         reason = f"judged by run {self.run.run_id}"
         judged = RunInventory(self.run.roots, self.store.fleet_key())
+        batches = in_batches(self._devices(judged), BATCH_DEVICES)
+        tasks = (DeviceBatch(reason, batch) for batch in batches)
         with folder.records(POPULATION) as population, folder.records(INVENTORY) as inventory:
-            for device in self.store.run_devices(self.run.run_id):
-                listed = None if self.outside is None else self.outside.meets(device)
-                try:
-                    who, what = self.maker.device(device, reason=reason, listed=listed)
-                except RecordError as error:
-                    message = f"device {device.device_id} cannot be recorded: {error}"
-                    raise FleetError("inventory_invalid", message) from error
-                population.add(who)
-                inventory.add(what)
-                judged.add(device)
-                self.tally.devices += 1
-                self.tally.on_list += bool(listed)
-                advance(1)
+            for made in self.crew.do(tasks):
+                if isinstance(made, Unwritable):
+                    message = f"device {made.device_id} cannot be recorded: {made.problem}"
+                    raise FleetError("inventory_invalid", message)
+                for writer, block in zip((population, inventory), made, strict=True):
+                    writer.add_block(block)
+                advance(len(made[0].leaves))
             self._write_outsiders(population)
         self._require(INVENTORY, judged.root().hex(), self.run.inventory_root)
         self.tally.intake = self.store.run_intake(self.run.run_id)
+
+    def _devices(self, judged: RunInventory) -> Iterator[tuple[Device, bool | None]]:
+        """Every device that the run judged, counted on its way."""
+        for device in self.store.run_devices(self.run.run_id):
+            listed = None if self.outside is None else self.outside.meets(device)
+            judged.add(device)
+            self.tally.devices += 1
+            self.tally.on_list += bool(listed)
+            yield device, listed
 
     def _write_outsiders(self, population: RecordWriter) -> None:
         """Who is not in scope: those who left, and those on the outside list alone."""
@@ -183,11 +199,18 @@ class PackContents:
 
     def _write_results(self, folder: PackFolder, standing: RunStanding) -> None:
         names = GuardedNames(self._names())
+        judged = standing.judge(self.store.results(self.run.run_id))
+        rows = ((one, names.of(one.row.device_id)) for one in self._counted(judged))
+        tasks = (RowBatch(batch) for batch in in_batches(rows, BATCH_ROWS))
         with folder.records(RESULTS) as results:
-            for judged in standing.judge(self.store.results(self.run.run_id)):
-                row = judged.row
-                results.add(self.maker.result(judged, names.of(row.device_id)))
-                self.tally.add_row(row.policy_id, row.status)
+            for made in self.crew.do(tasks):
+                if not isinstance(made, Unwritable):
+                    results.add_block(made[0])
+
+    def _counted(self, rows: Iterable[JudgedRow]) -> Iterator[JudgedRow]:
+        for one in rows:
+            self.tally.add_row(one.row.policy_id, one.row.status)
+            yield one
 
     def _write_decisions(self, folder: PackFolder) -> None:
         """What people decided, as the run knew it."""

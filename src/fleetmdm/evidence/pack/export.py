@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from clikit.crew import spare_cores
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.archive.write import pack_target
 from fleetmdm.evidence.names import AGENT_AUDIT, OSCAL
@@ -29,6 +30,9 @@ from fleetmdm.store.port import FleetStore
 from sshwire.sshsig import Signer
 
 RenderOscal = Callable[[Run, Sequence[CompliancePolicy], Mapping[str, Differences]], bytes]
+
+LEAST_DEVICES = 3000
+"""With fewer, this process is done before another has begun."""
 
 Advance = Callable[[int], None]
 """Told how many devices were written since the last call."""
@@ -51,6 +55,8 @@ class ExportOptions:
     """Renders assessment results, which must name no device."""
     history_limit: int = 0
     """Runs of which the pack tells over which of them verdicts stood; 0 is none."""
+    workers: int | None = None
+    """Processes that make records beside this one; None is as many as pay."""
     rules: Rules = NO_RULES
     """Facts that show, or do not, whatever the profile says."""
 
@@ -108,8 +114,12 @@ def export_pack(
     """Write the pack of a run. Raises `FleetError`, and `AgentError` from a signer."""
     signers = sorted(options.signers, key=lambda each: expected_signer(each).fingerprint)
     marks = tuple(expected_signer(signer).fingerprint for signer in signers)
-    contents = PackContents(store, run, options.redaction, options.outside, options.history_limit)
-    with pack_target(options.output) as (root, finish):
+    workers = spare_cores() if run.devices >= LEAST_DEVICES else 0
+    contents = PackContents(
+        *(store, run, options.redaction, options.outside, options.history_limit),
+        workers=workers if options.workers is None else options.workers,
+    )
+    with contents.crew, pack_target(options.output) as (root, finish):
         folder = PackFolder(root)
         contents.write(folder, signers, advance=advance)
         _write_options(folder, contents, options)

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from clikit.output import sync_folder, write_failure
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.manifest import Records, Whole
+from fleetmdm.evidence.pack.batches import Block, pack_block
 from fleetmdm.evidence.records.commit import Written
 from fleetmdm.evidence.view import Shown
 from fleetmdm.ledger.merkle import TreeHasher
@@ -125,12 +126,13 @@ class RecordWriter:
     def flush(self) -> None:
         """Write what waits."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        if not waiting:
-            return
-        lines, leaves, opened, hidden = zip(*waiting, strict=True)
-        data = b"".join(lines)
-        self._file.write(data)
-        self.sha256.update(data)
-        self.tree.add_all(leaves)
-        self.opened += sum(opened)
-        self.hidden += sum(hidden)
+        if waiting:
+            self.add_block(pack_block(waiting))
+
+    def add_block(self, block: Block) -> None:
+        """Many further lines; none may wait."""
+        self._file.write(block.data)
+        self.sha256.update(block.data)
+        self.tree.add_hashes(list(block.leaves))
+        self.opened += block.opened
+        self.hidden += block.hidden

@@ -16,6 +16,7 @@ import msgspec
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.records.commit import Cell, make_cell
 from fleetmdm.evidence.records.flatten import flatten, render_name
+from fleetmdm.evidence.records.values import carry, encode_carried, encode_text
 from fleetmdm.evidence.redact import (
     GUARDED_KINDS,
     UNNAMED_KINDS,
@@ -45,7 +46,17 @@ class Place:
     """One path of the facts, or of the fields beside them."""
 
     __slots__ = (
-        *("_book", "_kind", "_known", "_shape", "_shows_mark", "_tells", "_text"),
+        *(
+            "_begin",
+            "_book",
+            "_kind",
+            "_known",
+            "_name",
+            "_shape",
+            "_shows_mark",
+            "_tells",
+            "_text",
+        ),
         *("below", "guards", "path", "shows"),
     )
 
@@ -67,6 +78,8 @@ class Place:
         self._kind = own.kind if named else ""
         self._shows_mark = is_pseudonym_open(treatment, redaction.profile)
         self.guards = own.kind in GUARDED_KINDS
+        name = encode_text(path)
+        self._begin, self._name = b'",' + name + b",", name + b':["'
         self._known: dict[Any, Cells] = {}
 
     def cells(self, value: Any) -> Cells:
@@ -89,7 +102,11 @@ class Place:
     def _make(self, value: Any) -> Cells:
         shows = self.shows and (self._shape is None or fits(value, self._shape))
         text = leaking_text(self._tells, value) if shows and self._text else ""
-        cell = make_cell(self.path, value, is_open=shows, text=text)
+        written = encode_text(value) if type(value) is str else encode_carried(carry(value))
+        cell = Cell(
+            *(self.path, self._begin + written + b"]", self._name, b'",' + written + b"]"),
+            *(shows, text),
+        )
         mark = self._book.pseudonym(self._kind, value) if self._kind else None
         if mark is None:
             return (cell,)

@@ -7,10 +7,11 @@ another from being checked.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from clikit.crew import Crew, spare_cores
 from fleetmdm.evidence.manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
@@ -39,10 +40,15 @@ from fleetmdm.evidence.names import (
     VIEW,
     WHOLE_FILES,
 )
-from fleetmdm.evidence.records.commit import MAX_RECORD_BYTES
 from fleetmdm.evidence.redact import Profile, Redaction
 from fleetmdm.evidence.verify.findings import PackReport
-from fleetmdm.evidence.verify.records import MAX_BAD_RECORDS, RecordChecker
+from fleetmdm.evidence.verify.records import (
+    MAX_BAD_RECORDS,
+    Block,
+    Lines,
+    check_together,
+    read_lines,
+)
 from fleetmdm.evidence.verify.tree import Tree
 from fleetmdm.evidence.view import (
     MAX_SUMS_BYTES,
@@ -66,8 +72,8 @@ KEPT_FILES = frozenset(
 MAX_KEPT_BYTES = 256 * 1024 * 1024
 """Longest such file: a log of four million leaves."""
 
-BATCH_RECORDS = 256
-"""Records that are looked at together."""
+LEAST_BYTES = 24 * 1024 * 1024
+"""Of all records: with fewer, this process is done before another has begun."""
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -93,10 +99,12 @@ def read_contents(tree: Tree, report: PackReport) -> Contents:
     if contents.manifest is not None:
         _check_manifest(contents.manifest, report)
     _check_names(tree, contents, report)
-    for name in sorted(tree.files):
-        if not name.startswith(f"{SIGNATURES}/") and name != SUMS:
-            report.files += 1
-            _check_file(name, tree, contents, report)
+    large = sum(tree.files.get(name, 0) for name in RECORD_FILES) >= LEAST_BYTES
+    with check_together(_redaction(contents), spare_cores() if large else 0) as crew:
+        for name in sorted(tree.files):
+            if not name.startswith(f"{SIGNATURES}/") and name != SUMS:
+                report.files += 1
+                _check_file(name, tree, contents, crew, report)
     return contents
 
 
@@ -179,7 +187,9 @@ def _check_names(tree: Tree, contents: Contents, report: PackReport) -> None:
             report.add("sums_unexpected", name)
 
 
-def _check_file(name: str, tree: Tree, contents: Contents, report: PackReport) -> None:
+def _check_file(
+    name: str, tree: Tree, contents: Contents, crew: Crew[Lines, Block], report: PackReport
+) -> None:
     entry = contents.manifest.files.get(name) if contents.manifest is not None else None
     if not _is_worth_reading(name, tree, contents):
         return
@@ -190,7 +200,7 @@ def _check_file(name: str, tree: Tree, contents: Contents, report: PackReport) -
     try:
         with tree.open(name) as file:
             if isinstance(entry, Records):
-                digest: str | None = _check_records(name, file, entry, contents, report)
+                digest: str | None = _check_records(name, file, entry, contents, crew, report)
             else:
                 digest = _hash_whole(name, file, contents)
     except OSError as error:
@@ -226,20 +236,18 @@ def _hash_whole(name: str, file: BinaryIO, contents: Contents) -> str:
 
 
 def _check_records(
-    name: str, file: BinaryIO, entry: Records, contents: Contents, report: PackReport
+    name: str,
+    file: BinaryIO,
+    entry: Records,
+    contents: Contents,
+    crew: Crew[Lines, Block],
+    report: PackReport,
 ) -> str | None:
     """Check every record; answers the file's digest, or None where its end was not read."""
     hasher = hashlib.sha256()
     merkle = TreeHasher()
     opened = hidden = lines = bad = 0
-    checker = RecordChecker(_redaction(contents))
-    for batch in _batches(file):
-        if lines + len(batch) > entry.count:
-            message = f"more than the {entry.count} records that are listed"
-            report.add("record_count_mismatch", name, message)
-            return None
-        hasher.update(b"".join(batch))
-        block = checker.check(batch)
+    for block in crew.do(read_lines(file, entry.count, hasher)):
         merkle.add_hashes(block.leaves)
         opened, hidden = opened + block.opened, hidden + block.hidden
         for number, problem in block.malformed[: MAX_BAD_RECORDS - bad]:
@@ -247,7 +255,11 @@ def _check_records(
             report.add("record_malformed", name, f"line {lines + number + 1}: {problem}")
         for number, path in block.shows_more:
             report.add("view_shows_more", name, f"line {lines + number + 1}: {path}")
-        lines += len(batch)
+        lines += block.lines
+    if file.read(1):
+        message = f"more than the {entry.count} records that are listed"
+        report.add("record_count_mismatch", name, message)
+        return None
     _check_commitment(name, entry, merkle, lines, report)
     _check_shown(name, Shown(opened, hidden), contents, report)
     return hasher.hexdigest()
@@ -256,20 +268,6 @@ def _check_records(
 def _redaction(contents: Contents) -> Redaction:
     """What the view says that it shows; all, where it says nothing."""
     return Redaction(Profile.NONE) if contents.view is None else contents.view.redaction
-
-
-def _batches(file: BinaryIO) -> Iterator[list[bytes]]:
-    """Lines with their newline; an overlong one comes in pieces, none of which is a record."""
-    batch: list[bytes] = []
-    size = 0
-    while line := file.readline(MAX_RECORD_BYTES):
-        batch.append(line)
-        size += len(line)
-        if len(batch) >= BATCH_RECORDS or size >= _CHUNK_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _check_commitment(

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
+from clikit.crew import Crew
+from fleetmdm.evidence.records.commit import MAX_RECORD_BYTES
 from fleetmdm.evidence.records.reading import LineReader, Taken
 from fleetmdm.evidence.records.values import RecordError, uncarry
 from fleetmdm.evidence.redact import Redaction, may_show
+
+_log: Final = logging.getLogger("fleetmdm.evidence")
+
+BATCH_RECORDS: Final = 256
+BATCH_BYTES: Final = 1024 * 1024
+"""Records that are looked at together: so many, or the least that have so many bytes."""
 
 MAX_BAD_RECORDS: Final = 20
 """Malformed records that are listed for one block, and for one file."""
@@ -97,6 +107,55 @@ class RecordChecker:
         paths = [_text(name) for name in taken.names]
         fields = {paths[at]: uncarry(json.loads(taken.values[at])) for at in findings}
         return [path for path in paths if not may_show(path, fields, self._redaction)]
+
+
+Lines = list[bytes]
+
+
+def read_lines(file: BinaryIO, most: int, hasher: hashlib._Hash) -> Iterator[Lines]:
+    """At most so many lines with their newline, hashed as they are read.
+
+    An overlong one comes in pieces, none of which is a record.
+    """
+    left = most
+    while left:
+        batch: Lines = []
+        size = 0
+        while len(batch) < min(left, BATCH_RECORDS) and size < BATCH_BYTES:
+            line = file.readline(MAX_RECORD_BYTES)
+            if not line:
+                break
+            batch.append(line)
+            size += len(line)
+        if not batch:
+            return
+        hasher.update(b"".join(batch))
+        left -= len(batch)
+        yield batch
+
+
+def check_together(redaction: Redaction, workers: int) -> Crew[Lines, Block]:
+    """Those who check the records of a pack: this process, and `workers` more."""
+    return Crew(
+        workers,
+        here=RecordChecker(redaction).check,
+        there=_do,
+        start=_start,
+        given=(redaction,),
+        killed=lambda: _log.warning("a process that checked was killed; one goes on alone"),
+    )
+
+
+_checkers: list[RecordChecker] = []
+"""Of a worker process: its own; set once, by `_start`."""
+
+
+def _start(redaction: Redaction) -> None:
+    _checkers.append(RecordChecker(redaction))
+
+
+def _do(lines: Lines) -> Block:
+    return _checkers[0].check(lines)
 
 
 def _text(name: bytes) -> str:
