@@ -10,13 +10,19 @@ import click
 
 from clikit.table import render_table, show_text
 from fleetmdm.cli.governance.scopes import parse_scope, scope_options
+from fleetmdm.cli.governance.stated import (
+    choice_options,
+    chosen,
+    revoke_command,
+    state_of,
+    statement_document,
+)
 from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.statements import AttestationRequest, attest
 from fleetmdm.errors import FleetError
 from fleetmdm.evaluate.operators.times import parse_duration
-from fleetmdm.governance.statements import Answer, Attestation, Revocation
-from fleetmdm.ledger.entries import encode_statement_leaf, statement_sha256
+from fleetmdm.governance.statements import Answer, Attestation
 from fleetmdm.rfc3339 import encode_time
 
 
@@ -59,7 +65,7 @@ def add(call: FleetCall, policy_id: str, **options: Any) -> None:
         f"{made.id}: {made.answer} for {made.policy_id} on {len(made.device_ids)} devices "
         f"until {encode_time(made.stale_at)}"
     )
-    call.emit(_document(made, call.now()), lambda: [show_text(said) + "\n"])
+    call.emit(statement_document(made, call.now()), lambda: [show_text(said) + "\n"])
 
 
 def _duration(text: str | None) -> timedelta | None:
@@ -72,9 +78,7 @@ def _duration(text: str | None) -> timedelta | None:
 
 
 @command.command("list")
-@click.option("--policy", "policy_id", metavar="ID", help="Only those of this policy.")
-@click.option("--device", "device_id", metavar="ID", help="Only those that cover this device.")
-@click.option("--all", "everything", is_flag=True, help="Those that were revoked too.")
+@choice_options
 @list_options
 @fleet_options()
 def list_attestations(
@@ -87,35 +91,13 @@ def list_attestations(
 ) -> None:
     """List attestations, stale ones included, by id."""
     with call.open_store() as store:
-        found = [
-            one
-            for one in store.attestations(revoked=everything)
-            if policy_id in {None, one.policy_id}
-            and (device_id is None or device_id in one.device_ids)
-        ]
+        found = chosen(store.attestations(revoked=everything), policy_id, device_id)
     now = call.now()
-    found = listing.choose(call, found, lambda one: _document(one, now))
+    found = listing.choose(call, found, lambda one: statement_document(one, now))
     call.emit(
-        {"attestations": [_document(one, now) for one in found]},
+        {"attestations": [statement_document(one, now) for one in found]},
         lambda: [_table(call, found, now) if found else "no attestation\n"],
     )
-
-
-def state_of(one: Attestation, now: datetime) -> str:
-    """In force, stale or revoked."""
-    if one.revocation is not None:
-        return "revoked"
-    return "in force" if one.ends_at > now else "stale"
-
-
-def _document(one: Attestation, now: datetime) -> dict[str, Any]:
-    revocation = one.revocation
-    return {
-        **one.as_json(),
-        "sha256": statement_sha256(one),
-        "state": state_of(one, now),
-        "revocation": None if revocation is None else revocation.as_json(),
-    }
 
 
 def _table(call: FleetCall, found: Sequence[Attestation], now: datetime) -> str:
@@ -137,14 +119,4 @@ def _table(call: FleetCall, found: Sequence[Attestation], now: datetime) -> str:
     return render_table(headers, cells, width=call.width)
 
 
-@command.command()
-@click.argument("attestation_id", metavar="ID")
-@click.option("--by", "revoked_by", required=True, metavar="NAME", help="Who takes it back.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why.")
-@fleet_options()
-def revoke(call: FleetCall, attestation_id: str, *, revoked_by: str, reason: str) -> None:
-    """Take an attestation back; past runs keep it."""
-    said = Revocation(call.now(), revoked_by, reason)
-    with call.open_store() as store:
-        gone = store.revoke_statement(Attestation, attestation_id, said, leaf=encode_statement_leaf)
-    call.emit(_document(gone, call.now()), lambda: [f"{show_text(gone.id)} is revoked\n"])
+command.add_command(revoke_command(Attestation, "Take an attestation back; past runs keep it."))

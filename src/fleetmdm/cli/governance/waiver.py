@@ -11,14 +11,20 @@ import click
 
 from clikit.table import render_table, show_text
 from fleetmdm.cli.governance.scopes import parse_scope, scope_options
+from fleetmdm.cli.governance.stated import (
+    choice_options,
+    chosen,
+    revoke_command,
+    state_of,
+    statement_document,
+)
 from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.statements import Approved, approve_waivers, review_waivers
 from fleetmdm.errors import FleetError
 from fleetmdm.governance.expiry import end_of_day, parse_day
 from fleetmdm.governance.findings import WaiverFinding
-from fleetmdm.governance.statements import Revocation, Waiver
-from fleetmdm.ledger.entries import encode_statement_leaf, statement_sha256
+from fleetmdm.governance.statements import Waiver
 from fleetmdm.policy_yaml.waivers import WaiverRequest, parse_waivers
 from fleetmdm.policy_yaml.yaml_tree import MAX_FILE_BYTES
 
@@ -104,9 +110,7 @@ def _told(one: Approved) -> str:
 
 
 @command.command("list")
-@click.option("--policy", "policy_id", metavar="ID", help="Only those of this policy.")
-@click.option("--device", "device_id", metavar="ID", help="Only those that cover this device.")
-@click.option("--all", "everything", is_flag=True, help="Those that were revoked too.")
+@choice_options
 @click.option("--findings", is_flag=True, help="What is wrong with them; exit 1 where anything is.")
 @list_options
 @fleet_options()
@@ -122,15 +126,10 @@ def list_waivers(
     """List waivers, expired ones included, by id."""
     now = call.now()
     with call.open_store() as store:
-        waivers = [
-            one
-            for one in store.waivers(revoked=everything)
-            if policy_id in {None, one.policy_id}
-            and (device_id is None or device_id in one.device_ids)
-        ]
+        waivers = chosen(store.waivers(revoked=everything), policy_id, device_id)
         wrong = review_waivers(store, _live(waivers), now=now) if findings else []
-    waivers = listing.choose(call, waivers, lambda one: _document(one, now))
-    data: dict[str, Any] = {"waivers": [_document(one, now) for one in waivers]}
+    waivers = listing.choose(call, waivers, lambda one: statement_document(one, now))
+    data: dict[str, Any] = {"waivers": [statement_document(one, now) for one in waivers]}
     if findings:
         data["findings"] = [one.as_json() for one in wrong]
     call.emit(data, lambda: _text(call, waivers, wrong, now), found=_failure(wrong))
@@ -138,23 +137,6 @@ def list_waivers(
 
 def _live(waivers: Sequence[Waiver]) -> list[Waiver]:
     return [one for one in waivers if one.revocation is None]
-
-
-def state_of(one: Waiver, now: datetime) -> str:
-    """In force, expired or revoked."""
-    if one.revocation is not None:
-        return "revoked"
-    return "in force" if one.ends_at > now else "expired"
-
-
-def _document(one: Waiver, now: datetime) -> dict[str, Any]:
-    revocation = one.revocation
-    return {
-        **one.as_json(),
-        "sha256": statement_sha256(one),
-        "state": state_of(one, now),
-        "revocation": None if revocation is None else revocation.as_json(),
-    }
 
 
 def _text(
@@ -186,14 +168,6 @@ def _failure(wrong: Sequence[WaiverFinding]) -> FleetError | None:
     return FleetError("waiver_findings", f"findings about waivers: {len(wrong)}")
 
 
-@command.command()
-@click.argument("waiver_id", metavar="ID")
-@click.option("--by", "revoked_by", required=True, metavar="NAME", help="Who takes it back.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why.")
-@fleet_options()
-def revoke(call: FleetCall, waiver_id: str, *, revoked_by: str, reason: str) -> None:
-    """Take a waiver back; past runs keep it, and its id is not used again."""
-    revocation = Revocation(call.now(), revoked_by, reason)
-    with call.open_store() as store:
-        gone = store.revoke_statement(Waiver, waiver_id, revocation, leaf=encode_statement_leaf)
-    call.emit(_document(gone, call.now()), lambda: [f"{show_text(gone.id)} is revoked\n"])
+command.add_command(
+    revoke_command(Waiver, "Take a waiver back; past runs keep it, and its id is not used again.")
+)
