@@ -91,6 +91,7 @@ def _describe(pack: Path, report: PackReport) -> dict[str, Any]:
         "pack": str(pack),
         "valid": not report.findings,
         "run_id": report.run_id,
+        "as_of": report.as_of,
         "redaction_profile": report.profile,
         "redaction_rules": describe_rules(report.rules),
         "derived_view": report.derived,
@@ -142,7 +143,8 @@ def _tell(pack: Path, report: PackReport) -> Iterator[str]:
     yield from (f"warning: {_line(each)}" for each in report.warnings[:MAX_SHOWN_FINDINGS])
     if report.findings:
         return
-    yield f"{show_text(str(pack))} verifies: run {report.run_id}, {report.files} files\n"
+    run = show_text(f"run {report.run_id} as of {report.as_of}")
+    yield f"{show_text(str(pack))} verifies: {run}, {report.files} files\n"
     for each in report.signatures:
         when = "" if each.proven_at is None else f", by {encode_time(each.proven_at)}"
         text = f"  {each.subject} signed by {each.principal}, {each.fingerprint}{when}"

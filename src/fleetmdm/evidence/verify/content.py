@@ -62,6 +62,7 @@ def check_story(contents: Contents, report: PackReport) -> None:
     if run is not None:
         run_id = run.get("run_id")
         report.run_id = run_id if isinstance(run_id, int) else None
+        report.as_of = str(run.get("as_of"))
         if leaf is not None:
             _check_run(run, leaf, report)
     _check_counts(contents, manifest, run, report)

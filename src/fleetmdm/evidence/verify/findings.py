@@ -137,6 +137,8 @@ class PackReport:
     signatures: list[GoodSignature] = field(default_factory=list)
     files: int = 0
     run_id: int | None = None
+    as_of: str = ""
+    """The moment by which the run judged, as run.json has it."""
     profile: str | None = None
     rules: Rules = NO_RULES
     """Facts that the view shows, or withholds, whatever its profile says."""
