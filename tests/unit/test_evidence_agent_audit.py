@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sealed_pack import Pack
 
-from fleetmdm.evidence.agent_audit import check_segment
+from fleetmdm.evidence.agent_audit import HEAD_NAMESPACE, check_segment
 from fleetmdm.evidence.pack.derive import derive_view
 from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
 from fleetmdm.evidence.redact import Profile
@@ -20,7 +20,8 @@ from secretivex.audit.chain import Chain
 from secretivex.audit.record import encode_line
 from sshwire.allowed_signers import parse_allowed_signers
 from sshwire.privkey import PrivateKey
-from sshwire.pubkey import encode_public_line
+from sshwire.pubkey import encode_public_line, fingerprint
+from sshwire.sshsig import sign_message
 
 NOW = datetime(2026, 11, 22, 13, tzinfo=UTC)
 
@@ -118,3 +119,76 @@ def test_records_under_no_seal_are_told_and_what_was_not_checked(
     assert {each.code for each in report.warnings} == {"agent_audit_unsealed"}
     assert report.agent_audit is not None
     assert report.agent_audit.unsealed > 0
+
+
+def signed_log(keys: list[PrivateKey]) -> list[bytes]:
+    """A chain over two files, a signed head at the end of each; keys[0] is announced first."""
+    chain, lines = Chain(b"one".ljust(32)), list[bytes]()
+
+    def put(*records: bytes) -> None:
+        lines.extend([*records, chain.seal(b"".join(records))])
+
+    def head(signer: PrivateKey, following: PrivateKey) -> bytes:
+        said = ("one", chain.seals, chain.head, encode_public_line(following.public_key))
+        message = f"{said[0]} {said[1]} {said[2]} {said[3]}\n".encode()
+        signature = sign_message(message, signer=signer, namespace=HEAD_NAMESPACE).decode()
+        fields = dict(zip(("chain", "seals", "hash", "next_signer"), said, strict=True))
+        return record("head", **fields, signature=signature)
+
+    put(
+        record("chain_opened", chain="one", signer=encode_public_line(keys[0].public_key)),
+        record("sign"),
+    )
+    put(head(keys[0], keys[1]))
+    place = {"seals": chain.seals, "hash": chain.head}
+    signer = encode_public_line(keys[1].public_key)
+    put(record("chain_continued", chain="one", signer=signer, **place))
+    put(record("sign"))
+    put(head(keys[1], keys[2]))
+    return lines
+
+
+def test_signed_heads_are_checked_by_the_keys_that_the_chain_announced(
+    make_key: Callable[[int], PrivateKey],
+) -> None:
+    keys = [make_key(number) for number in (1, 2, 3, 4)]
+    lines = signed_log(keys)
+    segment = check_segment(lines)
+    assert (segment.problems, segment.signed_heads, segment.unsealed) == ([], 2, 0)
+    assert segment.signers == [fingerprint(keys[0].public_key.blob)]
+    rest = check_segment(lines[5:])
+    assert (rest.problems, rest.signed_heads) == ([], 1), "the second file alone"
+    assert rest.signers == [fingerprint(keys[1].public_key.blob)]
+
+
+@pytest.mark.parametrize("forged", [[1, 4, 3], [1, 2, 4], [4, 2, 3]])
+def test_a_chain_signed_anew_shows_in_its_first_key(
+    make_key: Callable[[int], PrivateKey], forged: list[int]
+) -> None:
+    """Who hashes a chain again cannot sign its heads with keys that were announced and forgotten."""
+    honest = signed_log([make_key(number) for number in (1, 2, 3)])
+    other = signed_log([make_key(number) for number in forged])
+    first = check_segment(honest).signers
+    mixed = [*honest[:5], *other[5:]]
+    assert check_segment(mixed).problems or check_segment(mixed).signers == first
+    assert check_segment(other).problems == []
+    assert (check_segment(other).signers == first) is (forged[0] == 1)
+
+
+def test_a_head_of_another_place_or_by_another_key_is_found(
+    make_key: Callable[[int], PrivateKey],
+) -> None:
+    keys = [make_key(number) for number in (1, 2, 3)]
+    lines = signed_log(keys)
+    at = [number for number, line in enumerate(lines) if b'"event":"head"' in line]
+    swapped = list(lines)
+    swapped[at[0]], swapped[at[1]] = swapped[at[1]], swapped[at[0]]
+    for spoilt in (
+        swapped,
+        [lines[at[0]], *lines],
+        [line.replace(b"SIGN", b"SING") for line in lines],
+    ):
+        assert check_segment(spoilt).problems
+    unannounced = [line.replace(b'"signer"', b'"singer"') for line in lines]
+    found = check_segment(unannounced).problems
+    assert any("not signed with the key" in each for each in found)

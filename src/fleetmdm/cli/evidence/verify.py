@@ -124,6 +124,8 @@ def _describe(pack: Path, report: PackReport) -> dict[str, Any]:
             "seals": report.agent_audit.seals,
             "unsealed": report.agent_audit.unsealed,
             "head": report.agent_audit.head,
+            "signed_heads": report.agent_audit.signed_heads,
+            "signers": report.agent_audit.signers,
             "macs_checked": False,
         },
         "findings": [_row(each) for each in report.findings],
@@ -155,9 +157,11 @@ def _tell(pack: Path, report: PackReport) -> Iterator[str]:
     if report.agent_audit is not None:
         audit = report.agent_audit
         yield (
-            f"  the agent's log: {audit.records} records under {audit.seals} seals, the chain holds;"
-            " its MACs need the chain's first key (secretive-client verify-audit)\n"
+            f"  the agent's log: {audit.records} records under {audit.seals} seals and"
+            f" {audit.signed_heads} signed heads, the chain holds; its MACs need the chain's first"
+            " key (secretive-client verify-audit)\n"
         )
+        yield from (f"  a chain of it is signed from {mark} on\n" for mark in audit.signers)
     opened = sum(shown.opened for shown in report.shown.values())
     hidden = sum(shown.hidden for shown in report.shown.values())
     yield f"  profile {report.profile}: {opened} fields shown, {hidden} withheld\n"
