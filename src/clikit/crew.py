@@ -1,6 +1,8 @@
 """Tasks done by several processes, this one among them; answers come in the order of the tasks.
 
 Processes are spawned, never forked: neither connections to databases nor threads survive a fork.
+Each has a line of its own to this process and shares nothing with others: one that is killed in the
+middle of an answer ends its line and nothing else.
 Rule for editors: what goes between processes is values; what comes of a task does not depend on who
 did it; how much waits is bounded, however many tasks there are.
 """
@@ -11,9 +13,11 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
+from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -23,7 +27,6 @@ AHEAD: Final = 4
 
 _Task = TypeVar("_Task")
 _Answer = TypeVar("_Answer")
-_Waiting = deque[tuple[_Task, Future[_Answer]]]
 
 
 def spare_cores() -> int:
@@ -32,11 +35,23 @@ def spare_cores() -> int:
     return min(cores or 1, MAX_WORKERS) - 1
 
 
+@dataclass(slots=True)
+class _Place:
+    """A task in its place among the others, and what came of it."""
+
+    task: Any
+    answer: Any = None
+    error: BaseException | None = None
+    is_there: bool = False
+    is_lost: bool = False
+    """Who was asked is gone."""
+
+
 class Crew(Generic[_Task, _Answer]):
     """This process and `workers` more, which begin with `start(*given)` and do `there(task)`.
 
-    This process does `here(task)` while it waits, and goes on alone if one of the others is killed;
-    `killed` is told. All functions but `here` and `killed` are of modules.
+    This process does `here(task)` while it waits, and what others did not live to do; `killed` is
+    told of each. All functions but `here` and `killed` are of modules.
     """
 
     def __init__(
@@ -49,14 +64,10 @@ class Crew(Generic[_Task, _Answer]):
         given: tuple[Any, ...] = (),
         killed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._workers = min(workers, MAX_WORKERS)
-        self._here, self._there, self._killed = here, there, killed
-        self._pool: ProcessPoolExecutor | None = None
-        if self._workers > 0:
-            context = get_context("spawn")
-            self._pool = ProcessPoolExecutor(
-                self._workers, context, initializer=_start, initargs=(start, given)
-            )
+        self._here, self._killed = here, killed
+        count = min(workers, MAX_WORKERS)
+        self._hands = [_Hand(there, start, given) for _ in range(count)]
+        self._most = 2 * AHEAD * max(count, 1)
 
     def __enter__(self) -> Self:
         return self
@@ -67,57 +78,117 @@ class Crew(Generic[_Task, _Answer]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        for hand in self._hands:
+            hand.end()
+        self._hands.clear()
 
     def do(self, tasks: Iterable[_Task]) -> Iterator[_Answer]:
         """The answers; tasks are taken as they are needed."""
-        left = iter(tasks)
-        if self._pool is not None:
-            waiting: _Waiting[_Task, _Answer] = deque()
-            try:
-                yield from self._share(self._pool, left, waiting)
-            except BrokenProcessPool:
-                # Somebody killed a worker, or memory ran out.
-                self._pool = None
-                self._killed()
-                for task, answer in waiting:
-                    is_there = answer.done() and answer.exception() is None
-                    yield answer.result() if is_there else self._here(task)
-        yield from map(self._here, left)
-
-    def _share(
-        self,
-        pool: ProcessPoolExecutor,
-        left: Iterator[_Task],
-        waiting: _Waiting[_Task, _Answer],
-    ) -> Iterator[_Answer]:
-        """Ask others while there is room, and work here while the oldest answer is not there."""
-        most = self._workers * AHEAD
-        for task in left:
-            if sum(not answer.done() for _, answer in waiting) < most:
-                waiting.append((task, Future()))
-                # A task stays among those that wait if the pool turns out to be broken.
-                waiting[-1] = (task, pool.submit(self._there, task))
-            else:
-                done: Future[_Answer] = Future()
-                done.set_result(self._here(task))
-                waiting.append((task, done))
-            while waiting and (waiting[0][1].done() or len(waiting) > 2 * most):
-                yield _oldest(waiting)
+        waiting: deque[_Place] = deque()
+        for task in tasks:
+            place = _Place(task)
+            waiting.append(place)
+            if not self._ask(place):
+                place.answer, place.is_there = self._here(task), True
+            self._collect(0)
+            while waiting and (waiting[0].is_there or len(waiting) > self._most):
+                yield self._take(waiting.popleft())
         while waiting:
-            yield _oldest(waiting)
+            yield self._take(waiting.popleft())
+
+    def _ask(self, place: _Place) -> bool:
+        """Whether somebody else has room for a task."""
+        hand = min(self._hands, key=lambda each: len(each.asked), default=None)
+        if hand is None or len(hand.asked) >= AHEAD:
+            return False
+        hand.asked.append(place)
+        try:
+            hand.line.send(place.task)
+        except OSError:
+            self._lose(hand)
+        return True
+
+    def _take(self, place: _Place) -> Any:
+        while not (place.is_there or place.is_lost):
+            self._collect(None)
+        if place.error is not None:
+            raise place.error
+        return place.answer if place.is_there else self._here(place.task)
+
+    def _collect(self, timeout_s: float | None) -> None:
+        """Take in the answers that have come."""
+        if not self._hands:
+            return
+        ready = wait([hand.line for hand in self._hands], timeout_s)
+        for hand in [each for each in self._hands if each.line in ready]:
+            try:
+                is_well, answer = hand.line.recv()
+            except (EOFError, OSError):
+                self._lose(hand)
+                continue
+            place = hand.asked.popleft()
+            place.is_there = True
+            if is_well:
+                place.answer = answer
+            else:
+                place.error = answer
+
+    def _lose(self, hand: _Hand) -> None:
+        """Somebody killed a process, or memory ran out."""
+        self._hands.remove(hand)
+        hand.end()
+        for place in hand.asked:
+            place.is_lost = True
+        self._killed()
 
 
-def _oldest(waiting: _Waiting[Any, _Answer]) -> _Answer:
-    """Wait for the oldest answer; its task is let go once it is there."""
-    wait([waiting[0][1]])
-    answer = waiting[0][1].result()
-    waiting.popleft()
-    return answer
+class _Hand:
+    """One other process, and what it was asked, oldest first."""
+
+    def __init__(
+        self, there: Callable[[Any], Any], start: Callable[..., object], given: tuple[Any, ...]
+    ) -> None:
+        context = get_context("spawn")
+        self.line, far = context.Pipe()
+        self.asked: deque[_Place] = deque()
+        self._process = context.Process(target=_work, args=(far, there, start, given), daemon=True)
+        self._process.start()
+        far.close()
+
+    def end(self) -> None:
+        """Let the process go; what it was doing is not wanted any more."""
+        self.line.close()
+        self._process.terminate()
+        self._process.join()
 
 
-def _start(start: Callable[..., object], given: tuple[Any, ...]) -> None:
+def _work(
+    line: Connection,
+    there: Callable[[Any], Any],
+    start: Callable[..., object],
+    given: tuple[Any, ...],
+) -> None:
+    """Of another process: do what is asked, until nobody asks."""
     # Ctrl-C reaches the whole group; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     start(*given)
+    asked: SimpleQueue[tuple[Any] | None] = SimpleQueue()
+    # Somebody listens at all times, so that whoever asks is never kept waiting by an answer.
+    Thread(target=_listen, args=(line, asked), daemon=True).start()
+    while (task := asked.get()) is not None:
+        try:
+            answer = True, there(task[0])
+        except Exception as error:  # noqa: BLE001 - told to who asked
+            answer = False, error
+        try:
+            line.send(answer)
+        except OSError:
+            return
+
+
+def _listen(line: Connection, asked: SimpleQueue[tuple[Any] | None]) -> None:
+    try:
+        while True:
+            asked.put((line.recv(),))
+    except Exception:  # noqa: BLE001 - the line is closed, or brings what cannot be read here
+        asked.put(None)

@@ -69,7 +69,7 @@ def judge_together(
 
 
 def _tell_killed() -> None:
-    _log.warning("a process that judged was killed; the rest is judged in one process")
+    _log.warning("a process that judged was killed; its part is judged by the others")
 
 
 _hands: list[tuple[TaskWorker[Any], Judge]] = []

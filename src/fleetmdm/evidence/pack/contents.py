@@ -33,7 +33,13 @@ from fleetmdm.evidence.names import (
     WAIVERS,
 )
 from fleetmdm.evidence.pack import documents
-from fleetmdm.evidence.pack.batches import (
+from fleetmdm.evidence.pack.controls import encode_controls
+from fleetmdm.evidence.pack.folder import PackFolder, RecordWriter
+from fleetmdm.evidence.pack.guarded import GuardedNames
+from fleetmdm.evidence.pack.outside import OutsideList
+from fleetmdm.evidence.pack.readme import render_readme
+from fleetmdm.evidence.pack.reconcile import Tally, reconcile
+from fleetmdm.evidence.records.batches import (
     BATCH_DEVICES,
     BATCH_ROWS,
     DeviceBatch,
@@ -42,12 +48,6 @@ from fleetmdm.evidence.pack.batches import (
     in_batches,
     make_together,
 )
-from fleetmdm.evidence.pack.controls import encode_controls
-from fleetmdm.evidence.pack.folder import PackFolder, RecordWriter
-from fleetmdm.evidence.pack.guarded import GuardedNames
-from fleetmdm.evidence.pack.outside import OutsideList
-from fleetmdm.evidence.pack.readme import render_readme
-from fleetmdm.evidence.pack.reconcile import Tally, reconcile
 from fleetmdm.evidence.records.decisions import (
     assignment_key,
     assignment_pairs,

@@ -142,7 +142,9 @@ def check_together(redaction: Redaction, workers: int) -> Crew[Lines, Block]:
         there=_do,
         start=_start,
         given=(redaction,),
-        killed=lambda: _log.warning("a process that checked was killed; one goes on alone"),
+        killed=lambda: _log.warning(
+            "a process that checked was killed; its part is checked by the others"
+        ),
     )
 
 

@@ -109,7 +109,9 @@ def make_together(
         there=_do,
         start=_start,
         given=(secret, salt_key, maker.redaction),
-        killed=lambda: _log.warning("a process that made records was killed; one goes on alone"),
+        killed=lambda: _log.warning(
+            "a process that made records was killed; its part is made by the others"
+        ),
     )
 
 
