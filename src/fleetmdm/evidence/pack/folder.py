@@ -17,8 +17,7 @@ from typing import BinaryIO
 from clikit.output import sync_folder, write_failure
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.manifest import Records, Whole
-from fleetmdm.evidence.records.batches import Block, pack_block
-from fleetmdm.evidence.records.commit import Written
+from fleetmdm.evidence.records.commit import Block, Written, pack_block
 from fleetmdm.evidence.view import Shown
 from fleetmdm.ledger.merkle import TreeHasher
 

@@ -6,17 +6,16 @@ that a pack is the same however many processes made it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from clikit.crew import Crew
 from fleetmdm.device import Device
 from fleetmdm.evidence.keys import FleetKeys
-from fleetmdm.evidence.records.commit import Written
+from fleetmdm.evidence.records.commit import Block, Written, pack_block
 from fleetmdm.evidence.records.maker import RecordMaker
 from fleetmdm.evidence.records.values import RecordError
 from fleetmdm.evidence.redact import Redaction
@@ -28,16 +27,6 @@ BATCH_DEVICES: Final = 128
 BATCH_ROWS: Final = 256
 
 _Item = TypeVar("_Item")
-
-
-class Block(NamedTuple):
-    """Records that follow each other in a file."""
-
-    data: bytes
-    leaves: tuple[bytes, ...]
-    """Leaf hashes of RFC 6962."""
-    opened: int
-    hidden: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +55,6 @@ class Unwritable:
 Batch = DeviceBatch | RowBatch
 Made = tuple[Block, ...] | Unwritable
 """Of devices the blocks of population and inventory, of rows that of results."""
-
-
-def pack_block(records: Sequence[Written]) -> Block:
-    """Records put together."""
-    sha256 = hashlib.sha256
-    return Block(
-        b"".join([record.line for record in records]),
-        tuple([sha256(b"\0" + record.leaf).digest() for record in records]),
-        sum([record.opened for record in records]),
-        sum([record.hidden for record in records]),
-    )
 
 
 def make_batch(maker: RecordMaker, batch: Batch) -> Made:

@@ -71,6 +71,16 @@ class Written(NamedTuple):
     hidden: int
 
 
+class Block(NamedTuple):
+    """Records that follow each other in a file."""
+
+    data: bytes
+    leaves: tuple[bytes, ...]
+    """Leaf hashes of RFC 6962."""
+    opened: int
+    hidden: int
+
+
 def make_cell(path: str, value: Any, *, is_open: bool, text: str = "") -> Cell:
     """The cell of a field; raises `RecordError` for what is no JSON value."""
     name = encode_text(path)
@@ -151,3 +161,14 @@ def assemble(
     if len(line) > MAX_RECORD_BYTES:
         raise RecordError(f"a record of {len(line)} bytes is over the limit of {MAX_RECORD_BYTES}")
     return Written(line, b"".join(digests), len(parts), len(shut))
+
+
+def pack_block(records: Sequence[Written]) -> Block:
+    """Records put together."""
+    sha256 = hashlib.sha256
+    return Block(
+        b"".join([record.line for record in records]),
+        tuple([sha256(b"\0" + record.leaf).digest() for record in records]),
+        sum([record.opened for record in records]),
+        sum([record.hidden for record in records]),
+    )
