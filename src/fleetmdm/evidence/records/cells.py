@@ -46,18 +46,8 @@ class Place:
     """One path of the facts, or of the fields beside them."""
 
     __slots__ = (
-        *(
-            "_begin",
-            "_book",
-            "_kind",
-            "_known",
-            "_name",
-            "_shape",
-            "_shows_mark",
-            "_tells",
-            "_text",
-        ),
-        *("below", "guards", "path", "shows"),
+        *("_begin", "_book", "_kind", "_name", "_shape", "_shows_mark", "_tells", "_text"),
+        *("below", "guards", "known", "path", "shows"),
     )
 
     def __init__(self, book: CellBook, path: str, *, judged_as: str | None = None) -> None:
@@ -80,7 +70,7 @@ class Place:
         self.guards = own.kind in GUARDED_KINDS
         name = encode_text(path)
         self._begin, self._name = b'",' + name + b",", name + b':["'
-        self._known: dict[Any, Cells] = {}
+        self.known: dict[Any, Cells] = {}
 
     def cells(self, value: Any) -> Cells:
         """The field with this value, and behind it the pseudonym that stands in for it."""
@@ -93,10 +83,10 @@ class Place:
             key = _key(value)
             if key is None:
                 return self._make(value)
-        cells = self._known.get(key)
+        cells = self.known.get(key)
         if cells is None:
             cells = self._make(value)
-            self._book.hold(self._known, key, cells)
+            self._book.hold(self.known, key, cells)
         return cells
 
     def _make(self, value: Any) -> Cells:
@@ -158,7 +148,10 @@ class CellBook:
                 self._walk(at, value, found, names)
                 continue
             if kind is str or kind is bool or kind is int:
-                self._take(at, value, found, names)
+                # The way that nearly all facts go.
+                found += (at.known.get(value) if kind is str else None) or at.cells(value)
+                if at.guards:
+                    names |= identifiers_in(iter((value,)))
                 continue
             for path, leaf in flatten(at.path, value):
                 self._take(at if path == at.path else self.place(path), leaf, found, names)
