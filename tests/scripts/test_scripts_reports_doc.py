@@ -145,3 +145,51 @@ def test_every_format_and_option_is_told() -> None:
         assert f"| `{form}` |" in PAGE
     for option in ("--only-failing", "--tag", "--framework", "--redaction", "--data-url", "--live"):
         assert option in PAGE
+
+
+def test_the_pictures_of_the_page_are_drawn(
+    fleet: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(fleet)
+    block = PAGE.partition("## Pictures\n\n```sh\n")[2].partition("```")[0]
+    for line in block.splitlines():
+        assert main(shlex.split(line)[1:]) == 0
+        assert f"drawn: {line.split()[-1]}" in capsys.readouterr().err
+    assert (fleet / "trend.svg").read_bytes().startswith(b"<?xml")
+    assert (fleet / "drift.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_a_failure_is_json_where_settings_choose_json(
+    where: str, fleet: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if where == "file":
+        (fleet / "c.yaml").write_text("report: {format: json}\n")
+        monkeypatch.setenv("FLEETMDM_CONFIG", str(fleet / "c.yaml"))
+    else:
+        monkeypatch.setenv("FLEETMDM_REPORT_FORMAT", "json")
+    for words, code in (
+        ("report --run 99", "run_not_found"),
+        ("report --no-such-option", "usage"),
+        ("report --fail-on fail", "policy_failures"),
+        ("report --db none.db", "database_not_found"),
+    ):
+        capsys.readouterr()
+        main(shlex.split(words))
+        assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+    for words in ("report --run 99 --format table", "drift --from 9"):
+        capsys.readouterr()
+        assert main(shlex.split(words)) == 4
+        assert capsys.readouterr().out == ""
+
+
+def test_the_last_format_named_counts_and_words_after_the_dashes_do_not(
+    fleet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        "device show x --format json --format table",
+        "device show -- --format=json",
+    ):
+        capsys.readouterr()
+        assert main(shlex.split(words)) == 4
+        assert capsys.readouterr().out == ""

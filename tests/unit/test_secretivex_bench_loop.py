@@ -183,13 +183,14 @@ def test_a_sample_of_signatures_is_verified(
 
 def test_a_plot_shows_runs(tmp_path: Path, serve: Serve) -> None:
     pytest.importorskip("matplotlib", reason="the extra plot is not installed")
-    from secretivex.bench.report.plot import check_plot, draw
+    from clikit.command.plotting import check_plot
+    from clikit.errors import Failure
+    from secretivex.bench.report.plot import draw
     from secretivex.bench.run import Outcome
-    from secretivex.errors import SecretiveError
 
     scenario = listing(serve(lambda _: LIST), count=20)
     outcome = Outcome(scenario, drive(scenario), 1.0, 0, 1)
     assert draw([("A", outcome)], suffix=".svg").startswith(b"<?xml")
     assert draw([("A", outcome)], suffix=".png").startswith(b"\x89PNG")
-    with pytest.raises(SecretiveError):
+    with pytest.raises(Failure):
         check_plot(tmp_path / "out.gif")

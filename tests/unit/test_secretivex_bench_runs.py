@@ -96,10 +96,10 @@ def test_a_plot_without_its_library_names_the_extra_before_anything_runs() -> No
     script = (
         "import sys; sys.modules['matplotlib'] = sys.modules['matplotlib.figure'] = None\n"
         "from pathlib import Path\n"
-        "from secretivex.bench.report.plot import check_plot\n"
-        "from secretivex.errors import SecretiveError\n"
+        "from clikit.command.plotting import check_plot\n"
+        "from clikit.errors import Failure\n"
         "try:\n    check_plot(Path('out.svg'))\n"
-        "except SecretiveError as error:\n    print(error.code, error.hint)\n"
+        "except Failure as error:\n    print(error.code, error.hint)\n"
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(

@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
 from clikit.command.streams import ClosedOutputError, prepare_streams
+from clikit.command.wanted import wanted_format
 from clikit.envelope import failed, render_json, success
 from clikit.envelope import found as found_document
 from clikit.errors import Exit, Failure
@@ -112,9 +112,14 @@ class Call:
 
 
 class _Output:
-    """Whether the result of this run is on its way out: then nothing else may follow it."""
+    """Where the result of this run stands: once it is on its way out, nothing else may follow."""
 
     has_begun = False
+    preferred: Callable[[Sequence[str]], str] = staticmethod(lambda _argv: "")
+
+    def is_json(self, argv: Sequence[str]) -> bool:
+        """Whether a failure is to be told in JSON."""
+        return (wanted_format(argv) or self.preferred(argv)) == "json"
 
 
 _OUTPUT = _Output()
@@ -188,12 +193,15 @@ def run(
     prog: str,
     failure: type[Failure],
     translate: Callable[[Exception], Failure | None] = lambda _error: None,
+    preferred: Callable[[Sequence[str]], str] = lambda _argv: "",
 ) -> int:
     """Run a command line and answer its exit status; nothing but `SystemExit` is left to escape.
 
     `translate` turns a foreign exception into a `Failure`, or None if it is a bug of ours.
+    `preferred` tells which format settings choose where the words name none.
     """
     prepare_streams()
+    _OUTPUT.preferred = preferred
     status = _run(group, argv, prog, failure, translate)
     try:
         sys.stdout.flush()
@@ -275,7 +283,7 @@ def _as_failure(error: Exception, argv: Sequence[str], failure: type[Failure]) -
 
 def _fail(error: Failure, argv: Sequence[str], prog: str) -> int:
     _say(error, prog)
-    if wants_json(argv) and not _OUTPUT.has_begun:
+    if _OUTPUT.is_json(argv) and not _OUTPUT.has_begun:
         try:
             sys.stdout.write(render_json(failed(error)))
             sys.stdout.flush()
@@ -301,12 +309,6 @@ def _say(error: Failure, prog: str) -> None:
 def show_lines(text: str) -> str:
     """`show_text`, but line breaks stay; indented, so that no text can pass for a line of ours."""
     return "\n  ".join(show_text(line) for line in text.split("\n"))
-
-
-def wants_json(argv: Sequence[str]) -> bool:
-    """Whether a command line asks for JSON, told from its words since it may not even parse."""
-    words = [word.lower() for word in argv]
-    return "--format=json" in words or ("--format", "json") in pairwise(words)
 
 
 def _usage_hint(error: click.ClickException, prog: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from clikit.command import run
 from clikit.command.group import LazyGroup
+from clikit.command.wanted import last_value
 from clikit.errors import Failure
 from fleetmdm.errors import FleetError
 
@@ -70,6 +72,21 @@ def translate(error: Exception) -> Failure | None:
     return None
 
 
+def preferred(argv: Sequence[str]) -> str:
+    """The format that settings choose for a command line that names none."""
+    words = (word for word in argv if not word.startswith("-"))
+    if next(words, "") != "report":
+        return ""
+    from fleetmdm.cli.session import load_settings
+
+    config = last_value(argv, "--config")
+    try:
+        resolved = load_settings(Path(config) if config else None, os.environ, {})
+        return str(resolved.get_value("report.format"))
+    except (Failure, OSError):
+        return os.environ.get("FLEETMDM_REPORT_FORMAT", "")
+
+
 def build() -> click.Group:
     """The whole command line; commands are imported when they are called."""
     group = LazyGroup(
@@ -91,4 +108,11 @@ def _offer_ids(command: click.Command) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; answers the exit status."""
     arguments: Any = sys.argv[1:] if argv is None else argv
-    return run(build(), arguments, prog="fleetmdm", failure=FleetError, translate=translate)
+    return run(
+        build(),
+        arguments,
+        prog="fleetmdm",
+        failure=FleetError,
+        translate=translate,
+        preferred=preferred,
+    )

@@ -5,22 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
+from clikit.command import examples
+from clikit.command.plotting import check_plot, plot_option, write_plot
 from clikit.table import render_table
 from fleetmdm.cli.history.values import findings_document, parse_moment
+from fleetmdm.cli.judging.gate import DRIFT, split_words
 from fleetmdm.cli.listing import limit_option, rows_to_show
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.drift import Change, Drift, DriftRow, Strangers, judge_drift, without_strangers
 from fleetmdm.errors import FleetError
+from fleetmdm.report.model import PROBLEM_STATES
 from fleetmdm.results import Run, Transition
 from fleetmdm.rfc3339 import encode_time
 from fleetmdm.store.port import FleetStore, PopulationChange, Presence
 
+_GATES: Final = (
+    DRIFT,
+    *(each.value for each in Change),
+    *(state.value for state in PROBLEM_STATES),
+)
 
-@click.command()
+
+@click.command(
+    epilog=examples(
+        "fleetmdm drift",
+        "fleetmdm drift --from 1 --to 3 --include-new-missing",
+        "fleetmdm drift --fail-on regressed --plot drift.png",
+    )
+)
 @click.option("--from", "before", type=click.IntRange(min=1), help="The earlier run.")
 @click.option("--to", "after", type=click.IntRange(min=1), help="The later run [newest].")
 @click.option("--since", help="Take as earlier run the first as of this RFC 3339 time or later.")
@@ -31,15 +48,20 @@ from fleetmdm.store.port import FleetStore, PopulationChange, Presence
 @click.option(
     "--fail-on",
     multiple=True,
-    type=click.Choice(["drift", *(each.value for each in Change)]),
-    help="Exit with 1 if there is any drift, or any of this kind; may be repeated.",
+    metavar="KIND",
+    help=f"Exit with 1 if there is any drift, any of this kind, or a changed verdict that now has "
+    f"this state: {', '.join(_GATES)}; may be repeated.",
 )
+@plot_option("the changes of each policy")
 @fleet_options()
-def command(call: FleetCall, **options: Any) -> None:
+def command(call: FleetCall, *, plot: Path | None, **options: Any) -> None:
     """Show verdicts that changed between two runs, by default the last two.
 
     `-` stands for a device or policy that the run did not know.
     """
+    gates = split_words(options["fail_on"], _GATES)
+    if plot is not None:
+        check_plot(plot, output=call.output)
     with call.open_store() as store:
         before, after = _choose_runs(
             store, options["before"], options["after"], parse_moment("--since", options["since"])
@@ -63,7 +85,11 @@ def command(call: FleetCall, **options: Any) -> None:
     )
     if not options["include_new_missing"]:
         shown, changes = without_strangers(shown), []
-    found = _found(shown, changes, options["fail_on"])
+    if plot is not None:
+        from fleetmdm.report.plot.drift import render
+
+        write_plot(call, plot, render(before, after, shown, suffix=plot.suffix))
+    found = _found(shown, changes, gates)
     limit = rows_to_show(call, options["limit"])
     call.emit(
         _document(before, after, shown, changes),
@@ -126,13 +152,20 @@ def _strangers(changes: list[PopulationChange], presence: Presence) -> Strangers
 def _found(
     drift: Drift, changes: list[PopulationChange], kinds: Sequence[str]
 ) -> FleetError | None:
-    anything = bool(drift.rows or changes)
-    if not any(anything if kind == "drift" else drift.counts[Change(kind)] for kind in kinds):
+    if not any(_occurs(drift, changes, kind) for kind in kinds):
         return None
     words = [f"{count} {change}" for change, count in drift.counts.items() if count]
     details = {change.value: count for change, count in drift.counts.items()}
     message = ", ".join(words) or f"{len(changes)} devices or policies are new or vanished"
     return FleetError("drift_found", f"drift: {message}", details=details)
+
+
+def _occurs(drift: Drift, changes: list[PopulationChange], kind: str) -> bool:
+    if kind == DRIFT:
+        return bool(drift.rows or changes)
+    if kind in {state.value for state in PROBLEM_STATES}:
+        return any(row.transition.after == kind for row in drift.rows)
+    return drift.counts[Change(kind)] > 0
 
 
 def _document(

@@ -9,13 +9,9 @@ from importlib.metadata import version
 
 import click
 
-from fleetmdm.cli.judging.gate import (
-    FAIL_ON_HELP,
-    GatingState,
-    fail_states,
-    policy_failures,
-    stale_after,
-)
+from clikit.command import examples
+from fleetmdm.cli.judging.drifting import count_changed
+from fleetmdm.cli.judging.gate import FAIL_ON_HELP, Gate, gate_failure, parse_gate, stale_after
 from fleetmdm.cli.judging.one_device import check_device
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.engines.local import Recorded, record_run
@@ -36,7 +32,13 @@ ONLY_ASSIGNED = click.option(
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "fleetmdm check",
+        "fleetmdm check --fail-on fail,error --format json",
+        "fleetmdm check --device web-1 --as-of 2026-12-01T00:00:00Z",
+    )
+)
 @click.option("--device", "device_id", metavar="ID", help="Judge one device; no run is recorded.")
 @click.option("--full", is_flag=True, help="Judge everything, also what cannot have changed.")
 @click.option("--as-of", metavar="TIME", help="The moment to judge by (RFC 3339) [now].")
@@ -63,9 +65,9 @@ def command(
     """
     started_at = call.now()
     moment = started_at if as_of is None else _moment(as_of)
-    states = fail_states(call, fail_on)
+    gate = parse_gate(call, fail_on, drift=device_id is None)
     if device_id is not None:
-        check_device(call, device_id, moment, states, only_assigned=only_assigned)
+        check_device(call, device_id, moment, gate, only_assigned=only_assigned)
         return
     new = NewRun(
         started_at=started_at,
@@ -85,7 +87,9 @@ def command(
             workers=call.setting("check.workers"),
         )
         differences = RunStanding(store, recorded.run, recorded.policies).differences()
-    _emit_run(call, recorded, differences, states)
+        shown = {policy.id for policy in recorded.policies}
+        changed = count_changed(store, recorded.run, shown) if gate.drift else 0
+    _emit_run(call, recorded, differences, gate, changed)
 
 
 def _moment(text: str) -> datetime:
@@ -99,7 +103,8 @@ def _emit_run(
     call: FleetCall,
     recorded: Recorded,
     differences: Mapping[str, Differences],
-    states: Sequence[GatingState],
+    gate: Gate,
+    changed: int,
 ) -> None:
     run = recorded.run
     each = (
@@ -116,5 +121,5 @@ def _emit_run(
         },
         "policies": [encode_line(line) for line in lines],
     }
-    found = policy_failures(lines, states)
+    found = gate_failure(lines, gate, changed=changed)
     call.emit(data, partial(render, report, width=call.width), found=found)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from clikit.table import render_table
-from fleetmdm.cli.judging.gate import GatingState, policy_failures, stale_after
+from fleetmdm.cli.judging.gate import Gate, gate_failure, stale_after
 from fleetmdm.cli.session import FleetCall
 from fleetmdm.engines.local import judge_device
 from fleetmdm.governance.effective import Effective
@@ -26,7 +26,7 @@ def check_device(
     call: FleetCall,
     device_id: str,
     as_of: datetime,
-    states: Sequence[GatingState],
+    gate: Gate,
     *,
     only_assigned: bool,
 ) -> None:
@@ -43,7 +43,7 @@ def check_device(
         "counts": encode_counts(add_counts({verdict.status: 1} for verdict, _ in rows)),
         "results": [_encode(*each) for each in rows],
     }
-    found = policy_failures(_lines(rows, policies), states)
+    found = gate_failure(_lines(rows, policies), gate)
     call.emit(data, lambda: _text(rows, call.width), found=found)
 
 

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from clikit.command import examples
 from clikit.errors import Failure
-from fleetmdm.cli.judging.gate import FAIL_ON_HELP, fail_states, policy_failures, stale_after
+from fleetmdm.cli.judging.gate import FAIL_ON_HELP, gate_failure, parse_gate, stale_after
 from fleetmdm.cli.judging.gathering import Moment, find_run, gather_live, gather_stored
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.config import REPORT_FORMATS
@@ -106,7 +106,7 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def command(call: FleetCall, **options: Any) -> None:
     """Show the result of a run."""
     selection = _selection(call, options)
-    states = fail_states(call, options["fail_on"])
+    gate = parse_gate(call, options["fail_on"], drift=not options["live"])
     if options["live"] and options["run_id"] is not None:
         raise FleetError("usage", "--live and --run exclude each other")
     source = click.get_current_context().get_parameter_source("format")
@@ -115,9 +115,17 @@ def command(call: FleetCall, **options: Any) -> None:
     with call.open_store() as store:
         report = _gather(call, store, options["run_id"], selection, live=options["live"])
         report = _redacted(store, report, call.setting("report.redaction", options["redaction"]))
-        found = policy_failures(report.lines, states)
+        changed = _changed(store, report) if gate.drift else 0
+        found = gate_failure(report.lines, gate, changed=changed)
         cap = options["sarif_max_failures_per_policy"]
         call.emit_chunks(_render(call, report, found, cap, options["data_url"]), found=found)
+
+
+def _changed(store: FleetStore, report: Report) -> int:
+    from fleetmdm.cli.judging.drifting import count_changed
+
+    shown = {line.policy.id for line in report.lines}
+    return count_changed(store, report.run, shown, report.selection)
 
 
 def _selection(call: FleetCall, options: Mapping[str, Any]) -> Selection:

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from agentclient.address import check_length
-from clikit.output import write_atomic
+from clikit.command.plotting import check_plot, write_plot
 from clikit.table import render_table
 from secretivex.bench.compare import Comparison, at_address, compare, encode_ratio
 from secretivex.bench.report.fields import encode_run
-from secretivex.bench.report.plot import check_plot, draw
+from secretivex.bench.report.plot import draw
 from secretivex.bench.report.render import render_csv
 from secretivex.bench.scenario import Scenario
 from secretivex.bench.statistics import Ratio
@@ -50,7 +50,7 @@ def command(
     is that of each single run.
     """
     if plot is not None:
-        check_plot(plot)
+        check_plot(plot, output=call.output)
     if a == b:
         raise SecretiveError("usage", "SOCKET_A and SOCKET_B are the same")
     sides = []
@@ -60,7 +60,7 @@ def command(
     result = compare(sides[0], sides[1], rounds=rounds, run=call.run)
     if plot is not None:
         lines = [("A", result.a[-1]), ("B", result.b[-1])]
-        write_atomic(plot, [draw(lines, suffix=plot.suffix)], mode=0o644)
+        write_plot(call, plot, draw(lines, suffix=plot.suffix))
     failures = result.failures()
     found = None
     if any(failures.values()):

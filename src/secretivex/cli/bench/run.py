@@ -6,21 +6,16 @@ from pathlib import Path
 
 import click
 
-from clikit.output import write_atomic
+from clikit.command.plotting import check_plot, plot_option, write_plot
 from secretivex.bench.report.fields import encode_run
-from secretivex.bench.report.plot import check_plot, draw
+from secretivex.bench.report.plot import draw
 from secretivex.bench.report.render import render_csv, render_text
 from secretivex.bench.run import Outcome, check_ceiling
 from secretivex.bench.scenario import Scenario
 from secretivex.cli.bench.options import BenchCall, shape_options
 from secretivex.errors import SecretiveError
 
-PLOT_OPTION = click.option(
-    "--plot",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Also draw latency over time and its distribution, as .svg or .png.",
-)
+PLOT_OPTION = plot_option("latency over time and its distribution")
 
 
 @click.command("run")
@@ -48,11 +43,11 @@ def command(
     warm-up counts. A run that this tool itself may have limited is not reported.
     """
     if plot is not None:
-        check_plot(plot)
+        check_plot(plot, output=call.output)
     outcome = call.run(scenario)
     check_ceiling(outcome)
     if plot is not None:
-        write_atomic(plot, [draw([(scenario.mode, outcome)], suffix=plot.suffix)], mode=0o644)
+        write_plot(call, plot, draw([(scenario.mode, outcome)], suffix=plot.suffix))
     found = too_many_failures(outcome, max_failure_rate)
     if call.format == "csv":
         call.emit_chunks([render_csv([outcome], header=not no_csv_header)], found=found)
