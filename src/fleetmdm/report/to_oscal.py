@@ -4,15 +4,18 @@ One result: an observation for each row of a problem, a finding for each policy 
 A policy is met where no device fails, errs or is unknown, waived ones included; one that applies to no device has no
 finding, since OSCAL knows only "satisfied" and "not-satisfied". UUIDs are of version 5 over what
 they name, so the same device and policy is the same subject in the next document.
-Rule for editors: texts of OSCAL are markup; whatever inventory or policies say is escaped.
+Rule for editors: texts of OSCAL are markup; whatever inventory or policies say is escaped. There is
+an observation for each row of a fleet, so what rows have in common is made once.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from hashlib import sha1
 from typing import Any, Final
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from clikit.table import show_text
 from fleetmdm.policy import Reference
@@ -60,20 +63,26 @@ def render(report: Report, *, assessment_plan: str = "#") -> Iterator[str]:
     yield "}]}}\n"
 
 
-def _array(name: str, members: Iterator[dict[str, Any]]) -> Iterator[str]:
+def _array(name: str, members: Iterator[str]) -> Iterator[str]:
     """A member of an object, left out where it would be empty: the schema wants one item."""
-    opened = False
+    separator = f",\n{dump(name)}: [\n"
     for member in members:
-        yield f"{',' if opened else f',{chr(10)}{dump(name)}: ['}\n{dump(member)}"
-        opened = True
-    if opened:
+        yield separator + member
+        separator = ",\n"
+    if separator == ",\n":
         yield "]"
 
 
 def _uuid(kind: str, *identity: str) -> str:
-    return str(uuid5(NAMESPACE, "\0".join((kind, *identity))))
+    """RFC 9562 version 5, in our namespace; `uuid5` takes three times as long for the same."""
+    digest = _NAMED.copy()
+    digest.update("\0".join((kind, *identity)).encode())
+    text = digest.hexdigest()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
 
+_NAMED: Final = sha1(NAMESPACE.bytes, usedforsecurity=False)
 _TOOL: Final = _uuid("tool", "fleetmdm")
 
 
@@ -142,52 +151,75 @@ def _line(value: object) -> str:
     return show_text(" ".join(str(value).split()))
 
 
-def _observations(report: Report, related: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
+def _observations(report: Report, related: dict[str, list[str]]) -> Iterator[str]:
     collected = encode_time(report.run.as_of)
     for each in report.rows:
-        if each.row.status in PROBLEM_STATES:
-            uuid = _uuid("observation", each.row.device_id, each.policy.id)
-            known = related[each.policy.id]
-            if len(known) < MAX_RELATED:
-                known.append(uuid)
-            yield _observation(each, uuid, collected)
+        row = each.row
+        if row.status not in PROBLEM_STATES:
+            continue
+        uuid = _uuid("observation", row.device_id, row.policy_id)
+        known = related[row.policy_id]
+        if len(known) < MAX_RELATED:
+            known.append(uuid)
+        what = "; ".join(map(describe, row.findings)) or each.policy.name
+        name, device = _device(row.device_id)
+        yield (
+            f'{{"uuid":"{uuid}","description":{dump(f"{name}{_COLON}{markdown_text(what)}")},'
+            f"{device}{_verdict(row.policy_id, each.policy.name, *_states(each))}"
+            f'"collected":"{collected}"}}'
+        )
 
 
-def _observation(each: ReportRow, uuid: str, collected: str) -> dict[str, Any]:
+_COLON: Final = markdown_text(":") + " "
+
+
+def _states(each: ReportRow) -> tuple[str, str, str, str, int]:
+    effective = each.effective
     row = each.row
-    what = "; ".join(describe(finding) for finding in each.findings()) or each.policy.name
+    return row.status, effective.status, effective.reason, each.severity, row.since_run
+
+
+@lru_cache(maxsize=64)
+def _device(device_id: str) -> tuple[str, str]:
+    """The name in markup, and the members that name the device; rows come device by device."""
+    name = markdown_text(device_id) or "-"
     subject = {
-        "subject-uuid": _uuid("device", row.device_id),
+        "subject-uuid": _uuid("device", device_id),
         "type": "inventory-item",
-        "title": markdown_text(row.device_id) or "-",
+        "title": name,
     }
-    return {
-        "uuid": uuid,
-        "title": markdown_text(f"{each.policy.name}: {row.status}"),
-        "description": markdown_text(f"{row.device_id}: {what}"),
-        "props": _props(
-            **{
-                "policy-id": row.policy_id,
-                "device-id": row.device_id,
-                "status": row.status.value,
-                "effective": each.effective.status.value,
-                "effective-reason": each.effective.reason,
-                "severity": each.severity.value,
-                "since-run": row.since_run or "",
-            }
-        ),
+    props = "".join(dump(each) + "," for each in _props(**{"device-id": device_id}))
+    return name, f'"subjects":[{dump(subject)}],"props":[{props}'
+
+
+@lru_cache(maxsize=4096)
+def _verdict(
+    policy_id: str, name: str, raw: str, effective: str, reason: str, severity: str, since: int
+) -> str:
+    """The rest of the properties, and the members that many observations have in common."""
+    props = _props(
+        **{
+            "policy-id": policy_id,
+            "status": raw,
+            "effective": effective,
+            "effective-reason": reason,
+            "severity": severity,
+            "since-run": since or "",
+        }
+    )
+    members = {
+        "title": markdown_text(f"{name}: {raw}"),
         "methods": ["TEST"],
-        "types": ["finding" if row.status is Status.FAIL else "discovery"],
+        "types": ["finding" if raw == Status.FAIL else "discovery"],
         "origins": [{"actors": [{"type": "tool", "actor-uuid": _TOOL}]}],
-        "subjects": [subject],
-        "collected": collected,
     }
+    return f"{dump(props)[1:]},{dump(members)[1:-1]},"
 
 
-def _findings(report: Report, related: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
+def _findings(report: Report, related: dict[str, list[str]]) -> Iterator[str]:
     for line in report.lines:
         if any(line.count(state) for state in (Status.PASS, *PROBLEM_STATES)):
-            yield _finding(line, related[line.policy.id])
+            yield dump(_finding(line, related[line.policy.id]))
 
 
 def _finding(line: PolicyLine, observations: Sequence[str]) -> dict[str, Any]:
