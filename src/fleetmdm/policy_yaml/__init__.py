@@ -1,24 +1,23 @@
 """Policies from YAML, strictly: `read_policies` finds all that is wrong, `parse_policies` raises it.
 
 Grammar and meaning: docs/policy-language.md. Rule for editors: nothing is guessed and nothing is
-dropped; what the language does not have is a problem with its line and column.
+dropped; what the language does not have is a problem with its line and column. The grammar is
+imported where a source is read, since most commands read a policy's form alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from clikit.canonical import encode_canonical
 from fleetmdm.errors import FleetError
 from fleetmdm.policy import CompliancePolicy, Position
 from fleetmdm.policy import Node as Check
-from fleetmdm.policy_yaml.checks import CheckReader
-from fleetmdm.policy_yaml.document import ReadPolicy, read_policy
-from fleetmdm.policy_yaml.parameters import Substitution
 from fleetmdm.policy_yaml.problems import Problem, Problems
-from fleetmdm.policy_yaml.strict import Strict
 from fleetmdm.policy_yaml.yaml_tree import MAX_FILE_BYTES, read_documents
+
+if TYPE_CHECKING:
+    from fleetmdm.policy_yaml.document import ReadPolicy
 
 __all__ = [
     "PolicyFile",
@@ -83,6 +82,11 @@ def parse_selector(text: str, *, name: str) -> tuple[Check, str]:
 
     JSON is YAML, so that what is kept can be read again.
     """
+    from clikit.canonical import encode_canonical
+    from fleetmdm.policy_yaml.checks import CheckReader
+    from fleetmdm.policy_yaml.parameters import Substitution
+    from fleetmdm.policy_yaml.strict import Strict
+
     problems = Problems(name)
     documents = read_documents(_decode(text.encode(), problems), problems)
     if len(documents) != 1 and not problems.found:
@@ -109,6 +113,9 @@ def policy_invalid(problems: tuple[Problem, ...]) -> FleetError:
 
 
 def _read(data: bytes, problems: Problems) -> list[ReadPolicy]:
+    from fleetmdm.policy_yaml.document import read_policy
+    from fleetmdm.policy_yaml.strict import Strict
+
     text = _decode(data, problems)
     documents = read_documents(text, problems)
     if len(documents) > MAX_POLICIES:

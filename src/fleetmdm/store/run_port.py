@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from fleetmdm.device import Device, DocumentBatch
-from fleetmdm.evaluate import VerdictBatch
-from fleetmdm.evaluate.table import FactBatch
 from fleetmdm.governance.assign import Assignment
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import Run, Verdict
+
+if TYPE_CHECKING:
+    # For their names alone: who only reads runs need not load what judges.
+    from fleetmdm.evaluate import VerdictBatch
+    from fleetmdm.evaluate.table import FactBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class RunOvertaken(Exception):  # noqa: N818 - it asks for another try, it is no
     """Another run was recorded while this one built on the verdicts of the one before."""
 
 
-Batch = FactBatch | DocumentBatch
+Batch: TypeAlias = "FactBatch | DocumentBatch"
 
 
 class Judge(Protocol):

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from fleetmdm.governance.assign import Assignment, Selections, select
 from fleetmdm.policy import Node
-from fleetmdm.policy_yaml import parse_selector
 from fleetmdm.results import Run
 from fleetmdm.store.port import FleetStore
 
@@ -22,4 +21,6 @@ def run_selections(store: FleetStore, run: Run) -> Selections | None:
 
 
 def _parse_condition(text: str) -> Node:
+    from fleetmdm.policy_yaml import parse_selector
+
     return parse_selector(text, name="an assignment's selector")[0]

@@ -14,7 +14,6 @@ from itertools import groupby, islice
 from typing import Final, TypeVar
 
 from fleetmdm.device import Device
-from fleetmdm.evaluate import compile_policies, run_programs
 from fleetmdm.governance.effective import (
     PROBLEMS,
     Differences,
@@ -167,6 +166,9 @@ class RunStanding:
         found: Counter[str] = Counter()
         if not device_ids:
             return found
+        # Only here is anything judged: who merely shows a run need not load the evaluator.
+        from fleetmdm.evaluate import compile_policies, run_programs
+
         selections = run_selections(self._store, self._run)
         programs = compile_policies(self._governed.policies.values(), selections)
         wanted = frozenset(device_ids)

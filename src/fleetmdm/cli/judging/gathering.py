@@ -10,12 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from fleetmdm.device import Device
-from fleetmdm.engines.local import BATCH_DEVICES, batched, load_current
 from fleetmdm.errors import FleetError
-from fleetmdm.evaluate import compile_policies, run_programs
-from fleetmdm.evaluate.program import Program
 from fleetmdm.governance.assign import Selections
 from fleetmdm.governance.effective import Differences, EffectiveStatus, JudgedRow
 from fleetmdm.policy import CompliancePolicy
@@ -25,6 +23,10 @@ from fleetmdm.results import SILENT, ResultRow, Run, Status
 from fleetmdm.store.port import FleetStore
 from fleetmdm.store.selections import load_selections, run_selections
 from fleetmdm.store.standing import RunStanding, judge_rows_now
+
+if TYPE_CHECKING:
+    # What only judging needs is imported where something is judged: a report of a whole run is not.
+    from fleetmdm.evaluate.program import Program
 
 Counts = Mapping[str, Mapping[Status, int]]
 
@@ -71,6 +73,8 @@ class Source:
 
     def programs(self) -> Sequence[Program]:
         """The policies, compiled where they apply."""
+        from fleetmdm.evaluate import compile_policies
+
         return compile_policies(self.policies, self.selections)
 
     def is_stale(self, device: Device) -> bool:
@@ -118,6 +122,8 @@ def gather_live(store: FleetStore, selection: Selection, moment: Moment) -> Repo
 
     Raises `no_policies`, `device_not_found`, `policy_not_found`.
     """
+    from fleetmdm.engines.local import load_current
+
     now = moment.now
     assignments = list(store.assignments())
     source = Source(
@@ -170,6 +176,9 @@ def _count(
     source: Source, selection: Selection, rows: Iterable[JudgedRow]
 ) -> tuple[int, dict[str, dict[Status, int]], dict[str, Differences]]:
     """How many devices there are, their raw states, and where the effective ones differ."""
+    from fleetmdm.engines.local import BATCH_DEVICES, batched
+    from fleetmdm.evaluate import run_programs
+
     counts = {policy.id: Counter[Status]() for policy in source.policies}
     changed = {policy.id: Counter[tuple[Status, EffectiveStatus]]() for policy in source.policies}
     programs, devices = source.programs(), 0
@@ -239,6 +248,9 @@ def _of_devices(rows: Iterable[ResultRow], device_ids: Iterator[str]) -> Iterato
 
 
 def _live_rows(source: Source, selection: Selection) -> Iterator[tuple[Device, ResultRow]]:
+    from fleetmdm.engines.local import BATCH_DEVICES, batched
+    from fleetmdm.evaluate import run_programs
+
     programs = source.programs()
     for batch in batched(source.devices(selection), BATCH_DEVICES):
         verdicts = run_programs(batch, programs, source.as_of)

@@ -1,6 +1,7 @@
 """`FleetStore` over SQLite: one method, one function of the modules beside this one.
 
-Rule for editors: no SQL here; every method translates errors, iterators included.
+Rule for editors: no SQL here; every method translates errors, iterators included. What takes in
+documents or records runs is imported where that is done: most commands only read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fleetmdm.device import Device
 from fleetmdm.ingest.sources import Source
@@ -29,7 +31,6 @@ from fleetmdm.store.port import (
 from fleetmdm.store.sqlite import (
     identity,
     intake,
-    inventory,
     policies,
     results,
     runs,
@@ -37,10 +38,12 @@ from fleetmdm.store.sqlite import (
 from fleetmdm.store.sqlite.blocks import devices
 from fleetmdm.store.sqlite.connection import connect, create_file
 from fleetmdm.store.sqlite.governance.methods import SqliteGovernance
-from fleetmdm.store.sqlite.recording.writer import SqliteRunWriter
 from fleetmdm.store.sqlite.revisions import latest_revision
 from fleetmdm.store.sqlite.upgrade import upgrade
 from fleetmdm.store.sqlite.upkeep import SqliteUpkeep
+
+if TYPE_CHECKING:
+    from fleetmdm.store.sqlite.recording.writer import SqliteRunWriter
 
 BUSY_TIMEOUT_S = 10.0
 """How long a writer waits for another's short transaction before it is `database_locked`."""
@@ -93,6 +96,8 @@ class SqliteStore(SqliteGovernance, SqliteUpkeep):
         based_on: Mapping[str, str | None] = NO_BASES,
     ) -> IngestCounts:
         """Keep documents, all or nothing."""
+        from fleetmdm.store.sqlite import inventory
+
         with translated(self._path):
             return inventory.put_devices(
                 self._connection, devices, source=source, now=now, based_on=based_on
@@ -133,6 +138,8 @@ class SqliteStore(SqliteGovernance, SqliteUpkeep):
 
     def retire_device(self, device_id: str, *, now: datetime) -> None:
         """Let a device leave the fleet."""
+        from fleetmdm.store.sqlite import inventory
+
         with translated(self._path):
             inventory.retire_device(self._connection, device_id, now=now)
 
@@ -160,6 +167,8 @@ class SqliteStore(SqliteGovernance, SqliteUpkeep):
     @contextmanager
     def begin_run(self, run: NewRun) -> Iterator[SqliteRunWriter]:
         """A run in the making."""
+        from fleetmdm.store.sqlite.recording.writer import SqliteRunWriter
+
         with translated(self._path):
             writer = SqliteRunWriter(self._connection, self._path, run)
         try:

@@ -17,7 +17,6 @@ from fleetmdm.ingest.sources import Source
 from fleetmdm.store.codec import parse_stamp
 from fleetmdm.store.port import MAX_CONFLICTING, SerialConflict
 from fleetmdm.store.sqlite.blocks.devices import read_devices
-from fleetmdm.store.sqlite.inventory import put_within
 from fleetmdm.store.sqlite.revisions import latest_revision
 
 _IDS = """
@@ -61,6 +60,8 @@ def tag_device(
     now: datetime,
 ) -> Device:
     """Change what people say; answers the device as it is then. Raises `device_not_found`."""
+    from fleetmdm.store.sqlite.inventory import put_within
+
     with put_within(connection) as put:
         device = _current(connection, device_id)
         kept = read_snapshot(connection, device_id, Source.OPERATOR)

@@ -13,7 +13,6 @@ from datetime import datetime
 
 from fleetmdm.errors import FleetError
 from fleetmdm.policy import CompliancePolicy
-from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.policy_yaml.form import FORM_VERSION, decode_form, encode_form
 from fleetmdm.store.sqlite.connection import writing
 from fleetmdm.store.sqlite.revisions import IN_FORCE, new_revision
@@ -101,9 +100,15 @@ def load_policies(
     only = None if chosen is None else json.dumps(sorted(chosen))
     wanted = {"revision": revision, "version": FORM_VERSION, "chosen": only}
     return tuple(
-        parse_policy(source, name=f"policy {name}") if form is None else decode_form(form, source)
+        _parse(name, source) if form is None else decode_form(form, source)
         for name, source, form in connection.execute(_FORMS, wanted)
     )
+
+
+def _parse(name: str, source: bytes) -> CompliancePolicy:
+    from fleetmdm.policy_yaml import parse_policy
+
+    return parse_policy(source, name=f"policy {name}")
 
 
 def keep_forms(connection: sqlite3.Connection, policies: Iterable[CompliancePolicy]) -> None:
@@ -124,7 +129,7 @@ def find_odd_forms(connection: sqlite3.Connection) -> Iterator[str]:
         (FORM_VERSION,),
     )
     for name, source, form in rows:
-        if encode_form(parse_policy(source, name=f"policy {name}")) != form:
+        if encode_form(_parse(name, source)) != form:
             yield f"policy {name} is kept as read otherwise than its source says"
 
 

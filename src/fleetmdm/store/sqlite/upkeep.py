@@ -10,7 +10,6 @@ from pathlib import Path
 from fleetmdm.errors import FleetError
 from fleetmdm.store.failures import translated, translated_files
 from fleetmdm.store.sqlite import ledger, runs
-from fleetmdm.store.sqlite.blocks.audit import find_derived_problems
 from fleetmdm.store.sqlite.connection import read_fleet_key, writing
 from fleetmdm.store.sqlite.upgrade import back_up
 
@@ -19,6 +18,8 @@ _MAX_PROBLEMS = 100
 
 def find_problems(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
     """Sentences about damage and loose references; none when all is well."""
+    from fleetmdm.store.sqlite.blocks.audit import find_derived_problems
+
     for (text,) in connection.execute(f"PRAGMA integrity_check({_MAX_PROBLEMS})"):
         if text != "ok":
             yield str(text)
