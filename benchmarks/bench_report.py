@@ -86,16 +86,16 @@ def main() -> None:
         fill(small, SMALL)
         fill(large, options.devices)
         with closing(open_store(large, now=NOW)) as store:
-            for form in FORMS:
-                rows.append(
-                    compare(
-                        f"report --format {form}",
-                        f"reading the rows of {options.devices} devices",
-                        partial(render, store, form),
-                        partial(read_rows, store),
-                        at_most=AT_MOST,
-                    )
+            rows += [
+                compare(
+                    f"report --format {form}",
+                    f"reading the rows of {options.devices} devices",
+                    partial(render, store, form),
+                    partial(read_rows, store),
+                    at_most=AT_MOST,
                 )
+                for form in FORMS
+            ]
         for form in FORMS:
             least, most = (
                 peak_mebibytes(partial(open_and_render, path, form)) for path in (small, large)

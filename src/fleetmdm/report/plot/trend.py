@@ -91,8 +91,8 @@ def _paint_problems(axes: Any, runs: Sequence[Run], moments: Sequence[datetime])
 def _paint_time(axes: Any) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    locator = AutoDateLocator(minticks=3, maxticks=8)
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call] # not typed there
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call] # not typed there
     axes.set(xlabel="the moment that a run judged by, in UTC")
     axes.margins(x=0.02)
