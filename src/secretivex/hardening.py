@@ -29,6 +29,11 @@ _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 
 _MLOCK_ONFAULT = 1
 
+_M_PERTURB = -6
+"""malloc.h of glibc: a byte to fill blocks with when they are handed out and when they are freed."""
+
+_FILLER = 0x5A
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryLock:
@@ -129,6 +134,22 @@ def _may_exceed(libc: Any, limit: int) -> bool:
     return bool(answer == 0)
 
 
+def overwrite_freed_memory(*, is_on: bool) -> bool:
+    """Have the allocator fill what is freed from now on, or leave it be (mallopt(3)). glibc only.
+
+    It reaches blocks over a kilobyte: messages between the agent's processes, with the keys in them.
+    Smaller ones the interpreter hands out from pools of its own. Inherited by forks.
+    """
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    try:
+        return bool(ctypes.CDLL(None).mallopt(_M_PERTURB, _FILLER if is_on else 0))
+    except AttributeError:
+        return False
+
+
 def name_process(name: str) -> None:
     """What ps(1) and /proc/PID/comm call this process. Linux only; 15 bytes are kept."""
     if sys.platform != "linux":
@@ -148,7 +169,8 @@ def raise_descriptor_limit() -> int:
 
 
 def harden() -> tuple[str, ...]:
-    """Everything above; answers the names of the steps that the system refused."""
+    """What every process does; answers the names of the steps that the system refused."""
     raise_descriptor_limit()
+    overwrite_freed_memory(is_on=True)
     steps = {"core dumps": forbid_core_dumps, "inspection": forbid_inspection}
     return tuple(name for name, step in steps.items() if not step())

@@ -12,6 +12,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Protocol
 
 from secretivex.engine import ChangeRequest
+from secretivex.hardening import overwrite_freed_memory
 from secretivex.lock import UnlockQueue
 from secretivex.metrics.cells import Cells
 from secretivex.server.authority import Authority
@@ -39,6 +40,7 @@ LOG = logging.getLogger("secretivex.server")
 
 def run_single(listener: Listener, authority: Authority, around: Around) -> None:
     """Serve; returns after a clean stop."""
+    overwrite_freed_memory(is_on=False)
     loop = new_loop()
     try:
         loop.run_until_complete(_serve(loop, listener, authority, around))
@@ -208,7 +210,9 @@ class Alone:
     def publish(self) -> None:
         """Have the worker answer from what the authority knows now."""
         self._board.forget_answers()
+        overwrite_freed_memory(is_on=True)
         self.worker.apply(self._authority.state())
+        overwrite_freed_memory(is_on=False)
         if self._expiry is not None:
             self._expiry.cancel()
         until_s = self._authority.until_expiry_s()

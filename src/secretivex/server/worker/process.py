@@ -16,7 +16,7 @@ from functools import partial
 from typing import cast
 
 from secretivex.engine import ChangeRequest
-from secretivex.hardening import lock_memory
+from secretivex.hardening import lock_memory, overwrite_freed_memory
 from secretivex.server.confirm.asked import Asked, encode_asked
 from secretivex.server.control import (
     Kind,
@@ -85,13 +85,19 @@ class ControlProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Obey; what goes wrong ends the worker, and the supervisor makes a new one."""
+        """Obey; what goes wrong ends the worker, and the supervisor makes a new one.
+
+        Overwriting costs time with each block, so a worker does it here alone, where keys arrive.
+        """
+        overwrite_freed_memory(is_on=True)
         try:
             for kind, body in self._reader.receive(data):
                 self._obey(kind, body)
         except Exception:
             LOG.exception("a worker cannot apply what it was told")
             self._end()
+        finally:
+            overwrite_freed_memory(is_on=False)
 
     def _obey(self, kind: Kind, body: bytes) -> None:
         if kind is Kind.STATE:
@@ -129,6 +135,7 @@ def run_worker(channel: socket.socket, shared: Shared, number: int) -> None:
     try:
         if lock_memory(shared.memory_lock).is_failed:
             raise OSError("memory cannot be locked")
+        overwrite_freed_memory(is_on=False)
         loop = new_loop()
         loop.run_until_complete(_serve(loop, channel, shared, number))
         status = 0
