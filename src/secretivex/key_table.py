@@ -11,7 +11,7 @@ from itertools import islice
 
 from secretivex.context.bindings import Bindings
 from secretivex.context.destinations import refuse_sight
-from secretivex.identity import Identity, SigningKey
+from secretivex.identity import Identity, SigningKey, StoreHealth
 from sshwire.agent.connection import encode_frame
 from sshwire.agent.destinations import Destination
 from sshwire.agent.numbers import MAX_FRAME_BYTES, MAX_IDENTITIES, SignFlag
@@ -165,3 +165,15 @@ def count_listed(identities: Iterable[Identity]) -> int:
 
 EMPTY_TABLE = build_table(0, ())
 """What a worker answers from before it knows better."""
+
+
+def list_health(served: int, left_out: int) -> tuple[StoreHealth, ...]:
+    """What is wrong with the list of all keys, if anything is."""
+    if not left_out:
+        return ()
+    reason = f"{left_out} keys do not fit into the list that OpenSSH's client accepts"
+    remedy = "serve fewer keys: name them in paths, or choose key_types"
+    listed = served - left_out
+    return (
+        StoreHealth("list", "list", is_well=False, identities=listed, reason=reason, remedy=remedy),
+    )

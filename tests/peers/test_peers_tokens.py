@@ -17,7 +17,7 @@ from typing import Protocol
 import pytest
 
 from secretivex.stores.token.errors import TokenError
-from secretivex.stores.token.module import HelperModule, ModuleKey
+from secretivex.stores.token.module import HelperModule
 from secretivex.stores.token.security_key import SecurityKey, alone_with_device
 from secretivex.stores.token.tools import SK_HELPER, TokenTools
 from sshwire.privkey import PrivateKey, parse_private_keys
@@ -205,7 +205,7 @@ def test_every_key_of_a_module_signs(loaded: tuple[HelperModule, tuple[TokenKey,
     assert sorted(key.label for key in keys) == ["EC:prime256v1", "EC:secp384r1", "rsa:2048"]
     for key in keys:
         for flags in (0, 2, 4):
-            signature = ModuleKey(opened, key.key_blob).sign(b"data", flags)
+            signature = opened.sign(parse_public_key(key.key_blob), b"data", flags)
             verify_signature(parse_public_key(key.key_blob), signature, b"data")
 
 
@@ -215,7 +215,7 @@ def test_a_helper_that_dies_is_started_again(
     opened, keys = loaded
     assert opened.pid is not None
     os.kill(opened.pid, signal.SIGKILL)
-    signature = ModuleKey(opened, keys[0].key_blob).sign(b"data")
+    signature = opened.sign(parse_public_key(keys[0].key_blob), b"data", 0)
     verify_signature(parse_public_key(keys[0].key_blob), signature, b"data")
 
 
@@ -267,7 +267,7 @@ def test_a_helper_that_wants_whole_data_gets_them(
     tools = TokenTools(pkcs11_helper=script(tmp_path / "helper", body))
     opened = HelperModule("/module.so", b"", tools)
     (key,) = opened.load()
-    signature = ModuleKey(opened, key.key_blob).sign(b"data")
+    signature = opened.sign(parse_public_key(key.key_blob), b"data", 0)
     verify_signature(parse_public_key(key.key_blob), signature, b"data")
     opened.close()
 

@@ -1,4 +1,4 @@
-"""A worker's hand on modules: what it passes on, keeps and ends."""
+"""A worker's hand on modules: what it passes on; and the processes that sign with their keys."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from secretivex.identity import Identity, KeyRecord, Restrictions
 from secretivex.server.worker.tokens import TokenDesk
+from secretivex.stores.hosting.modules import ModuleHosts
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.loaded import LoadedModule
+from secretivex.stores.token.module import HelperModule
 from secretivex.stores.token.tools import TokenTools
 from sshwire.agent.requests import AddSmartcardRequest, RemoveSmartcardRequest
 
@@ -54,16 +57,39 @@ def test_a_module_that_is_loaded_is_passed_on_by_its_real_path(tmp_path: Path) -
     desk.abandon()
 
 
-def test_a_module_of_which_no_key_is_served_is_given_up(tmp_path: Path) -> None:
-    desk, module = desk_with(tmp_path, 1)
-    desk.prepare(AddSmartcardRequest(module, b""))
-    (unused,) = desk.take_unused(())
-    assert desk.take_unused(()) == ()
-    first = unused.pid
-    unused.abandon()
-    assert (first is not None, unused.pid) == (True, None)
+def test_a_module_that_is_given_up_is_not_started_again(tmp_path: Path) -> None:
+    desk, path = desk_with(tmp_path, 1)
+    module = HelperModule(path, b"", desk.tools)
+    module.load()
+    first = module.pid
+    module.abandon()
+    assert (first is not None, module.pid) == (True, None)
     with pytest.raises(TokenError, match="not served any more"):
-        unused.load()
+        module.load()
+
+
+def test_the_keys_of_a_module_have_one_process_for_all_workers_that_goes_with_them() -> None:
+    hosts = ModuleHosts({}, "/usr/lib/helper")
+    records = [record_of(provider, pin) for provider in ("/a", "/b") for pin in (b"1", b"2", b"2")]
+    attached = hosts.attach([*records, OTHER])
+    assert len(hosts.stores) == 4
+    assert attached[-1] is OTHER
+    assert [one.restrictions.pin for one in attached] == [b""] * 7
+    assert attached[1].signer == attached[2].signer != attached[0].signer
+    kept = hosts.stores[1]
+    again = hosts.attach(records[1:3])
+    assert [kept] == list(hosts.stores)
+    assert again[0].signer == attached[1].signer
+    for store in hosts.stores:
+        store.close()
+
+
+def record_of(provider: str, pin: bytes) -> KeyRecord:
+    identity = Identity(b"blob", "comment", "ssh-ed25519", "memory")
+    return KeyRecord(identity, b"", Restrictions(provider, pin=pin))
+
+
+OTHER = KeyRecord(Identity(b"other", "", "ssh-ed25519", "file"), b"fields")
 
 
 def test_a_module_with_more_than_the_supervisor_takes_is_refused(tmp_path: Path) -> None:
@@ -72,7 +98,6 @@ def test_a_module_with_more_than_the_supervisor_takes_is_refused(tmp_path: Path)
     with pytest.raises(TokenError, match="more than can be passed on") as refused:
         desk.prepare(AddSmartcardRequest(module, b""))
     assert refused.value.reason == "module_refused"
-    assert desk.take_unused(()) == ()
 
 
 def test_a_module_is_removed_by_its_real_path_and_needs_no_pin(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from secretivex.config import AgentConfig
-from secretivex.identity import AddRules, Identity, KeyStore, StoreEvent, StoreHealth
-from secretivex.key_table import count_listed
+from secretivex.identity import AddRules, Identity, KeyRecord, KeyStore, StoreEvent, StoreHealth
+from secretivex.key_table import count_listed, list_health
 from secretivex.lock import SALT_BYTES, Lock
 from secretivex.server.state import ServerLimits, WorkerState
-from secretivex.stores.opening import open_stores
+from secretivex.stores.opening import environ_of_modules, open_stores
 from secretivex.stores.registry import Registry
 from secretivex.stores.token.device_lock import make_device_lock
 from secretivex.stores.token.loaded import LoadedModule
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from secretivex.server.client_keys import ClientKeys
     from secretivex.server.confirm.asked import Asked
     from secretivex.stores.hosting.group import HostGroup
+    from secretivex.stores.hosting.modules import ModuleHosts
     from secretivex.stores.token.askpass import Prompt
     from secretivex.stores.token.tools import TokenTools
 
@@ -91,6 +92,22 @@ class Authority:
         group.settle()
         return group
 
+    @cached_property
+    def _modules(self) -> ModuleHosts:
+        """The processes of modules that clients loaded."""
+        from secretivex.stores.hosting.modules import ModuleHosts
+
+        helper = self._tools.pkcs11_helper
+        return ModuleHosts(environ_of_modules(self._config, self._environ), helper)
+
+    def _attach(self, records: tuple[KeyRecord, ...]) -> tuple[KeyRecord, ...]:
+        """Tell whom to ask for keys of modules; the processes follow what is served."""
+        if self._hosts is None:
+            return records
+        attached = self._modules.attach(records, self._config.memory_lock)
+        self._hosts.hold((*self._registry.hosted, *self._modules.stores))
+        return attached
+
     def ask_person(self, asked: Asked, now: float) -> Prompt:
         """Show a question; raises `TokenError` if there is nobody to ask."""
         from secretivex.stores.token.askpass import Prompt
@@ -127,24 +144,7 @@ class Authority:
 
     def health(self) -> tuple[StoreHealth, ...]:
         """Of every store, as they were when they were last read."""
-        return (*self._registry.health(), *self._list_health())
-
-    def _list_health(self) -> tuple[StoreHealth, ...]:
-        """What is wrong with the list of all keys, if anything is."""
-        if not self._left_out:
-            return ()
-        reason = f"{self._left_out} keys do not fit into the list that OpenSSH's client accepts"
-        remedy = "serve fewer keys: name them in paths, or choose key_types"
-        return (
-            StoreHealth(
-                "list",
-                "list",
-                is_well=False,
-                identities=self.served - self._left_out,
-                reason=reason,
-                remedy=remedy,
-            ),
-        )
+        return (*self._registry.health(), *list_health(self.served, self._left_out))
 
     def reconfigure(self, config: AgentConfig) -> None:
         """Go on with another configuration; call `refresh` next. Client keys and the lock stay."""
@@ -153,7 +153,7 @@ class Authority:
         if config.stores != before.stores:
             self._registry.replace(self._open_stores(config, self._environ))
             if self._hosts is not None:
-                self._hosts.replace(self._registry.hosted)
+                self._hosts.replace((*self._registry.hosted, *self._modules.stores))
         self.__dict__.pop("_tools", None)
 
     def refresh(self) -> None:
@@ -184,7 +184,7 @@ class Authority:
         """Take in what stores say, start their processes again; whether the state is another one."""
         if self._hosts is None or not self._hosts.advance():
             return False
-        for event in self._registry.take_events():
+        for event in self._hosts.take_events():
             _log_event(event)
         self._generation += 1
         return True
@@ -258,7 +258,7 @@ class Authority:
     def state(self) -> WorkerState:
         """Everything that a worker answers from."""
         records = self._clients.merge(self._registry.export())
-        kept = records[: self._limits.max_identities]
+        kept = self._attach(records[: self._limits.max_identities])
         self.served = len(kept)
         if len(kept) < len(records):
             fields_ = {"held": len(kept), "left_out": len(records) - len(kept)}

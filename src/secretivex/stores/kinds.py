@@ -62,6 +62,7 @@ _OPENERS: Mapping[str, str] = {
     "file": "secretivex.stores.file:open_file_store",
     "pkcs11": "secretivex.stores.pkcs11.store:open_pkcs11_store",
     "tpm": "secretivex.stores.tpm.store:open_tpm_store",
+    "module": "secretivex.stores.token.module_store:open_module_store",
     "secure_enclave": "secretivex.stores.secure_enclave.store:open_enclave_store",
 }
 

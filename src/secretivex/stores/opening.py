@@ -83,6 +83,12 @@ def plan_stores(config: AgentConfig, environ: Mapping[str, str]) -> tuple[HostSp
     return tuple(plans)
 
 
+def environ_of_modules(config: AgentConfig, environ: Mapping[str, str]) -> dict[str, str]:
+    """What modules that clients load get: all that OpenSSH's agent gives them, and no secret."""
+    secret = {name for store in config.stores for name in store.variables}
+    return {name: text for name, text in environ.items() if name not in secret}
+
+
 def open_stores(config: AgentConfig, environ: Mapping[str, str]) -> tuple[KeyStore, ...]:
     """The stores in this very process; nothing is read yet."""
     return tuple(

@@ -221,7 +221,7 @@ def test_the_keys_of_a_module_sign_on_every_worker_until_it_is_removed(
             for _ in range(SIGNING_ROUNDS)
         ]
         assert all(test.result() for test in tests)
-    assert helpers_of(token_agent)
+    assert len(helpers_of(token_agent)) == 1, "one for both workers"
     assert token_agent.ssh_add("-s", softhsm.module).returncode == 1, "there is no new key"
     assert token_agent.ssh_add("-e", softhsm.module).returncode == 0
     assert public_lines(token_agent) == []
@@ -229,11 +229,11 @@ def test_the_keys_of_a_module_sign_on_every_worker_until_it_is_removed(
 
 
 def helpers_of(service: Service) -> list[int]:
-    """Children of the workers."""
+    """Children of workers, which load modules, and of the processes that sign with their keys."""
     return [
         int(child)
-        for worker in service.workers
-        for task in Path(f"/proc/{worker}/task").glob("*/children")
+        for parent in (*service.workers, *service.stores)
+        for task in Path(f"/proc/{parent}/task").glob("*/children")
         for child in task.read_text().split()
     ]
 
@@ -244,9 +244,9 @@ def test_a_worker_or_a_helper_that_dies_loses_no_key_of_a_module(
     assert token_agent.ssh_add("-s", softhsm.module).returncode == 0
     line = public_lines(token_agent)[0]
     assert can_sign(token_agent, tmp_path, line)
-    for pid in helpers_of(token_agent):
+    for pid in (*helpers_of(token_agent), *token_agent.stores):
         os.kill(pid, signal.SIGKILL)
-    assert can_sign(token_agent, tmp_path, line)
+        assert can_sign(token_agent, tmp_path, line)
     before = token_agent.workers
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -313,9 +313,9 @@ def test_a_module_that_hangs_keeps_no_other_key_waiting(
         next(line for line in public_lines(service) if line.endswith(end))
         for end in (rsa.with_suffix(".pub").read_text().split(" ", 2)[2].strip(), "rsa:2048")
     )
-    main = service.process.pid
-    tasks = Path(f"/proc/{main}/task").glob("*/children")
-    helpers = [int(child) for task in tasks for child in task.read_text().split()]
+    assert can_sign(service, tmp_path, token_key)
+    helpers = helpers_of(service)
+    assert len(helpers) == 1
     for pid in helpers:
         os.kill(pid, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:

@@ -46,7 +46,7 @@ from secretivex.server.worker.confirming import ConfirmDesk
 from secretivex.server.worker.connection import Connection
 from secretivex.server.worker.shared import Shared
 from secretivex.server.worker.signing import SigningQueue, Turn
-from secretivex.server.worker.tokens import TokenDesk, abandon_all, load_entries
+from secretivex.server.worker.tokens import TokenDesk, load_entries
 from secretivex.stores.token.tools import TokenTools
 from sshwire.agent.numbers import RequestNumber
 
@@ -139,8 +139,6 @@ class Worker:
         )
         self.changes.lock_salt = state.lock_salt
         self._limits = state.limits
-        if unused := self._tokens.take_unused(state.keys):
-            self._loop.run_in_executor(None, abandon_all, unused)
         if not self._is_draining:
             self._acceptor.start(state.limits.max_connections)
             self._schedule_sweep()

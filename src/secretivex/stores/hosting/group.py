@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
+from secretivex.identity import StoreEvent
 from secretivex.stores.hosting.hosted import HostedStore
 
 SETTLE_FILES_S = 10.0
@@ -38,6 +39,16 @@ class HostGroup:
                 self._unwatch(store)
                 store.close()
         self.stores = tuple(stores)
+
+    def hold(self, stores: Sequence[HostedStore]) -> None:
+        """The same, and those that are new start at once."""
+        if self.stores != tuple(stores):
+            self.replace(stores)
+            self.advance()
+
+    def take_events(self) -> tuple[StoreEvent, ...]:
+        """What stores reported since."""
+        return tuple(event for store in self.stores for event in store.take_events())
 
     def fileno(self) -> int:
         """The descriptor of the selector itself: epoll's and kqueue's can be watched."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from secretivex.identity import Identity, KeyRecord, StoreEvent, StoreHealth
+from secretivex.identity import Identity, KeyRecord, Signer, StoreEvent, StoreHealth
 from secretivex.stores.hosting.endpoint import RemoteKey, open_endpoint
 from secretivex.stores.hosting.messages import (
     Kind,
@@ -116,6 +116,11 @@ class HostedStore:
     def export(self, identity: Identity) -> KeyRecord:
         """What a worker needs."""
         return self._records[identity.key_blob]
+
+    @property
+    def signer(self) -> Signer:
+        """Whom a worker asks for a signature, one at a time."""
+        return self._endpoint.signer(1)
 
     def health(self) -> StoreHealth:
         """As the process said last, unless it does not speak at all."""

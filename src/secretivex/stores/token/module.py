@@ -8,14 +8,12 @@ never tried again, for cards count.
 from __future__ import annotations
 
 import threading
-from typing import Protocol
 
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.spawned import SpawnedHelper
 from secretivex.stores.token.tools import TokenTools
 from sshwire.errors import WireError
-from sshwire.keyblob import PublicKey, plain_public_key
-from sshwire.pubkey import parse_public_key
+from sshwire.keyblob import PublicKey
 from sshwire.token.pkcs11_helper import (
     MAX_REPLY_BYTES,
     Dialect,
@@ -37,27 +35,6 @@ LOAD_S = 30.0
 
 SIGN_S = 30.0
 """How long one signature of a module may take; some ask a person at the reader."""
-
-
-class Module(Protocol):
-    """A PKCS#11 module, whoever speaks to it."""
-
-    @property
-    def path(self) -> str:
-        """The module's file."""
-        ...
-
-    def load(self) -> tuple[TokenKey, ...]:
-        """Open it and list its keys; raises `TokenError`."""
-        ...
-
-    def sign(self, key: PublicKey, data: bytes, flags: int) -> bytes:
-        """The encoded signature of a plain key; raises `TokenError`."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the module."""
-        ...
 
 
 class HelperModule:
@@ -181,20 +158,3 @@ class HelperModule:
                 self._drop()
             finally:
                 self._turn.release()
-
-
-class ModuleKey:
-    """One key of a module, behind the port of every key that signs."""
-
-    def __init__(self, module: Module, key_blob: bytes) -> None:
-        self._module = module
-        self._key = plain_public_key(parse_public_key(key_blob))
-
-    @property
-    def lane(self) -> str:
-        """Keys of one module sign one after another, and no other key waits for them."""
-        return self._module.path
-
-    def sign(self, data: bytes, flags: int = 0) -> bytes:
-        """The encoded signature; raises `TokenError`."""
-        return self._module.sign(self._key, data, flags)
