@@ -72,15 +72,16 @@ def test_the_keys_of_a_module_have_one_process_for_all_workers_that_goes_with_th
     hosts = ModuleHosts({}, "/usr/lib/helper")
     records = [record_of(provider, pin) for provider in ("/a", "/b") for pin in (b"1", b"2", b"2")]
     attached = hosts.attach([*records, OTHER])
-    assert len(hosts.stores) == 4
+    made = hosts.stores
+    assert len(made) == 4
     assert attached[-1] is OTHER
     assert [one.restrictions.pin for one in attached] == [b""] * 7
     assert attached[1].signer == attached[2].signer != attached[0].signer
-    kept = hosts.stores[1]
+    kept = made[1]
     again = hosts.attach(records[1:3])
     assert [kept] == list(hosts.stores)
     assert again[0].signer == attached[1].signer
-    for store in hosts.stores:
+    for store in made:
         store.close()
 
 

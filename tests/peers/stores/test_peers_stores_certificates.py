@@ -74,7 +74,9 @@ def store_table(
     return make
 
 
-@pytest.mark.parametrize("kind", ["file", "pkcs11", "tpm"])
+@pytest.mark.parametrize(
+    "kind", ["pkcs11", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("file", "tpm"))]
+)
 def test_a_certificate_of_a_stored_key_logs_in(
     start_agent: Any,
     store_table: Callable[[str], tuple[str, dict[str, str]]],

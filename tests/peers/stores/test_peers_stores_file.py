@@ -156,7 +156,10 @@ def test_changes_without_end_do_not_hold_a_look_up(
         thread.join()
 
 
-EDITORS = ("rename", "in place", "backup", "delete", "data link")
+EDITORS = (
+    *("rename", "in place", "data link"),
+    *(pytest.param(how, marks=pytest.mark.long) for how in ("backup", "delete")),
+)
 
 
 def change(folder: Path, new: Path, how: str) -> None:
@@ -264,7 +267,10 @@ def flaky(tmp_path: Path, require_program: Callable[[str], str]) -> dict[str, st
     }
 
 
-@pytest.mark.parametrize("error", ["ESTALE", "EIO", "ETIMEDOUT"])
+@pytest.mark.parametrize(
+    "error",
+    ["ESTALE", *(pytest.param(name, marks=pytest.mark.long) for name in ("EIO", "ETIMEDOUT"))],
+)
 def test_keys_stay_while_a_network_file_system_fails(
     tmp_path: Path, open_store: Any, flaky: dict[str, str], wait: Wait, error: str
 ) -> None:
@@ -284,6 +290,7 @@ def test_keys_stay_while_a_network_file_system_fails(
     wait(lambda: opened.comments == ["a", "b", "c"], "the server is back, its keys are not")
 
 
+@pytest.mark.long
 def test_keys_stay_and_sign_while_a_network_file_system_hangs(
     tmp_path: Path, open_store: Any, flaky: dict[str, str], wait: Wait
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_passphrase_is_had_from_the_keyring(
     assert SECRET not in agent.log.read_text()
 
 
+@pytest.mark.long
 def test_a_keyring_that_is_not_there_is_said(start_agent: Any, tmp_path: Path, wait: Wait) -> None:
     keys = tmp_path / "keys"
     keys.mkdir(mode=0o700)

@@ -177,7 +177,7 @@ def tables(folder: Path, token: Any) -> str:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the memory of hardened processes")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_what_an_agent_keeps_of_each_secret_is_no_more_than_published(
     start_agent: Any,
     make_token: Any,

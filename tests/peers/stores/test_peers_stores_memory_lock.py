@@ -58,7 +58,7 @@ def limited(require_program: Callable[[str], str]) -> tuple[str, ...]:
     return (*limit, require_program("setpriv"), "--bounding-set=-ipc_lock")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.long), "2"])
 def test_every_process_that_holds_a_secret_is_locked(
     start_agent: Any, make_token: Any, tmp_path: Path, workers: str, wait: Any
 ) -> None:

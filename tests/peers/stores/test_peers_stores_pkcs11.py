@@ -73,7 +73,10 @@ def test_a_pin_that_is_corrected_is_tried_at_the_next_reload(
 FINAL_TRY, LOCKED = 0x20000, 0x40000  # CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED
 
 
-@pytest.mark.parametrize(("flag", "reason"), [(FINAL_TRY, "pin_final_try"), (LOCKED, "pin_locked")])
+@pytest.mark.parametrize(
+    ("flag", "reason"),
+    [(FINAL_TRY, "pin_final_try"), pytest.param(LOCKED, "pin_locked", marks=pytest.mark.long)],
+)
 def test_a_pin_is_not_tried_where_that_could_lock_the_token(
     shimmed: Any, open_store: Any, tmp_path: Path, flag: int, reason: str, wait: Wait
 ) -> None:
@@ -162,7 +165,7 @@ def maps_of(pid: int) -> str:
         return ""
 
 
-@pytest.mark.parametrize("kind", ["EC", "RSA"])
+@pytest.mark.parametrize("kind", ["EC", pytest.param("RSA", marks=pytest.mark.long)])
 def test_a_certificate_on_the_token_stands_for_its_public_key(
     make_token: Any, open_store: Any, tmp_path: Path, kind: str
 ) -> None:
