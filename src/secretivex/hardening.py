@@ -171,6 +171,5 @@ def raise_descriptor_limit() -> int:
 def harden() -> tuple[str, ...]:
     """What every process does; answers the names of the steps that the system refused."""
     raise_descriptor_limit()
-    overwrite_freed_memory(is_on=True)
     steps = {"core dumps": forbid_core_dumps, "inspection": forbid_inspection}
     return tuple(name for name, step in steps.items() if not step())

@@ -40,7 +40,6 @@ LOG = logging.getLogger("secretivex.server")
 
 def run_single(listener: Listener, authority: Authority, around: Around) -> None:
     """Serve; returns after a clean stop."""
-    overwrite_freed_memory(is_on=False)
     loop = new_loop()
     try:
         loop.run_until_complete(_serve(loop, listener, authority, around))

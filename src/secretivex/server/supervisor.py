@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from secretivex.errors import SecretiveError
+from secretivex.hardening import overwrite_freed_memory
 from secretivex.lock import UnlockQueue
 from secretivex.metrics.cells import Cells
 from secretivex.server.authority import Authority
@@ -117,6 +118,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve; returns after a clean stop, with every worker gone."""
+        overwrite_freed_memory(is_on=True)
         self._authority.refresh()
         self._state = self._encode()
         self._watch_stores()
