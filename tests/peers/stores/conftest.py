@@ -42,10 +42,12 @@ SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm
 PIN, SO_PIN = "1234", "87654321"
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
+def wait_until(condition: Callable[[], object], what: str | Callable[[], object]) -> None:
+    """`what` may be called, for what is wrong in the end."""
     end = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < end, what
+        if time.monotonic() >= end:
+            pytest.fail(what if isinstance(what, str) else f"still: {what()}")
         time.sleep(0.02)
 
 

@@ -28,12 +28,13 @@ Wait = Callable[[Callable[[], object], str], None]
 
 
 def published() -> dict[str, tuple[int, ...]]:
-    """By kind of secret: copies left in one process, with one worker, with two."""
+    """By kind of secret, the limits: in one process (-1 for none), with one worker, with two."""
     text = (ROOT / "SECURITY.md").read_text()
-    rows = re.findall(r"^\| `([a-z0-9 ]+)` \|.*\| (\S+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    cell = r"(?:\d+ \((\d+)\)|none) \|"
+    row = rf"^\| `([a-z0-9 ]+)` \|[^|]*\| {cell} {cell} {cell}$"
     return {
-        name: tuple(int(cell) if cell.isdecimal() else -1 for cell in cells)
-        for name, *cells in rows
+        name: tuple(int(limit) if limit else -1 for limit in limits)
+        for name, *limits in re.findall(row, text, re.MULTILINE)
     }
 
 

@@ -20,7 +20,7 @@ from secretivex.stores.token.errors import TokenError
 from sshwire.pubkey import parse_public_key
 from sshwire.signature import verify_signature
 
-Wait = Callable[[Callable[[], object], str], None]
+Wait = Callable[[Callable[[], object], str | Callable[[], object]], None]
 
 
 def sign_checked(opened: Any, comment: str, data: bytes = b"data") -> None:
@@ -106,7 +106,7 @@ def test_a_pin_that_is_changed_under_us_is_tried_once_and_the_new_one_at_a_reloa
     assert logins(tmp_path) == ["1"]
     pin.write_text(shimmed.pin)
     opened.reload()
-    wait(lambda: not opened.reason, f"not opened again: {opened.reason}")
+    wait(lambda: not opened.reason, lambda: (opened.reason, noted(tmp_path)))
     sign_checked(opened, "key")
 
 
