@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from fleetmdm.errors import FleetError
 from fleetmdm.policy import CompliancePolicy, Position
 from fleetmdm.policy import Node as Check
-from fleetmdm.policy_yaml.problems import Problem, Problems
-from fleetmdm.policy_yaml.yaml_tree import MAX_FILE_BYTES, read_documents
+from fleetmdm.policy_yaml.problems import Problem, Problems, refusal
+from fleetmdm.policy_yaml.yaml_tree import decode_text, read_documents
 
 if TYPE_CHECKING:
     from fleetmdm.policy_yaml.document import ReadPolicy
@@ -88,7 +88,7 @@ def parse_selector(text: str, *, name: str) -> tuple[Check, str]:
     from fleetmdm.policy_yaml.strict import Strict
 
     problems = Problems(name)
-    documents = read_documents(_decode(text.encode(), problems), problems)
+    documents = read_documents(decode_text(text.encode(), problems), problems)
     if len(documents) != 1 and not problems.found:
         problems.add(
             Position(1, 1), "wrong_type", "a selector is one check, such as key, op, value"
@@ -103,20 +103,14 @@ def parse_selector(text: str, *, name: str) -> tuple[Check, str]:
 
 def policy_invalid(problems: tuple[Problem, ...]) -> FleetError:
     """The failure that carries these problems."""
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return FleetError(
-        "policy_invalid",
-        f"{problems[0]}{more}",
-        hint="fleetmdm policy lint shows every problem",
-        details={"problems": [problem.as_json() for problem in problems]},
-    )
+    return refusal("policy_invalid", problems, hint="fleetmdm policy lint shows every problem")
 
 
 def _read(data: bytes, problems: Problems) -> list[ReadPolicy]:
     from fleetmdm.policy_yaml.document import read_policy
     from fleetmdm.policy_yaml.strict import Strict
 
-    text = _decode(data, problems)
+    text = decode_text(data, problems)
     documents = read_documents(text, problems)
     if len(documents) > MAX_POLICIES:
         problems.add(Position(1, 1), "too_large", f"more than {MAX_POLICIES} policies")
@@ -143,15 +137,3 @@ def _refuse_duplicates(read: list[ReadPolicy], problems: Problems) -> None:
                 policy.position, "duplicate_id", f"policy {policy.id!r} stands at line {line} too"
             )
         first.setdefault(policy.id, policy.position)
-
-
-def _decode(data: bytes, problems: Problems) -> str:
-    if len(data) > MAX_FILE_BYTES:
-        problems.add(Position(1, 1), "too_large", f"more than {MAX_FILE_BYTES} bytes")
-        return ""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        problems.add(Position(line, 1), "yaml_syntax", "not UTF-8")
-        return ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
+from fleetmdm.errors import FleetError
 from fleetmdm.policy import Position
 
 PROBLEM_CODES: Final[Mapping[str, str]] = {
@@ -68,6 +69,13 @@ class Problems:
     def add(self, where: Position, code: str, message: str) -> None:
         """Keep one problem."""
         self.found.append(Problem(self.file, where.line, where.column, code, message))
+
+
+def refusal(code: str, problems: tuple[Problem, ...], *, hint: str) -> FleetError:
+    """The failure that carries these problems: the first one in words, all in its details."""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    details = {"problems": [problem.as_json() for problem in problems]}
+    return FleetError(code, f"{problems[0]}{more}", hint=hint, details=details)
 
 
 def suggest(word: str, known: Mapping[str, object] | frozenset[str]) -> str:

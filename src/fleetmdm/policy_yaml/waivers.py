@@ -12,16 +12,15 @@ from datetime import date
 from typing import Final
 
 from clikit.canonical import encode_canonical
-from fleetmdm.errors import FleetError
 from fleetmdm.governance.expiry import end_of_day, parse_day
 from fleetmdm.governance.scope import Scope, ScopeKind, parse_tag
 from fleetmdm.policy import Position
 from fleetmdm.policy_yaml.checks import CheckReader
 from fleetmdm.policy_yaml.document import ID_PATTERN
 from fleetmdm.policy_yaml.parameters import Substitution
-from fleetmdm.policy_yaml.problems import Problem, Problems
+from fleetmdm.policy_yaml.problems import Problems, refusal
 from fleetmdm.policy_yaml.strict import Strict
-from fleetmdm.policy_yaml.yaml_tree import MAX_FILE_BYTES, Node, read_documents
+from fleetmdm.policy_yaml.yaml_tree import Node, decode_text, read_documents
 
 WAIVER_REQUIRED: Final = (
     "policy",
@@ -55,35 +54,17 @@ def parse_waivers(data: bytes, *, name: str) -> tuple[WaiverRequest, ...]:
     """The waivers of a file; raises `waiver_invalid` with every problem."""
     problems = Problems(name)
     strict = Strict(problems)
-    documents = read_documents(_decode(data, problems), problems)
+    documents = read_documents(decode_text(data, problems), problems)
     if not documents and not problems.found:
         problems.add(Position(1, 1), "missing_key", "no waiver in this file")
     found = [_read(strict, each.root) for each in documents]
     if problems.found:
-        raise _waiver_invalid(tuple(sorted(problems.found)))
+        raise refusal(
+            "waiver_invalid",
+            tuple(sorted(problems.found)),
+            hint="docs/governance.md shows the form of a waiver",
+        )
     return tuple(one for one in found if one is not None)
-
-
-def _decode(data: bytes, problems: Problems) -> str:
-    if len(data) > MAX_FILE_BYTES:
-        problems.add(Position(1, 1), "too_large", f"more than {MAX_FILE_BYTES} bytes")
-        return ""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        problems.add(Position(line, 1), "yaml_syntax", "not UTF-8")
-        return ""
-
-
-def _waiver_invalid(problems: tuple[Problem, ...]) -> FleetError:
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return FleetError(
-        "waiver_invalid",
-        f"{problems[0]}{more}",
-        hint="docs/governance.md shows the form of a waiver",
-        details={"problems": [problem.as_json() for problem in problems]},
-    )
 
 
 def _read(strict: Strict, root: Node) -> WaiverRequest | None:

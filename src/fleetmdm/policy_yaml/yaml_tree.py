@@ -74,6 +74,19 @@ class YamlStopError(Exception):
     """Reading cannot go on; the problem is recorded already."""
 
 
+def decode_text(data: bytes, problems: Problems) -> str:
+    """A file as text; empty, and a problem, where it is too long or not UTF-8."""
+    if len(data) > MAX_FILE_BYTES:
+        problems.add(Position(1, 1), "too_large", f"more than {MAX_FILE_BYTES} bytes")
+        return ""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        problems.add(Position(line, 1), "yaml_syntax", "not UTF-8")
+        return ""
+
+
 def read_documents(text: str, problems: Problems) -> list[YamlDocument]:
     """Every document that is not empty; stops at what makes the rest unreadable."""
     documents: list[YamlDocument] = []

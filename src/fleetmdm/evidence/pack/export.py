@@ -31,7 +31,7 @@ from sshwire.sshsig import Signer
 
 RenderOscal = Callable[[Run, Sequence[CompliancePolicy], Mapping[str, Differences]], bytes]
 
-LEAST_DEVICES = 3000
+LEAST_DEVICES = 5000
 """With fewer, this process is done before another has begun."""
 
 Advance = Callable[[int], None]
