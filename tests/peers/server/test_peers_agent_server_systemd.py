@@ -181,6 +181,27 @@ def test_the_units_that_ship_are_the_ones_that_are_installed() -> None:
     assert {name: (PACKAGING / name).read_text() for name in wanted} == wanted
 
 
+def test_systemd_finds_nothing_wrong_with_the_system_units(
+    require_program: Require, tmp_path: Path
+) -> None:
+    require_program("systemd-analyze")
+    service = systemd.render_system_service(("/bin/true", "run"))
+    service = service.replace("man:secretive-agent(1)", "https://example.org")
+    for name, text in (
+        ("secretive-agent@nobody.service", service),
+        ("secretive-agent@nobody.socket", systemd.render_system_socket()),
+    ):
+        (tmp_path / name).write_text(text)
+    said = subprocess.run(
+        ("systemd-analyze", "verify", "--man=no", str(tmp_path / "secretive-agent@nobody.service")),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (said.returncode, said.stderr) == (0, "")
+
+
 def test_the_system_unit_is_hardened(require_program: Require, tmp_path: Path) -> None:
     require_program("systemd-analyze")
     unit = tmp_path / "secretive-agent@someone.service"
