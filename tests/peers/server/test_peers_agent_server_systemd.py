@@ -188,12 +188,12 @@ def test_systemd_finds_nothing_wrong_with_the_system_units(
     service = systemd.render_system_service(("/bin/true", "run"))
     service = service.replace("man:secretive-agent(1)", "https://example.org")
     for name, text in (
-        ("secretive-agent@nobody.service", service),
-        ("secretive-agent@nobody.socket", systemd.render_system_socket()),
+        ("secretive-agent@root.service", service),
+        ("secretive-agent@root.socket", systemd.render_system_socket()),
     ):
         (tmp_path / name).write_text(text)
     said = subprocess.run(
-        ("systemd-analyze", "verify", "--man=no", str(tmp_path / "secretive-agent@nobody.service")),
+        ("systemd-analyze", "verify", "--man=no", str(tmp_path / "secretive-agent@root.service")),
         capture_output=True,
         text=True,
         timeout=60,
