@@ -28,6 +28,9 @@ UNKNOWN_EVENT = "unknown_message"
 
 _MEMO = 4096
 
+_SIGNED = '%s%06d%s%d"%s,"wait_us":%d,"sign_us":%d}\n'
+"""A signature's record around what is remembered; this way of putting figures in cuts them by itself."""
+
 
 class Auditor:
     """Makes the records of one worker."""
@@ -73,17 +76,15 @@ class Auditor:
         known = self._texts.get((id(entry), id(peer), id(bindings)))
         if known is None:
             known = self._remember(job)
-        more = _decided(job) if job.rule or job.is_confirmed else ""
-        self._number += 1
+        self._number = number = self._number + 1
         now = self._now()
-        wait_us, sign_us = turn.wait_s * 1e6, (self._clock() - turn.begun_s) * 1e6
-        self._feed.put(
-            '%s%06d%s%d"%s,"wait_us":%d,"sign_us":%d}\n'  # noqa: UP031 - it cuts figures by itself
-            % (
-                *(self._time(now), (now - self._second) * 1e6),
-                *(known[3], self._number, more, wait_us, sign_us),
-            )
-        )
+        if not 0 <= now - self._second < 1:
+            self._begin_second(now)
+        since = (now - self._second) * 1e6
+        more = _decided(job) if job.rule or job.is_confirmed else ""
+        sign_us = (self._clock() - turn.begun_s) * 1e6
+        record = self._head, since, known[3], number, more, turn.wait_s * 1e6, sign_us
+        self._feed.put(_SIGNED % record)
 
     def not_signed(self, job: SignJob, outcome: str, turn: Turn) -> None:
         """A signature that was refused, or that could not be made."""
@@ -125,18 +126,18 @@ class Auditor:
     def _put(self, event: str, outcome: str, peer: Peer | None, fields: str) -> None:
         self._number += 1
         now = self._now()
+        if not 0 <= now - self._second < 1:
+            self._begin_second(now)
         self._feed.put(
-            f'{self._time(now)}{int((now - self._second) * 1e6):06d}Z","event":"{event}",'
+            f'{self._head}{int((now - self._second) * 1e6):06d}Z","event":"{event}",'
             f'"outcome":"{outcome}"{_caller(peer)}{fields},"request":"{self._pid}.{self._number}"}}\n'
         )
 
-    def _time(self, now: float) -> str:
-        """The beginning of a record, to the point before the microseconds; made once a second."""
-        if not 0 <= now - self._second < 1:
-            self._second = int(now)
-            second = datetime.fromtimestamp(self._second, UTC)
-            self._head = second.strftime('{"time":"%Y-%m-%dT%H:%M:%S.')
-        return self._head
+    def _begin_second(self, now: float) -> None:
+        """The beginning of a record, to the point before the microseconds, is made once a second."""
+        self._second = int(now)
+        second = datetime.fromtimestamp(self._second, UTC)
+        self._head = second.strftime('{"time":"%Y-%m-%dT%H:%M:%S.')
 
 
 def change_event(change: Change) -> str:
