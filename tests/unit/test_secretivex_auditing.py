@@ -105,8 +105,9 @@ def turn_of(*, whole_s: float = 99.0, begun_s: float = 99.5, wait_s: float = 0.5
 
 def test_a_signature_tells_who_for_what_whereto_and_how_long(desk: Desk, job: SignJob) -> None:
     desk.auditor.signed(job._replace(rule='say "yes"', is_confirmed=True), turn_of())
+    desk.now[1] += 1
+    desk.auditor.signed(job, turn_of(begun_s=100.5))
     desk.now[0] += 1
-    desk.auditor.signed(job, turn_of())
     first, second = desk.records()
     assert first == {
         "time": "2023-11-14T22:13:20.250000Z",

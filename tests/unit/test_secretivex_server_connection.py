@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -82,7 +83,7 @@ class FakeHost:
         assert change.request == RemoveRequest(b"c")
         self.changes.append(turn)
 
-    def identify(self, peer: Peer, descriptor: int) -> Peer:
+    def identify(self, peer: Peer, connected: socket.socket) -> Peer:
         raise NotImplementedError
 
     def now(self) -> float:

@@ -52,27 +52,26 @@ class AuditFeed:
         self._must_record = line.must_record
         self._worker = worker
         self._loop = loop
-        self._lines: list[str] = []
+        self.source: Callable[[], str] = str
+        """Gives the lines that wait, each time that some are written."""
+        self.is_due = False
+        """Whether they will be asked for; who has one and sees that they are not calls `wake`."""
         self._blocked: deque[bytes] = deque()
-        self._is_due = False
 
     @property
     def is_refusing(self) -> bool:
         """Whether nothing may be signed now, for it could not be recorded."""
         return self._must_record and (self._cells.is_stuck or len(self._blocked) >= MAX_BLOCKED)
 
-    def put(self, line: str) -> None:
-        """Have a line of ASCII with its end written, of at most `PIPE_BYTES`."""
-        self._lines.append(line)
-        if not self._is_due:
-            self._is_due = True
-            self._loop.call_later(GATHER_S, self.flush)
+    def wake(self) -> None:
+        """There are lines: of ASCII, with their ends, each of at most `PIPE_BYTES`."""
+        self.is_due = True
+        self._loop.call_later(GATHER_S, self.flush)
 
     def flush(self) -> None:
         """Write what waits, as far as the pipe takes it."""
-        self._is_due = False
-        lines, self._lines = self._lines, []
-        for piece in _pieces("".join(lines).encode()):
+        self.is_due = False
+        for piece in _pieces(self.source().encode()):
             self._take(piece)
         while self._blocked:
             if not self._write(self._blocked[0]):
@@ -92,8 +91,8 @@ class AuditFeed:
         try:
             os.write(self._pipe, piece)
         except BlockingIOError:
-            if not self._is_due:
-                self._is_due = True
+            if not self.is_due:
+                self.is_due = True
                 self._loop.call_later(RETRY_S, self.flush)
             return False
         return True

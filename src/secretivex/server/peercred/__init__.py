@@ -44,10 +44,10 @@ def read_caller(descriptor: int, peer: Peer) -> Caller:
     return read(descriptor, peer)
 
 
-def read_program(descriptor: int, peer: Peer) -> Caller:
+def read_program(connected: socket.socket, peer: Peer) -> Caller:
     """The same without those that started it: enough for a record."""
     if sys.platform == "linux":
         from secretivex.server.peercred.linux import read_program as read
     else:
-        return read_caller(descriptor, peer)
-    return read(descriptor, peer)
+        return read_caller(connected.fileno(), peer)
+    return read(connected, peer)

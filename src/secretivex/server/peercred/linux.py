@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -48,15 +49,26 @@ def read_caller(descriptor: int, peer: Peer) -> Caller:
         return UNKNOWN_CALLER if _has_ended(handle) else found
 
 
-def read_program(descriptor: int, peer: Peer) -> Caller:
-    """Its program alone."""
+def read_program(connected: socket.socket, peer: Peer) -> Caller:
+    """Its program alone: done for every connection of an agent that keeps records."""
     if not peer.pid:
         return UNKNOWN_CALLER
-    with _handle_of(descriptor, peer.pid) as handle:
-        if handle is None:
+    try:
+        handle = connected.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError:
+        try:
+            handle = os.pidfd_open(peer.pid)
+        except OSError:
             return UNKNOWN_CALLER
+    try:
         program = _program_of(peer.pid)
-        return UNKNOWN_CALLER if _has_ended(handle) else Caller(program)
+        with contextlib.suppress(PermissionError):
+            signal.pidfd_send_signal(handle, 0)
+    except OSError:
+        return UNKNOWN_CALLER
+    finally:
+        os.close(handle)
+    return Caller(program)
 
 
 @contextlib.contextmanager

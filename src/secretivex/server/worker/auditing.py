@@ -32,6 +32,13 @@ _SIGNED = '%s%06d%s%d"%s,"wait_us":%d,"sign_us":%d}\n'
 """A signature's record around what is remembered; this way of putting figures in cuts them by itself."""
 
 
+_Known = tuple[TableEntry, Peer, Bindings, str]
+"""What a text is kept for, and the text."""
+
+_Made = tuple[float, str, int, str, float, float]
+"""A signature: when it was made, its text, its number, what else was decided, wait and beginning."""
+
+
 class Auditor:
     """Makes the records of one worker."""
 
@@ -51,7 +58,9 @@ class Auditor:
         self._changes: dict[Turn, tuple[str, Peer, str]] = {}
         # What a signature's record says, made once for a key, a caller and a path. They are kept
         # with it, so that no other object can have their number meanwhile.
-        self._texts: dict[tuple[int, int, int], tuple[TableEntry, Peer, Bindings, str]] = {}
+        self._texts: dict[tuple[int, int, int], _Known] = {}
+        self._waiting: list[_Made | str] = []
+        feed.source = self._render
 
     @property
     def is_refusing(self) -> bool:
@@ -71,20 +80,32 @@ class Auditor:
         self._put(REQUEST_WORDS.get(number, UNKNOWN_EVENT), reply.outcome, peer, fields)
 
     def signed(self, job: SignJob, turn: Turn) -> None:
-        """A signature that was made: the way of nearly every record."""
-        entry, peer, bindings = job.entry, job.peer, job.bindings
-        known = self._texts.get((id(entry), id(peer), id(bindings)))
-        if known is None:
-            known = self._remember(job)
-        self._number = number = self._number + 1
-        now = self._now()
-        if not 0 <= now - self._second < 1:
-            self._begin_second(now)
-        since = (now - self._second) * 1e6
+        """A signature that was made: the way of nearly every record, which is put in words later."""
+        key = id(job.entry), id(job.peer), id(job.bindings)
+        known = self._texts.get(key) or self._remember(key, job)
         more = _decided(job) if job.rule or job.is_confirmed else ""
-        sign_us = (self._clock() - turn.begun_s) * 1e6
-        record = self._head, since, known[3], number, more, turn.wait_s * 1e6, sign_us
-        self._feed.put(_SIGNED % record)
+        self._number = number = self._number + 1
+        self._waiting.append((self._clock(), known[3], number, more, turn.wait_s, turn.begun_s))
+        if not self._feed.is_due:
+            self._feed.wake()
+
+    def _render(self) -> str:
+        """What waits, as lines; many at a time cost less each than one at a time."""
+        waiting, self._waiting = self._waiting, []
+        # Each was timed by the clock that nobody sets; what that is in wall time is found out once.
+        offset = self._now() - self._clock()
+        return "".join(
+            one if isinstance(one, str) else self._line_of(one, offset) for one in waiting
+        )
+
+    def _line_of(self, made: _Made, offset: float) -> str:
+        done, text, number, more, wait_s, begun_s = made
+        since = done + offset - self._second
+        if not 0 <= since < 1:
+            self._begin_second(done + offset)
+            since = done + offset - self._second
+        sign_us = (done - begun_s) * 1e6
+        return _SIGNED % (self._head, since * 1e6, text, number, more, wait_s * 1e6, sign_us)
 
     def not_signed(self, job: SignJob, outcome: str, turn: Turn) -> None:
         """A signature that was refused, or that could not be made."""
@@ -94,16 +115,13 @@ class Auditor:
             fields += f',"wait_us":{int(turn.wait_s * 1e6)},"sign_us":{int(sign_us)}'
         self._put("sign", outcome, job.peer, fields)
 
-    def _remember(self, job: SignJob) -> tuple[TableEntry, Peer, Bindings, str]:
+    def _remember(self, key: tuple[int, int, int], job: SignJob) -> _Known:
         """What records of signatures by this key, for this caller, on this path have in common."""
         if len(self._texts) >= _MEMO:
             self._texts.clear()
-        entry, peer, bindings = job.entry, job.peer, job.bindings
-        text = (
-            f'Z","event":"sign","outcome":"ok"{_caller(peer)}{_about(job)},"request":"{self._pid}.'
-        )
-        known = entry, peer, bindings, text
-        self._texts[id(entry), id(peer), id(bindings)] = known
+        fields = f"{_caller(job.peer)}{_about(job)}"
+        text = f'Z","event":"sign","outcome":"ok"{fields},"request":"{self._pid}.'
+        known = self._texts[key] = job.entry, job.peer, job.bindings, text
         return known
 
     def change_begun(self, change: Change, peer: Peer, turn: Turn) -> None:
@@ -128,10 +146,12 @@ class Auditor:
         now = self._now()
         if not 0 <= now - self._second < 1:
             self._begin_second(now)
-        self._feed.put(
+        self._waiting.append(
             f'{self._head}{int((now - self._second) * 1e6):06d}Z","event":"{event}",'
             f'"outcome":"{outcome}"{_caller(peer)}{fields},"request":"{self._pid}.{self._number}"}}\n'
         )
+        if not self._feed.is_due:
+            self._feed.wake()
 
     def _begin_second(self, now: float) -> None:
         """The beginning of a record, to the point before the microseconds, is made once a second."""
@@ -156,15 +176,18 @@ _CHANGE_EVENTS = {
 }
 
 
-@lru_cache(_MEMO)
 def _caller(peer: Peer | None) -> str:
     """A peer's part of a record."""
     if peer is None:
         return ""
     pid = "" if peer.pid is None else f',"pid":{peer.pid}'
-    known = peer.caller.executable if peer.caller is not None else ""
-    program = f',"executable":{quote(known)}' if known else ""
+    program = "" if peer.caller is None else _program(peer.caller.executable)
     return f',"uid":{peer.uid}{pid}{program}'
+
+
+@lru_cache(_MEMO)
+def _program(path: str) -> str:
+    return f',"executable":{quote(path)}' if path else ""
 
 
 def _about(job: SignJob) -> str:

@@ -7,6 +7,7 @@ read, it costs at most one frame, one read and `MAX_TURNS` replies, and no other
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import replace
@@ -43,7 +44,7 @@ class Host(Protocol):
         """Numbers of the requests for which it matters which program asks."""
         ...
 
-    def identify(self, peer: Peer, descriptor: int) -> Peer:
+    def identify(self, peer: Peer, connected: socket.socket) -> Peer:
         """The peer with the program that it runs."""
         ...
 
@@ -225,7 +226,7 @@ class Connection(asyncio.Protocol):
         """Look up which program this is, once and only where that matters."""
         connected = self._transport.get_extra_info("socket")
         if connected is not None and connected.fileno() >= 0:
-            self._peer = self._host.identify(self._peer, connected.fileno())
+            self._peer = self._host.identify(self._peer, connected)
 
     def fill(self, turn: Turn, frame: bytes) -> None:
         """A reply became known."""

@@ -11,7 +11,6 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Container, Mapping
-from dataclasses import replace
 from typing import Any
 
 from secretivex.context.bindings import Bindings
@@ -61,7 +60,12 @@ JUDGED = frozenset({RequestNumber.REQUEST_IDENTITIES, RequestNumber.SIGN_REQUEST
 
 EVERY_REQUEST = range(256)
 
-ReadCaller = Callable[[int, Peer], Caller]
+ReadCaller = Callable[[socket.socket, Peer], Caller]
+
+
+def read_whole(connected: socket.socket, peer: Peer) -> Caller:
+    """A caller with those that started it: what is judged."""
+    return read_caller(connected.fileno(), peer)
 
 
 class Worker:
@@ -85,7 +89,7 @@ class Worker:
         self._rates = shared.rates
         self._engine = Engine(judge_by(SigningPolicy(), self._rates, self._limits)[0])
         self.by_caller: Container[int] = ()
-        self._read_caller: ReadCaller = read_caller
+        self._read_caller: ReadCaller = read_whole
         self._watch = Watch(loop)
         self._watch.begin = self.begin_look
         self._accepted = self._tally.meter.place("connections_accepted")
@@ -148,7 +152,7 @@ class Worker:
 
     def _look_up_callers(self, *, are_judged: bool) -> None:
         """Whether callers are judged by their programs, told in records only, or neither."""
-        read = read_caller if are_judged or self._auditor is None else read_program
+        read = read_whole if are_judged or self._auditor is None else read_program
         self.by_caller = JUDGED if are_judged else ()
         if self._auditor is not None:
             self.by_caller = EVERY_REQUEST
@@ -208,9 +212,9 @@ class Worker:
                 auditor.answered(payload, peer, bindings, answer)
         return answer
 
-    def identify(self, peer: Peer, descriptor: int) -> Peer:
+    def identify(self, peer: Peer, connected: socket.socket) -> Peer:
         """The peer with the program that it runs."""
-        return replace(peer, caller=self._read_caller(descriptor, peer))
+        return Peer(peer.uid, peer.gid, peer.pid, self._read_caller(connected, peer))
 
     def change(self, change: Change, turn: Turn) -> None:
         """Have a change made by the authority, for every worker."""
