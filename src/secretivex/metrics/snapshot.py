@@ -69,12 +69,7 @@ def make_snapshot(totals: Totals, moment: Moment) -> dict[str, Any]:
         "max_active_connections": max(totals.value("connections_most"), connections),
         "max_connections": moment.max_connections,
         "connection_rejected": sum(n for _, n in totals.labels("connections_rejected")),
-        "list_count": sum(lists.values()),
-        # A list is always answered from the encoding made when the keys last changed.
-        "list_hit": sum(lists.values()),
-        "list_stale": 0,
-        "list_refresh": totals.value("generation"),
-        "list_errors": sum(lists.values()) - lists.get("ok", 0) - lists.get("locked", 0),
+        **_lists(lists, totals),
         **_store_kinds(totals),
         "stores": _stores(totals),
         **_confirmations(totals),
@@ -85,6 +80,18 @@ def make_snapshot(totals: Totals, moment: Moment) -> dict[str, Any]:
         "outcomes": {f"{request}.{outcome}": n for (request, outcome), n in requests.items()},
         "rules": dict(totals.labels("policy_decisions")),
         "processes": _processes(totals, moment.processes),
+    }
+
+
+def _lists(lists: Mapping[Any, int], totals: Totals) -> dict[str, int]:
+    count = sum(lists.values())
+    return {
+        "list_count": count,
+        # A list is always answered from the encoding made when the keys last changed.
+        "list_hit": count,
+        "list_stale": 0,
+        "list_refresh": totals.value("generation"),
+        "list_errors": count - lists.get("ok", 0) - lists.get("locked", 0),
     }
 
 
