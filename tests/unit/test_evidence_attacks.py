@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,24 @@ def trust(make_key: Callable[[int], PrivateKey]) -> Trust:
     return Trust(parse_allowed_signers(line), ["me"], NOW)
 
 
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory: pytest.TempPathFactory, export_sample: Export) -> Callable[[str], Path]:
+    """The sample exported once under each profile, to be copied."""
+    folder = tmp_path_factory.mktemp("packs")
+    return cache(lambda profile: export_sample(folder / profile, profile))
+
+
+@pytest.fixture
+def copy_of(packs: Callable[[str], Path]) -> Export:
+    """A copy to be spoilt."""
+
+    def copy(output: Path, profile: str = "strict") -> Path:
+        shutil.copytree(packs(profile), output)
+        return output
+
+    return copy
+
+
 def codes(report: PackReport) -> set[str]:
     return {each.code for each in report.findings}
 
@@ -62,10 +81,10 @@ def call_derived(root: Path) -> None:
 
 
 def test_a_view_swapped_for_another_of_the_same_run(
-    tmp_path: Path, export_sample: Export, trust: Trust
+    tmp_path: Path, copy_of: Export, trust: Trust
 ) -> None:
     """As exported it does not verify; called derived, it must be what it says that it is."""
-    strict, full = export_sample(tmp_path / "strict"), export_sample(tmp_path / "none", "none")
+    strict, full = copy_of(tmp_path / "strict"), copy_of(tmp_path / "none", "none")
     shutil.copy(full / "inventory.ndjson", strict / "inventory.ndjson")
     redo_sums(strict)
     assert codes(verify_pack(strict, trust)) == {
@@ -76,10 +95,8 @@ def test_a_view_swapped_for_another_of_the_same_run(
 
 
 @pytest.mark.parametrize("claimed", ["none", "minimal"])
-def test_a_profile_downgraded(
-    tmp_path: Path, export_sample: Export, trust: Trust, claimed: str
-) -> None:
-    pack = export_sample(tmp_path / "pack")
+def test_a_profile_downgraded(tmp_path: Path, copy_of: Export, trust: Trust, claimed: str) -> None:
+    pack = copy_of(tmp_path / "pack")
     text = (pack / VIEW).read_text().replace('"profile":"strict"', f'"profile":"{claimed}"')
     (pack / VIEW).write_text(text)
     assert codes(verify_pack(pack, trust)) == {"sums_mismatch"}
@@ -103,8 +120,8 @@ def test_an_older_pack_shown_again(
 
 
 @pytest.mark.parametrize("name", ["population.ndjson", "inventory.ndjson", "results.ndjson"])
-def test_a_device_taken_out(tmp_path: Path, export_sample: Export, trust: Trust, name: str) -> None:
-    pack = export_sample(tmp_path / "pack")
+def test_a_device_taken_out(tmp_path: Path, copy_of: Export, trust: Trust, name: str) -> None:
+    pack = copy_of(tmp_path / "pack")
     lines = (pack / name).read_bytes().splitlines(keepends=True)
     first = json.loads(lines[0])
     (pack / name).write_bytes(b"".join(lines[1:]))
@@ -118,10 +135,10 @@ def test_a_device_taken_out(tmp_path: Path, export_sample: Export, trust: Trust,
 
 
 def test_a_value_put_behind_a_digest_that_is_not_its_own(
-    tmp_path: Path, export_sample: Export, trust: Trust
+    tmp_path: Path, copy_of: Export, trust: Trust
 ) -> None:
     """Opening a withheld field needs its salt; a value of one's own gives another leaf."""
-    pack = export_sample(tmp_path / "pack")
+    pack = copy_of(tmp_path / "pack")
     path = pack / "inventory.ndjson"
     first, *rest = path.read_bytes().splitlines(keepends=True)
     record = json.loads(first)
@@ -155,10 +172,10 @@ SALT = "0" * 32
     ],
 )
 def test_a_signer_cannot_write_a_record_that_reads_in_two_ways(
-    tmp_path: Path, export_sample: Export, trust: Trust, line: str
+    tmp_path: Path, copy_of: Export, trust: Trust, line: str
 ) -> None:
     """Numbers that are none, names twice, the same text in other letters, another order."""
-    pack = export_sample(tmp_path / "pack")
+    pack = copy_of(tmp_path / "pack")
     path = pack / "transitions.ndjson"
     path.write_bytes(path.read_bytes() + line.encode() + b"\n")
     call_derived(pack)
@@ -191,14 +208,14 @@ def test_a_signer_cannot_write_a_record_that_reads_in_two_ways(
 )
 def test_a_manifest_that_reads_in_two_ways(
     tmp_path: Path,
-    export_sample: Export,
+    copy_of: Export,
     trust: Trust,
     make_key: Callable[[int], PrivateKey],
     old: str,
     new: str,
 ) -> None:
     """Signed by the very key that is trusted."""
-    pack = Pack(export_sample(tmp_path / "pack"), make_key(1))
+    pack = Pack(copy_of(tmp_path / "pack"), make_key(1))
     text = (pack.root / "manifest.json").read_text()
     assert old in text
     (pack.root / "manifest.json").write_text(text.replace(old, new, 1))
@@ -222,13 +239,13 @@ def test_a_manifest_that_reads_in_two_ways(
 )
 def test_a_view_that_reads_in_two_ways(
     tmp_path: Path,
-    export_sample: Export,
+    copy_of: Export,
     trust: Trust,
     make_key: Callable[[int], PrivateKey],
     old: str,
     new: str,
 ) -> None:
-    pack = Pack(export_sample(tmp_path / "pack"), make_key(1))
+    pack = Pack(copy_of(tmp_path / "pack"), make_key(1))
     text = (pack.root / VIEW).read_text()
     assert old in text
     (pack.root / VIEW).write_text(text.replace(old, new, 1))
@@ -236,9 +253,9 @@ def test_a_view_that_reads_in_two_ways(
     assert "view_malformed" in codes(verify_pack(pack.root, trust))
 
 
-def test_no_word_of_a_pack_reaches_the_file_system(tmp_path: Path, export_sample: Export) -> None:
+def test_no_word_of_a_pack_reaches_the_file_system(tmp_path: Path, copy_of: Export) -> None:
     """Every name that a stranger's pack could be read by is checked before it is opened."""
-    pack = export_sample(tmp_path / "pack")
+    pack = copy_of(tmp_path / "pack")
     report = PackReport()
     with unpacked(pack, report) as root:
         assert root == pack
