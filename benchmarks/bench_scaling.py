@@ -34,8 +34,8 @@ def measure(path: Path) -> dict[str, float]:
         again = min(seconds(lambda: check(store)) for _ in range(ROUNDS))
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    # Of the workers only the largest is known; there are as many as cores.
-    together = usage + children * (os.cpu_count() or 1)
+    # Of the others that judge only the largest is known; with this one they are as many as cores.
+    together = usage + children * ((os.cpu_count() or 1) - 1)
     return {"first_s": first, "again_s": again, "peak_mib": together / 1024}
 
 

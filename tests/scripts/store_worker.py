@@ -1,18 +1,23 @@
 """A process that writes to a store and says what is done; the crash tests kill it while it works.
 
-usage: store_worker.py DATABASE ingest|check|migrate|prune|restore FIRST LAST
+usage: store_worker.py DATABASE ingest|check|judge|migrate|prune|restore FIRST LAST
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from fleetmdm.device import Device
+from fleetmdm.engines.local import record_run
 from fleetmdm.ledger.entries import encode_prune_leaf, encode_run_leaf
-from fleetmdm.results import Finding, Status, Verdict
+from fleetmdm.policy import CompliancePolicy
+from fleetmdm.policy_yaml import parse_policy
+from fleetmdm.results import Finding, Run, Status, Verdict
 from fleetmdm.store.port import NewRun, RunHashes
 from fleetmdm.store.sqlite import SqliteStore, open_store
 
@@ -46,6 +51,24 @@ def check(store: SqliteStore, run_id: int) -> None:
         run.finish(finished_at=NOW, hashes=RunHashes("a", "b", "c"), leaf=encode_run_leaf)
 
 
+def asked(number: int) -> list[CompliancePolicy]:
+    """Two policies, of which one is another each time."""
+    texts = ("id: p\nname: P\nchecks: [{key: batch, op: lt, value: 2}]\n", OTHER.format(number))
+    return [parse_policy(text.encode(), name="p") for text in texts]
+
+
+OTHER = "id: q\nname: Q\nchecks: [{{key: batch, op: gte, value: {}}}]\n"
+
+
+def judge(store: SqliteStore, number: int, *, full: bool = False) -> Run:
+    """Change some documents and a policy, and record the run that finds it out."""
+    moved = (replace(one, facts={"batch": number}) for one in islice(batch(0), 0, BATCH, 9))
+    store.put_devices(moved, now=NOW)
+    store.put_policies(asked(number), now=NOW)
+    new = NewRun(NOW, NOW, "0")
+    return record_run(store, new, clock=lambda: NOW, full=full, workers=1).run
+
+
 def prune(store: SqliteStore, run_id: int) -> None:
     """Let go of one run."""
 
@@ -69,6 +92,8 @@ def main() -> None:
             store.put_devices(batch(number), now=NOW)
         elif action == "check":
             check(store, number)
+        elif action == "judge":
+            judge(store, number)
         elif action == "prune":
             prune(store, number)
         elif action == "restore":

@@ -34,7 +34,7 @@ WORKER = Path(__file__).with_name("store_worker.py")
 _WORK = runpy.run_path(str(WORKER))
 BATCH, NOW = _WORK["BATCH"], _WORK["NOW"]
 batch, verdicts, restored = _WORK["batch"], _WORK["verdicts"], _WORK["restored"]
-record = _WORK["check"]
+record, judge = _WORK["check"], _WORK["judge"]
 
 CALLS = "pwrite64,fdatasync,fsync,ftruncate,unlink,rename"
 POINTS = 20
@@ -51,6 +51,16 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(open_store(path, create=True, now=NOW)) as store:
         store.put_devices(batch(0), now=NOW)
         store.put_policies([policy], now=NOW)
+    return path
+
+
+@pytest.fixture(scope="module")
+def judged_fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same devices, judged once, so that the next run builds on what is kept."""
+    path = tmp_path_factory.mktemp("judged") / "fleet.db"
+    with closing(open_store(path, create=True, now=NOW)) as store:
+        store.put_devices(batch(0), now=NOW)
+        judge(store, 0)
     return path
 
 
@@ -136,18 +146,20 @@ def moments(strace: str, path: Path, action: str, points: int) -> list[tuple[str
         pytest.param(10 * POINTS, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
     ],
 )
-@pytest.mark.parametrize("action", ["ingest", "check", "migrate", "prune", "restore"])
-def test_a_killed_writer_leaves_a_sound_store(
+@pytest.mark.parametrize("action", ["ingest", "check", "judge", "migrate", "prune", "restore"])
+def test_a_killed_writer_leaves_a_sound_store(  # noqa: PLR0917 - fixtures, by name
     action: str,
     points: int,
     fleet: Path,
     old_fleet: Path,
     long_fleet: Path,
+    judged_fleet: Path,
     tmp_path: Path,
     require_program: Callable[[str], str],
 ) -> None:
     strace = require_program("strace")
-    fleet = {"migrate": old_fleet, "prune": long_fleet}.get(action, fleet)
+    others = {"migrate": old_fleet, "prune": long_fleet, "judge": judged_fleet}
+    fleet = others.get(action, fleet)
     counted = tmp_path / "counted.db"
     shutil.copy(fleet, counted)
     for call, number in moments(strace, counted, action, points):
@@ -183,6 +195,19 @@ def check_recorded(store: SqliteStore, acknowledged: list[int], _path: Path) -> 
         assert [row.device_id for row in rows] == expected
         assert {row.findings[0].observed for row in rows} == {run_id}
         assert sum(1 for _ in store.run_devices(run_id)) == BATCH
+
+
+def check_judged(store: SqliteStore, acknowledged: list[int], _path: Path) -> None:
+    runs = sorted(run.run_id for run in store.runs())
+    assert runs == list(range(1, len(runs) + 1))
+    assert 1 + len(acknowledged) <= len(runs) <= 2 + len(acknowledged)
+    # What the next run builds on is what one finds that builds on nothing.
+    quick, full = judge(store, LAST), judge(store, LAST, full=True)
+    assert quick.counts == full.counts
+    assert quick.result_root == full.result_root
+    assert quick.inventory_root == full.inventory_root
+    assert not list(store.transitions(quick.run_id, full.run_id))
+    assert list(store.find_problems()) == []
 
 
 def check_migrated(store: SqliteStore, _acknowledged: list[int], path: Path) -> None:
@@ -233,6 +258,7 @@ def check_whole(path: Path) -> None:
 CHECKS = {
     "ingest": check_ingested,
     "check": check_recorded,
+    "judge": check_judged,
     "migrate": check_migrated,
     "prune": check_pruned,
     "restore": check_restored,

@@ -163,7 +163,17 @@ def _read_sightings(connection: sqlite3.Connection, revision: int, block: int) -
     return seen
 
 
+_NEXT_DEVICE: Final = "SELECT min(device) FROM device_names WHERE device >= ?"
+
+
 def read_blocks(connection: sqlite3.Connection) -> Iterator[int]:
     """The numbers of all blocks that any device was ever in."""
-    sql = f"SELECT DISTINCT device / {BLOCK_DEVICES} FROM device_names ORDER BY 1"  # noqa: S608 - a constant
-    yield from [block for (block,) in connection.execute(sql)]
+    block = 0
+    while True:
+        # From block to block by the key: nobody looks at every device.
+        (device,) = connection.execute(_NEXT_DEVICE, (block * BLOCK_DEVICES,)).fetchone()
+        if device is None:
+            return
+        block = device // BLOCK_DEVICES
+        yield block
+        block += 1

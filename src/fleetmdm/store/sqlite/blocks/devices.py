@@ -20,7 +20,7 @@ CROSS JOIN documents AS kept ON kept.device = names.device
 JOIN sightings AS seen ON seen.device = kept.device AND seen.source = kept.source
 JOIN sources ON sources.source = kept.source
 WHERE {IN_FORCE.format("kept")} AND {IN_FORCE.format("seen")}
-AND (:name IS NULL OR names.name = :name)
+{{chosen}}
 ORDER BY names.name
 """  # noqa: S608 - constants of this package, no value from outside
 
@@ -29,7 +29,9 @@ def read_devices(
     connection: sqlite3.Connection, revision: int, *, device_id: str | None = None
 ) -> Iterator[Device]:
     """Devices as they were at a revision, in the order of their ids."""
-    rows = connection.execute(_DEVICES, {"revision": revision, "name": device_id})
+    # Of one device by its key: a condition that may be none would look at all of them.
+    sql = _DEVICES.format(chosen="" if device_id is None else "AND names.name = :name")
+    rows = connection.execute(sql, {"revision": revision, "name": device_id})
     for _name, snapshots in groupby(rows, key=itemgetter(0)):
         ranked = sorted(snapshots, key=lambda row: rank_of(row[1]))
         yield merge_snapshots([decode_facts(row[2], parse_stamp(row[3])) for row in ranked])

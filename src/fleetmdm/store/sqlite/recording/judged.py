@@ -203,7 +203,8 @@ class Judged:
         if not tables:
             return root_of_set(b"")
         every = np.concatenate(tables)
-        return root_of_set(every[every.any(axis=1)].tobytes())
+        there = every.view(np.uint64).any(axis=1)
+        return root_of_set((every if there.all() else every[there]).tobytes())
 
     def write(self, run: int, revision: int, question: Question) -> None:
         """Keep it as what `run` found, inside the caller's transaction; only what differs."""

@@ -118,17 +118,17 @@ class SqliteRunWriter:
                 basis = None
             if alone:
                 self._staging.build_on(newest)
-            every = tuple(read_blocks(self._connection))
             standing = frozenset() if full or basis is None else basis.standing(question)
             if basis is None or not standing or (not alone and not basis.unchanged(question)):
                 known = read_rows_hashes(self._connection) if alone and basis else {}
-                self._plan = Plan(every, hashes=known)
+                self._plan = Plan(tuple(read_blocks(self._connection)), hashes=known)
                 return count_devices(self._connection, self._revision)
             self._kept = self._find_kept(basis, standing)
             self._judged.build_on(self._kept, self._counts_of(basis.run, standing))
             self._plan = make_plan(self._connection, basis, self._revision, self._judged, question)
             if not basis.unchanged(question):
                 self._among = self._find_changed(basis, standing)
+                every = tuple(read_blocks(self._connection))
                 self._plan = spread(self._plan, every, frozenset(self._policies) - standing)
                 return count_devices(self._connection, self._revision)
             return len(self._plan.devices) + len(self._plan.blocks) * BLOCK_DEVICES
