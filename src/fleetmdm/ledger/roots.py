@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from fleetmdm.device import Device, encode_device, facts_hash
 from fleetmdm.ledger.merkle import EMPTY_ROOT, HASH_BYTES, TreeHasher, node_hash
@@ -139,29 +140,45 @@ def root_of_set(hashes: bytes) -> bytes:
     """
     if not hashes:
         return EMPTY_ROOT
-    leaves = _ascending(hashes)
-    count = len(hashes) // HASH_BYTES
+    leaves, first = _ascending(hashes)
+    count = len(first)
     bits = max(0, -(-count // BUCKET_LEAVES) - 1).bit_length()
-    level = list(_buckets(leaves, count, bits))
+    level = list(_buckets(leaves, first, bits))
     while len(level) > 1:
         level = [node_hash(*pair) for pair in zip(level[::2], level[1::2], strict=True)]
     return level[0]
 
 
-def _buckets(leaves: bytes, count: int, bits: int) -> Iterator[bytes]:
-    first = np.frombuffer(leaves, ">u4").reshape(count, -1)[:, 0].astype(np.uint64)
-    numbers = np.arange((1 << bits) + 1, dtype=np.uint64) << np.uint64(32 - bits)
+def _buckets(leaves: memoryview, first: npt.NDArray[np.uint64], bits: int) -> Iterator[bytes]:
+    numbers = np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(64 - bits)
     places = (np.searchsorted(first, numbers) * HASH_BYTES).tolist()
-    for begin, end in pairwise(places):
-        yield hashlib.sha256(_BUCKET + leaves[begin:end]).digest()
+    for begin, end in pairwise([0, *places, len(leaves)]):
+        bucket = hashlib.sha256(_BUCKET)
+        bucket.update(leaves[begin:end])
+        yield bucket.digest()
 
 
-def _ascending(hashes: bytes) -> bytes:
+def _ascending(hashes: bytes) -> tuple[memoryview, npt.NDArray[np.uint64]]:
+    """The hashes in order, and the first eight bytes of each as a number."""
     table = np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES)
     first = np.frombuffer(hashes, ">u8").reshape(len(table), -1)[:, 0].astype(np.uint64)
-    order = np.argsort(first)
-    ordered = first[order]
-    if (ordered[1:] == ordered[:-1]).any():
-        # Nobody finds two such hashes by chance; equal devices would have them.
-        return b"".join(sorted(map(bytes, table)))
-    return table[order].tobytes()
+    for order in _orders(first):
+        ordered = first.take(order)
+        if not (ordered[1:] <= ordered[:-1]).any():
+            return table.take(order, axis=0).data.cast("B"), ordered
+    # Nobody finds two such hashes by chance; equal devices would have them.
+    return memoryview(b"".join(sorted(map(bytes, table)))), np.sort(first)
+
+
+_PLACE_BITS: Final = 20
+
+
+def _orders(first: npt.NDArray[np.uint64]) -> Iterator[npt.NDArray[np.intp]]:
+    """Orders in which the numbers most likely ascend, the sooner found one first."""
+    if len(first) <= 1 << _PLACE_BITS:
+        # Sorting numbers that carry their place costs a third of sorting places by their numbers.
+        low = np.uint64((1 << _PLACE_BITS) - 1)
+        keys = (first & ~low) | np.arange(len(first), dtype=np.uint64)
+        keys.sort()
+        yield (keys & low).astype(np.intp)
+    yield np.argsort(first)
