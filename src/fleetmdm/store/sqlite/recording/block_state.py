@@ -81,6 +81,9 @@ class BlockState:
         """Set what a part says of some devices."""
         array = getattr(self, part)
         if not np.array_equal(array[places], np.broadcast_to(values, array[places].shape)):
+            if not array.flags.writeable:
+                array = array.copy()
+                setattr(self, part, array)
             array[places] = values
             self.changed.add(part)
 
@@ -107,7 +110,8 @@ def read_state(connection: sqlite3.Connection, block: int, kept: KeptColumns) ->
         array = getattr(state, part)
         if len(data) != array.nbytes:
             raise RunOvertaken
-        setattr(state, part, np.frombuffer(data, array.dtype).reshape(array.shape).copy())
+        # Copied when it is changed.
+        setattr(state, part, np.frombuffer(data, array.dtype).reshape(array.shape))
     moved = kept.move(state.codes)
     if moved is not state.codes:
         state.codes = moved

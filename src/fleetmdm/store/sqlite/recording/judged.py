@@ -228,7 +228,7 @@ class Judged:
             (block, state.since, state.until(), state.rows),
         )
         wanted = state.changed if self._kept else PARTS
-        parts = {part: getattr(state, part).tobytes() for part in wanted}
+        parts = {part: getattr(state, part).data.cast("B") for part in wanted}
         kept = {}
         if not self._kept:
             # Begun from nothing: what came out may be what is kept all the same.
