@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,42 +29,6 @@ from fleetmdm.store.sqlite.recording.block_state import (
     read_state,
 )
 from fleetmdm.store.sqlite.recording.work import Packed
-
-
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """What the kept verdicts are an answer to."""
-
-    run: int
-    revision: int
-    text: str
-    policies: Mapping[str, str]
-    """As `Question` has them."""
-
-    def unchanged(self, question: Question) -> bool:
-        """Whether the question is the same."""
-        return self.text == question.text and self.policies == question.policies
-
-    def standing(self, question: Question) -> frozenset[str]:
-        """Policies of which the verdicts stand as far as the question goes."""
-        if self.text != question.text:
-            return frozenset()
-        return frozenset(
-            name for name, asked in question.policies.items() if self.policies.get(name) == asked
-        )
-
-
-def read_basis(connection: sqlite3.Connection) -> Basis | None:
-    """The run whose verdicts are kept, as long as it is there."""
-    row = connection.execute(
-        "SELECT judged.run, judged.revision, question FROM judged"
-        " JOIN runs ON runs.run = judged.run WHERE NOT runs.pruned"
-    ).fetchone()
-    if row is None:
-        return None
-    run, revision, asked = row
-    told = json.loads(asked)
-    return Basis(run, revision, told.get("text", ""), told.get("policies", {}))
 
 
 class Judged:

@@ -17,8 +17,9 @@ from fleetmdm.store.codec import stamp_to_time
 from fleetmdm.store.port import Question
 from fleetmdm.store.sqlite.blocks.changes import Changes, read_seen
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
+from fleetmdm.store.sqlite.recording.basis import Basis
 from fleetmdm.store.sqlite.recording.block_state import Places
-from fleetmdm.store.sqlite.recording.judged import Basis, Judged
+from fleetmdm.store.sqlite.recording.judged import Judged
 from fleetmdm.store.sqlite.recording.work import Task
 from fleetmdm.store.sqlite.revisions import IN_FORCE
 

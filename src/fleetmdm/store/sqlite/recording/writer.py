@@ -7,7 +7,6 @@ run leaves nothing, because temporary tables die with the connection.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.evaluate import VerdictBatch
@@ -31,34 +29,27 @@ from fleetmdm.results import SILENT, Run, Status, Verdict
 from fleetmdm.store.codec import encode_findings, encode_stamp
 from fleetmdm.store.failures import translated
 from fleetmdm.store.port import Judge, NewRun, Question, RunHashes
-from fleetmdm.store.sqlite.blocks.columns import (
-    NewColumns,
-    read_blocks,
-    write_columns,
-)
+from fleetmdm.store.sqlite.blocks.columns import NewColumns, read_blocks, write_columns
 from fleetmdm.store.sqlite.blocks.devices import count_devices, has_devices, read_devices
-from fleetmdm.store.sqlite.blocks.documents import (
-    BLOCK_DEVICES,
-    read_documents,
-)
+from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES, read_documents
 from fleetmdm.store.sqlite.connection import read_fleet_key, writing
 from fleetmdm.store.sqlite.governance.assignments import read_assignments
 from fleetmdm.store.sqlite.ledger import append_leaf
 from fleetmdm.store.sqlite.policies import keep_forms, load_policies, policy_numbers
-from fleetmdm.store.sqlite.recording.block_state import KeptColumns, keep_all
-from fleetmdm.store.sqlite.recording.judged import (
-    Basis,
-    Judged,
-    forget,
+from fleetmdm.store.sqlite.recording.basis import (
+    kept_columns,
     read_basis,
-    read_rows_hashes,
+    read_changed,
+    read_counts,
 )
+from fleetmdm.store.sqlite.recording.block_state import keep_all
+from fleetmdm.store.sqlite.recording.judged import Judged, forget, read_rows_hashes
 from fleetmdm.store.sqlite.recording.plan import Plan, make_plan, spread
 from fleetmdm.store.sqlite.recording.rows import Row, make_rows, rows_of
 from fleetmdm.store.sqlite.recording.staging import Staging
 from fleetmdm.store.sqlite.recording.work import Desk, Packed, Task, Worker
 from fleetmdm.store.sqlite.revisions import latest_revision
-from fleetmdm.store.sqlite.runs import insert_run, newest_run, read_run
+from fleetmdm.store.sqlite.runs import insert_run, newest_run
 
 _ROWS_AT_ONCE: Final = 10_000
 
@@ -111,8 +102,8 @@ class SqliteRunWriter:
         """Find out what has to be judged."""
         with translated(self._path):
             self._question = question
-            policies, as_of = len(self._policies), encode_end(self._new.as_of)
-            self._judged = Judged(self._connection, policies, as_of)
+            as_of = encode_end(self._new.as_of)
+            self._judged = Judged(self._connection, len(self._policies), as_of)
             basis, newest = read_basis(self._connection), newest_run(self._connection)
             if basis is not None and basis.run != newest:
                 basis = None
@@ -123,32 +114,16 @@ class SqliteRunWriter:
                 known = read_rows_hashes(self._connection) if alone and basis else {}
                 self._plan = Plan(tuple(read_blocks(self._connection)), hashes=known)
                 return count_devices(self._connection, self._revision)
-            self._kept = self._find_kept(basis, standing)
-            self._judged.build_on(self._kept, self._counts_of(basis.run, standing))
+            self._kept = kept_columns(basis, self._policies, standing)
+            counts = read_counts(self._connection, basis.run, self._policies, standing)
+            self._judged.build_on(self._kept, counts)
             self._plan = make_plan(self._connection, basis, self._revision, self._judged, question)
             if not basis.unchanged(question):
-                self._among = self._find_changed(basis, standing)
+                self._among = read_changed(self._connection, basis, self._policies, standing)
                 every = tuple(read_blocks(self._connection))
                 self._plan = spread(self._plan, every, frozenset(self._policies) - standing)
                 return count_devices(self._connection, self._revision)
             return len(self._plan.devices) + len(self._plan.blocks) * BLOCK_DEVICES
-
-    def _find_kept(self, basis: Basis, standing: frozenset[str]) -> KeptColumns:
-        before = sorted(basis.policies)
-        places = {name: place for place, name in enumerate(before)}
-        moved = {
-            place: places[name] for place, name in enumerate(self._policies) if name in standing
-        }
-        return KeptColumns(len(before), len(self._policies), moved)
-
-    def _find_changed(self, basis: Basis, standing: frozenset[str]) -> frozenset[int]:
-        """The numbers of policies whose rows may differ: changed, new, and gone."""
-        names = (basis.policies.keys() | self._policies.keys()) - standing
-        rows = self._connection.execute(
-            "SELECT policy FROM policy_names WHERE name IN (SELECT value FROM json_each(?))",
-            (json.dumps(sorted(names)),),
-        )
-        return frozenset(number for (number,) in rows)
 
     def desk(self) -> Desk:
         """With what tasks are done."""
@@ -171,9 +146,8 @@ class SqliteRunWriter:
     def take(self, packed: Packed) -> None:
         """Take what came of a task."""
         with translated(self._path):
-            block = packed.task.block
+            block, among = packed.task.block, None
             handles = np.frombuffer(packed.handles, np.int64).tolist()
-            among = None
             if block is not None and packed.task.policies is not None:
                 # Nobody came or went, or else the block would be judged as a whole.
                 gone, among = set[int](), self._among
@@ -302,13 +276,6 @@ class SqliteRunWriter:
             counted = self._judged.counts[place].tolist()
             self._counts[name] = Counter(dict(zip(STATES, counted, strict=True)))
         return int(self._judged.counts[:1].sum())
-
-    def _counts_of(self, run_id: int, standing: frozenset[str]) -> npt.NDArray[np.int64]:
-        """The counts of the policies that stand, as a run left them."""
-        counts = read_run(self._connection, run_id).policy_counts
-        kept = {name: each for name, each in counts.items() if name in standing}
-        rows = [[kept.get(name, {}).get(state, 0) for state in STATES] for name in self._policies]
-        return np.array(rows, dtype=np.int64).reshape(len(rows), len(STATES))
 
     def _number_run(self, devices: int, finished_at: datetime, hashes: RunHashes) -> Run:
         return Run(
