@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def main() -> int:
     import pipe_stand_in
     from pipe_stand_in import StandInPipes
 
+    from secretivex.cli.agent import COMMANDS as AGENT_COMMANDS
     from secretivex.cli.agent import main as agent_main
+    from secretivex.cli.client.program import COMMANDS as CLIENT_COMMANDS
     from secretivex.config import ConfigInput
     from secretivex.loading import make_setup
     from secretivex.server.windows.agent import PipeAgent
@@ -101,6 +104,10 @@ def main() -> int:
             connected.sendall(len(body).to_bytes(4, "big") + body)
             size = int.from_bytes(connected.recv(4), "big")
             click.echo(f"{request.__class__.__name__} {connected.recv(size)[0]}")
+    commands = {**AGENT_COMMANDS, **CLIENT_COMMANDS}
+    for name in ("install", "uninstall", "status", "list", "sign", "health", "wait-ready", "add"):
+        module, _, attribute = commands[name][0].partition(":")
+        assert getattr(import_module(module), attribute).name
     agent.reload()
     agent.stop()
     thread.join(pipe_stand_in.PATIENCE_S)

@@ -70,7 +70,8 @@ def status(call: Call, *, user: str | None) -> None:
 
 def program_path() -> Path:
     """The `secretive-agent` program beside the interpreter that runs us."""
-    path = Path(sys.executable).with_name("secretive-agent")
+    name = "secretive-agent.exe" if sys.platform == "win32" else "secretive-agent"
+    path = Path(sys.executable).with_name(name)
     if not path.exists():
         raise SecretiveError(
             "service_failed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -61,6 +62,9 @@ def load_private(path: Path) -> PrivateKey:
     """The key in a file, which must be ours alone; asks for a passphrase if it needs one."""
     if not path.exists():
         raise SecretiveError("input_not_found", f"there is no file {path}")
+    if sys.platform == "win32":
+        message = f"{path}: whether others can read it cannot be judged on Windows yet"
+        raise SecretiveError("input_unreadable", message, hint="use ssh-add.exe")
     candidate = Candidate(path, is_named=True)
     try:
         return load_key(candidate, (), os.geteuid()).keys[0]
