@@ -220,3 +220,18 @@ def test_the_newest_head_is_seen_by_all() -> None:
     cells.stands_at(bytes(range(32)))
     cells.stands_at(bytes(range(32, 64)))
     assert (cells.head, cells.seals) == (bytes(range(32, 64)).hex(), 2)
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_what_waits_at_the_end_is_written_or_counted(job: SignJob, *, is_full: bool) -> None:
+    desk = Desk()
+    filler = 0
+    with suppress(BlockingIOError):
+        while is_full:
+            filler += os.write(desk.pipe, b"\n" * PIPE_BYTES)
+    for _ in range(40):
+        desk.auditor.signed(job, turn_of())
+    desk.auditor.close()
+    written = desk.read().count(b"\n") - filler
+    assert (written, desk.cells.dropped) == ((0, 40) if is_full else (40, 0))
+    desk.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -72,6 +73,15 @@ def test_every_request_has_its_record_and_the_log_is_whole(
     assert signed["key"] == listed
     assert signed["uid"] == os.getuid()
     assert signed["pid"]
+    assert signed["wait_us"] >= 0
+    assert signed["sign_us"] > 0
+    for record in found:
+        if "uid" in record:
+            assert record["executable"].endswith(("ssh-keygen", "ssh-add", "python3.11")), record
+    refused = next(
+        one for one in found if (one["event"], one["outcome"] == "ok") == ("sign", False)
+    )
+    assert refused["key"] == service_fingerprint(key_files["rsa"])
     removed = next(record for record in found if record["event"] == "remove")
     assert removed["key"] == service_fingerprint(key_files["rsa"])
     assert is_whole(log)
@@ -122,6 +132,14 @@ def test_the_log_is_rotated_and_still_one_chain(
     assert len(older) >= 2
     assert is_whole(*older, log)
     assert sum(record["event"] == "list" for record in records(*older, log)) >= 40
+    # Who noted the first signing key, which the agent's own log tells, needs no secret to check.
+    (signer,) = re.findall(r"audit chain opened .*signer=(\S+)", service.log.read_text())
+    verify = (sys.executable, "-m", "secretivex.cli.client", "verify-audit", "--format", "json")
+    files = [str(path) for path in (*older, log)]
+    checked = service.tool(*verify, "--signer", signer, *files)
+    assert checked.returncode == 0, checked.stdout
+    assert json.loads(checked.stdout)["data"]["signed_heads"] == len(files)
+    assert service.tool(*verify, "--signer", "SHA256:other", *files).returncode == 1
 
 
 def test_a_writer_that_is_killed_is_replaced_and_the_log_stays_whole(

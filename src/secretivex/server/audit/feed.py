@@ -8,6 +8,7 @@ either signing stops or records are dropped and counted, as the configuration sa
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ MAX_BLOCKED = 256
 
 GATHER_S = 0.005
 """How long a record may wait here for others: a write for each would cost more than the record."""
+
+LAST_WORDS_S = 0.3
+"""How long a worker's end waits for a pipe that is full."""
 
 RETRY_S = 0.02
 """Pause before a full pipe is tried again."""
@@ -77,6 +81,17 @@ class AuditFeed:
             if not self._write(self._blocked[0]):
                 return
             self._blocked.popleft()
+
+    def close(self) -> None:
+        """Write what waits, for as long as the end may wait for it; count what had to stay."""
+        self.flush()
+        end = time.monotonic() + LAST_WORDS_S
+        while self._blocked and time.monotonic() < end:
+            time.sleep(RETRY_S)
+            self.flush()
+        for piece in self._blocked:
+            self._cells.drop(self._worker, piece.count(b"\n"))
+        self._blocked.clear()
 
     def _take(self, piece: bytes) -> None:
         if not self._blocked and self._write(piece):

@@ -67,6 +67,10 @@ class Auditor:
         """Whether nothing may be signed or changed now, for it could not be recorded."""
         return self._feed.is_refusing
 
+    def close(self) -> None:
+        """Hand over what waits: the process is about to end."""
+        self._feed.close()
+
     def answered(
         self, payload: bytes | memoryview, peer: Peer, bindings: Bindings, reply: Reply
     ) -> None:

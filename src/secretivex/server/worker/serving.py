@@ -184,6 +184,8 @@ class Worker:
 
     def close(self) -> None:
         """Let no thread wait for a person or a token any more: the process is about to end."""
+        if self._auditor is not None:
+            self._auditor.close()
         self._signing.close()
         self._tokens.abandon()
 
