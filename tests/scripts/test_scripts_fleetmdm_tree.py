@@ -11,15 +11,22 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
+from forked import (
+    SURROUNDINGS,
+    Ended,
+    assert_envelope,
+    assert_interrupted_soundly,
+    assert_sound,
+    interrupt_after,
+    leaves,
+    nothing,
+    run_forked,
+)
 
 from clikit.errors import Exit
 from fleetmdm.cli.main import build, main
@@ -27,7 +34,6 @@ from fleetmdm.errors import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDARD = {"--db", "--config", "--format", "--output", "--quiet", "--debug"}
-STATUSES = {int(status) for status in Exit} | {141}
 
 POLICY = """---
 id: disk
@@ -49,19 +55,6 @@ SAID: Mapping[str, str] = {
 """What required words are, by name; the others name something that is not there."""
 
 
-def leaves(
-    command: click.Command, path: tuple[str, ...] = (), above: click.Context | None = None
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    context = click.Context(command, info_name=path[-1] if path else "fleetmdm", parent=above)
-    if not isinstance(command, click.Group):
-        yield path, command
-        return
-    for name in command.list_commands(context):
-        below = command.get_command(context, name)
-        assert below is not None
-        yield from leaves(below, (*path, name), context)
-
-
 COMMANDS = dict(leaves(build()))
 SERVERS = {("dashboard",)}
 """Commands that stay until they are stopped."""
@@ -80,62 +73,10 @@ def required(path: tuple[str, ...]) -> list[str]:
     return words
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended in a fork."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
 def fork(
     argv: Sequence[str], folder: Path, prepare: Callable[[], None], env: Mapping[str, str]
 ) -> Ended:
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if child == 0:
-            _be_the_command(argv, folder, (out.fileno(), err.fileno()), prepare, env)
-        _, waited = os.waitpid(child, 0)
-        for file in (out, err):
-            file.seek(0)
-        status = os.waitstatus_to_exitcode(waited)
-        return Ended(status, out.read().decode(), err.read().decode())
-
-
-def _be_the_command(
-    argv: Sequence[str],
-    folder: Path,
-    descriptors: tuple[int, int],
-    prepare: Callable[[], None],
-    env: Mapping[str, str],
-) -> None:
-    status = 99
-    try:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for target, descriptor in zip((1, 2), descriptors, strict=True):
-            os.dup2(descriptor, target)
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update({"HOME": str(folder), "PATH": os.defpath, **env})
-        prepare()
-        sys.stdin, sys.stdout, sys.stderr = _stream(0, "r"), _stream(1, "w"), _stream(2, "w")
-        status = main(argv)
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException:  # noqa: BLE001 - the child must not become a second pytest
-        os.write(2, traceback.format_exc().encode())
-    finally:
-        os._exit(status)
-
-
-def _stream(descriptor: int, mode: str) -> Any:
-    """A standard stream as the interpreter makes it: None where the descriptor is closed."""
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return None
-    return open(descriptor, mode, closefd=False)
+    return run_forked(main, argv, folder, prepare, env)
 
 
 def _make_fleet(folder: Path) -> Path:
@@ -149,7 +90,7 @@ def _make_fleet(folder: Path) -> Path:
         ["check"],
         ["check", "--full"],
     ):
-        ended = fork([*words, "--quiet"], folder, _nothing, {})
+        ended = fork([*words, "--quiet"], folder, nothing, {})
         assert ended.status == 0, ended.stderr
     return folder
 
@@ -166,35 +107,17 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _make_fleet(tmp_path_factory.mktemp("calm"))
 
 
-def _nothing() -> None:
-    pass
-
-
-def sound(ended: Ended) -> None:
-    """Whatever happened, it ended as documented and no trace of Python shows."""
-    assert ended.status in STATUSES - {70}, ended
-    assert "Traceback" not in ended.stderr, ended.stderr
-    assert "Exception ignored" not in ended.stderr, ended.stderr
-
-
 def envelope(ended: Ended) -> None:
-    """One document on stdout, with a verdict that fits the exit status."""
-    document = json.loads(ended.stdout)
-    assert document["schema"] == 1
-    assert document["ok"] is (ended.status == 0)
-    if not document["ok"]:
-        error = document["error"]
-        assert set(error) == {"code", "message", "hint", "details"}
-        assert int(CODES[error["code"]].exit_status) == ended.status
-        assert error["message"]
+    assert_envelope(ended, CODES)
 
 
 @each_command
 def test_help_is_short_and_complete(path: tuple[str, ...], place: Path) -> None:
-    ended = fork([*path, "--help"], place, _nothing, {})
+    ended = fork([*path, "--help"], place, nothing, {})
     assert ended.status == 0
     short = COMMANDS[path].get_short_help_str(200)
     assert 10 < len(short) < 120
+    assert "Examples:" in ended.stdout
     for option in STANDARD:
         assert option in ended.stdout
     assert "json" in ended.stdout
@@ -212,8 +135,8 @@ def test_failures_in_json_mode_have_an_envelope_with_a_documented_code(
         ([*path, *required(path), *json_mode], None),
         ([*path, *required(path), *json_mode, "--output", "/none/x"], None),
     ):
-        ended = fork(words, place, _nothing, {})
-        sound(ended)
+        ended = fork(words, place, nothing, {})
+        assert_sound(ended)
         if "--output" in words and ended.status == 0:
             continue
         if ended.stdout:
@@ -222,39 +145,6 @@ def test_failures_in_json_mode_have_an_envelope_with_a_documented_code(
             assert "--output" in words, ended
         if expected:
             assert json.loads(ended.stdout)["error"]["code"] in expected
-
-
-def _no_output() -> None:
-    os.close(1)
-
-
-def _no_streams() -> None:
-    for descriptor in (0, 1, 2):
-        os.close(descriptor)
-
-
-def _no_reader() -> None:
-    reader, writer = os.pipe()
-    os.dup2(writer, 1)
-    os.close(reader)
-    os.close(writer)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-
-
-def _full_device() -> None:
-    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
-
-
-SURROUNDINGS: Mapping[str, tuple[Callable[[], None], Mapping[str, str]]] = {
-    "closed stdout": (_no_output, {}),
-    "closed streams": (_no_streams, {}),
-    "no reader": (_no_reader, {}),
-    "a full device": (_full_device, {}),
-    "no terminal": (os.setsid, {"TERM": "none", "COLUMNS": "1", "LINES": "0"}),
-    "no home that can be written": (_nothing, {"HOME": "/proc"}),
-    "no home": (_nothing, {"HOME": ""}),
-    "colour asked for": (_nothing, {"FORCE_COLOR": "1", "COLUMNS": "20"}),
-}
 
 
 @each_command
@@ -279,16 +169,16 @@ def ends_in_order(path: tuple[str, ...], surroundings: str, place: Path) -> None
     prepare, env = SURROUNDINGS[surroundings]
     form = [] if surroundings == "no reader" else ["--format", "json"]
     ended = fork([*path, *required(path), *form], place, prepare, env)
-    sound(ended)
+    assert_sound(ended)
     if ended.stdout and form:
         envelope(ended)
 
 
 def test_what_cannot_be_printed_is_said(calm: Path) -> None:
-    assert fork(["errors"], calm, _no_output, {}).status == Exit.UNAVAILABLE
-    assert "stdout is closed" in fork(["errors"], calm, _no_output, {}).stderr
-    assert fork(["errors"], calm, _no_reader, {}).status == 141
-    full = fork(["errors"], calm, _full_device, {})
+    assert fork(["errors"], calm, *SURROUNDINGS["closed stdout"]).status == Exit.UNAVAILABLE
+    assert "stdout is closed" in fork(["errors"], calm, *SURROUNDINGS["closed stdout"]).stderr
+    assert fork(["errors"], calm, *SURROUNDINGS["no reader"]).status == 141
+    full = fork(["errors"], calm, *SURROUNDINGS["a full device"])
     assert full.status == Exit.UNAVAILABLE
     assert "No space left" in full.stderr
 
@@ -296,22 +186,11 @@ def test_what_cannot_be_printed_is_said(calm: Path) -> None:
 @each_command
 def test_ctrl_c_ends_a_command_at_any_moment(path: tuple[str, ...], place: Path) -> None:
     delay_s = 0.002 * (1 + list(COMMANDS).index(path) % 8)
-
-    def interrupt() -> None:
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_REAL, delay_s)
-
-    ended = fork([*path, *required(path), "--format", "json"], place, interrupt, {})
-    # Before and after `main`, the interpreter itself is what is interrupted.
-    if ended.status != 99:
-        sound(ended)
-        if ended.status == 130:
-            document = json.loads(ended.stdout)
-            # What was done in time is the only document; the status says the rest.
-            assert document["ok"] or document["error"]["code"] == "interrupted"
+    words = [*path, *required(path), "--format", "json"]
+    assert_interrupted_soundly(fork(words, place, interrupt_after(delay_s), {}))
 
 
-def test_ctrl_c_while_waiting_for_input_is_said_and_keeps_nothing(calm: Path) -> None:
+def test_ctrl_c_while_waiting_for_input_is_said_and_keepsnothing(calm: Path) -> None:
     argv = [sys.executable, "-m", "fleetmdm", "ingest", "-", "--format", "json"]
     with subprocess.Popen(
         argv,
@@ -331,7 +210,7 @@ def test_ctrl_c_while_waiting_for_input_is_said_and_keeps_nothing(calm: Path) ->
     assert process.returncode == 130
     assert json.loads(out)["error"]["code"] == "interrupted"
     assert "Traceback" not in err
-    gone = fork(["device", "show", "late", "--format", "json"], calm, _nothing, {})
+    gone = fork(["device", "show", "late", "--format", "json"], calm, nothing, {})
     assert json.loads(gone.stdout)["error"]["code"] == "device_not_found"
 
 
@@ -361,7 +240,7 @@ def test_the_locale_does_not_matter(calm: Path, locale: str) -> None:
     argv = ["device", "show", "Gerät\u202e", "--format", "json"]
     for more, code in (({}, "device_not_found"), (STRICT, "usage")):
         ended = _in_locale(argv, calm, locale, more)
-        sound(ended)
+        assert_sound(ended)
         envelope(ended)
         assert json.loads(ended.stdout)["error"]["code"] in {code, "device_not_found"}
 
@@ -372,7 +251,7 @@ def test_the_locale_does_not_matter(calm: Path, locale: str) -> None:
 def test_the_locale_does_not_matter_to_any_command(
     path: tuple[str, ...], place: Path, locale: str
 ) -> None:
-    sound(_in_locale([*path, *required(path)], place, locale))
+    assert_sound(_in_locale([*path, *required(path)], place, locale))
 
 
 @pytest.mark.parametrize(
@@ -388,7 +267,7 @@ def test_the_locale_does_not_matter_to_any_command(
     ],
 )
 def test_what_was_probably_meant_is_said(argv: list[str], meant: str, calm: Path) -> None:
-    ended = fork(argv, calm, _nothing, {})
+    ended = fork(argv, calm, nothing, {})
     assert ended.status in {Exit.USAGE, Exit.NOT_FOUND}
     assert not meant or meant in ended.stderr
 
@@ -405,6 +284,6 @@ def test_what_was_probably_meant_is_said(argv: list[str], meant: str, calm: Path
 def test_an_error_lists_the_values_there_are(
     argv: list[str], values: list[str], calm: Path
 ) -> None:
-    ended = fork(argv, calm, _nothing, {})
+    ended = fork(argv, calm, nothing, {})
     assert ended.status == Exit.USAGE
     assert all(value in ended.stderr for value in values)

@@ -93,6 +93,7 @@ def build() -> click.Group:
         "fleetmdm",
         table=COMMANDS,
         prepare=_offer_ids if "_FLEETMDM_COMPLETE" in os.environ else None,
+        examples="fleetmdm.cli.examples:EXAMPLES",
         help="Local-first compliance: ingest inventory, judge it, prove the result.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )

@@ -42,16 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     first = arguments[0] if arguments else ""
     if first in COMMANDS or first in GROUP_WORDS:
-        command: click.Command = _service_group()
+        command: click.Command = service_group()
     else:
         command = importlib.import_module("secretivex.cli.ssh_form.command").command
     return run(command, arguments, prog=PROG, failure=SecretiveError)
 
 
-def _service_group() -> click.Command:
+def service_group() -> click.Command:
+    """What `secretive-agent` understands beside the command line of `ssh-agent`."""
     group = LazyGroup(
         PROG,
         table=COMMANDS,
+        examples="secretivex.cli.examples:AGENT",
         help="An SSH agent.\n\nWithout a command it is ssh-agent: eval $(secretive-agent -s).",
         context_settings={"help_option_names": ["-h", "--help"]},
     )

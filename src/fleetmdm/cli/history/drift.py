@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import click
 
-from clikit.command import examples
 from clikit.command.plotting import check_plot, plot_option, write_plot
 from clikit.table import render_table
 from fleetmdm.cli.history.values import findings_document, parse_moment
@@ -31,13 +30,7 @@ _GATES: Final = (
 )
 
 
-@click.command(
-    epilog=examples(
-        "fleetmdm drift",
-        "fleetmdm drift --from 1 --to 3 --include-new-missing",
-        "fleetmdm drift --fail-on regressed --plot drift.png",
-    )
-)
+@click.command()
 @click.option("--from", "before", type=click.IntRange(min=1), help="The earlier run.")
 @click.option("--to", "after", type=click.IntRange(min=1), help="The later run [newest].")
 @click.option("--since", help="Take as earlier run the first as of this RFC 3339 time or later.")

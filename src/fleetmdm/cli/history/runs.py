@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from clikit.command import examples
 from clikit.command.plotting import check_plot, plot_option, write_plot
 from clikit.table import render_table
 from fleetmdm.cli.listing import Listing, list_options
@@ -20,13 +19,7 @@ from fleetmdm.rfc3339 import encode_time
 _COUNTED = (Status.PASS, Status.FAIL, Status.ERROR, Status.UNKNOWN, Status.NOT_APPLICABLE)
 
 
-@click.command(
-    epilog=examples(
-        "fleetmdm runs --limit 5",
-        "fleetmdm runs --sort -counts.fail --format json",
-        "fleetmdm runs --limit 30 --plot trend.svg",
-    )
-)
+@click.command()
 @plot_option("the trend over the runs that are listed")
 @list_options
 @fleet_options()

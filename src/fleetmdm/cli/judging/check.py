@@ -9,7 +9,6 @@ from importlib.metadata import version
 
 import click
 
-from clikit.command import examples
 from fleetmdm.cli.judging.drifting import count_changed
 from fleetmdm.cli.judging.gate import FAIL_ON_HELP, Gate, gate_failure, parse_gate, stale_after
 from fleetmdm.cli.judging.one_device import check_device
@@ -32,13 +31,7 @@ ONLY_ASSIGNED = click.option(
 )
 
 
-@click.command(
-    epilog=examples(
-        "fleetmdm check",
-        "fleetmdm check --fail-on fail,error --format json",
-        "fleetmdm check --device web-1 --as-of 2026-12-01T00:00:00Z",
-    )
-)
+@click.command()
 @click.option("--device", "device_id", metavar="ID", help="Judge one device; no run is recorded.")
 @click.option("--full", is_flag=True, help="Judge everything, also what cannot have changed.")
 @click.option("--as-of", metavar="TIME", help="The moment to judge by (RFC 3339) [now].")

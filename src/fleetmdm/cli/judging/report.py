@@ -9,7 +9,6 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from clikit.command import examples
 from clikit.errors import Failure
 from fleetmdm.cli.judging.gate import FAIL_ON_HELP, gate_failure, parse_gate, stale_after
 from fleetmdm.cli.judging.gathering import Moment, find_run, gather_live, gather_stored
@@ -69,13 +68,7 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command(
-    epilog=examples(
-        "fleetmdm report --only-failing",
-        "fleetmdm report --run 1 --format html --output report.html",
-        "fleetmdm report --live --tag server --fail-on fail,error",
-    )
-)
+@click.command()
 @click.option("--run", "run_id", type=click.IntRange(min=1), help="Number of the run [the latest].")
 @click.option("--live", is_flag=True, help="Judge the fleet as it is now; nothing is recorded.")
 @selection_options

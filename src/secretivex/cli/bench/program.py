@@ -25,6 +25,7 @@ def build() -> click.Group:
     group = LazyGroup(
         "secretive-bench",
         table=COMMANDS,
+        examples="secretivex.cli.examples:BENCH",
         help="Measure an SSH agent under load.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )

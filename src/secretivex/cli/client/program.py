@@ -55,6 +55,7 @@ def build() -> click.Group:
     group = LazyGroup(
         "secretive-client",
         table=COMMANDS,
+        examples="secretivex.cli.examples:CLIENT",
         help="List, use and check the keys of an SSH agent.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
