@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 _GAP = "  "
 _MIN_COLUMN = 6
+_MIN_PROSE = 8
 
 
 def show_text(value: object) -> str:
@@ -35,7 +36,11 @@ def text_width(text: str) -> int:
 def render_table(
     headers: Sequence[str], rows: Iterable[Sequence[object]], *, width: int | None = None
 ) -> str:
-    """Left-aligned columns under a rule; with `width`, the widest columns are cut to fit it."""
+    """Left-aligned columns under a rule; with `width`, columns are cut to fit it.
+
+    The last column goes first, down to a few words: what stands there is prose, while ids, times
+    and counts are of no use when cut.
+    """
     cells = [[show_text(cell) for cell in row] for row in rows]
     wide = [
         max([text_width(header), *(text_width(row[index]) for row in cells)])
@@ -51,6 +56,9 @@ def _fit(wide: Sequence[int], width: int | None) -> list[int]:
     columns = list(wide)
     if width is None:
         return columns
+    over = sum(columns) + len(_GAP) * (len(columns) - 1) - width
+    if over > 0 and columns[-1] > _MIN_PROSE:
+        columns[-1] = max(_MIN_PROSE, columns[-1] - over)
     while sum(columns) + len(_GAP) * (len(columns) - 1) > width and max(columns) > _MIN_COLUMN:
         columns[columns.index(max(columns))] -= 1
     return columns

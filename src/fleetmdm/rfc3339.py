@@ -33,6 +33,11 @@ def parse_time(text: str) -> datetime:
         raise ValueError(f"not a moment that exists: {error}") from error
 
 
+def encode_second(moment: datetime) -> str:
+    """`encode_time` without a fraction, for tables."""
+    return encode_time(moment.replace(microsecond=0))
+
+
 def encode_time(moment: datetime) -> str:
     """RFC 3339 in UTC with a `Z`; a fraction only where there is one."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -58,7 +58,8 @@ class TriageLine:
             return "nobody is asked for anything: waived or in grace"
         weight = WEIGHTS[self.severity]
         mean = self.score / (self.devices * weight) if weight else 1
-        return f"{self.devices} devices x {self.severity} ({weight}) x age {mean:.1f}"
+        devices = "1 device" if self.devices == 1 else f"{self.devices} devices"
+        return f"{devices} x {self.severity} ({weight}) x age {mean:.1f}"
 
 
 MAX_EXAMPLES: Final = 5

@@ -98,3 +98,11 @@ def test_progress_is_silent_where_it_is_not_wanted() -> None:
     assert stream.getvalue() == ""
     assert render_progress("work", 1, 2).endswith("1/2")
     assert render_progress("work", 7, None) == "work: 7"
+
+
+def test_prose_at_the_end_gives_way_before_ids_are_cut() -> None:
+    rows = [("ssh.no-root-password-login", "2026-11-22T08:07:19Z", "a long story " * 9)]
+    line = render_table(("policy", "since", "why"), rows, width=80).splitlines()[2]
+    assert "ssh.no-root-password-login  2026-11-22T08:07:19Z  a long story" in line
+    assert len(line) == 80
+    assert line.endswith("…")

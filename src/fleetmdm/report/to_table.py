@@ -8,12 +8,15 @@ from itertools import islice
 from clikit.table import render_table, show_text
 from fleetmdm.report.model import PROBLEM_STATES, Report, ReportRow, score
 from fleetmdm.results import Finding, Status
-from fleetmdm.rfc3339 import encode_time
+from fleetmdm.rfc3339 import encode_second
 
 MAX_ROWS = 200
 """Rows that a terminal gets; machine formats give every one."""
 
 _COLUMNS = (Status.FAIL, Status.ERROR, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
+
+_HEADERS = (*_COLUMNS[:-1], "n/a")
+"""Names of the columns: the longest state would cost a terminal what ids need."""
 
 
 def render(report: Report, *, width: int | None, max_rows: int = MAX_ROWS) -> Iterator[str]:
@@ -21,7 +24,7 @@ def render(report: Report, *, width: int | None, max_rows: int = MAX_ROWS) -> It
     run = report.run
     left_out = run.policies - len(report.lines)
     shown = f" ({len(report.lines)} of them below)" if left_out else ""
-    head = "now" if report.live else f"run {run.run_id} of {encode_time(run.finished_at)}"
+    head = "now" if report.live else f"run {run.run_id} of {encode_second(run.finished_at)}"
     yield f"{head}: {report.device_count} devices, {run.policies} policies{shown}\n"
     words = "; ".join(report.selection.words())
     if words:
@@ -43,7 +46,7 @@ def _severities(report: Report, width: int | None) -> Iterator[str]:
     ]
     totals = report.totals()
     rows.append(("all", *(totals.get(state, 0) for state in _COLUMNS), _percent(score(totals))))
-    yield render_table(("severity", *_COLUMNS, "score"), rows, width=width)
+    yield render_table(("severity", *_HEADERS, "score"), rows, width=width)
 
 
 def _policies(report: Report, width: int | None) -> Iterator[str]:
@@ -56,7 +59,7 @@ def _policies(report: Report, width: int | None) -> Iterator[str]:
         )
         for line in report.lines
     ]
-    yield render_table(("severity", *_COLUMNS, "policy", "name"), rows, width=width)
+    yield render_table(("severity", *_HEADERS, "policy", "name"), rows, width=width)
 
 
 def _effective(report: Report, width: int | None) -> Iterator[str]:

@@ -13,7 +13,7 @@ from fleetmdm.cli.history.values import findings_document, parse_moment
 from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.results import SILENT, ResultRow, Run, Status
-from fleetmdm.rfc3339 import encode_time
+from fleetmdm.rfc3339 import encode_second, encode_time
 
 _STATES = [status.value for status in Status if status not in SILENT]
 
@@ -41,7 +41,7 @@ def command(call: FleetCall, *, listing: Listing, **options: Any) -> None:
             statuses=frozenset(map(Status, options["states"])),
         )
         shown = listing.choose(call, rows, lambda row: _document(row, moments))
-    headers = ("device", "policy", "status", "since run", "since", "until run", "why")
+    headers = ("device", "policy", "status", "since", "runs", "why")
     call.emit(
         [_document(row, moments) for row in shown],
         lambda: [
@@ -82,8 +82,7 @@ def _cells(row: ResultRow, moments: Mapping[int, datetime]) -> tuple[object, ...
         row.device_id,
         row.policy_id,
         row.status,
-        row.since_run,
-        _moment(moments, row.since_run) or "",
-        row.until_run or "",
+        encode_second(moments[row.since_run]),
+        f"{row.since_run} to {'now' if row.until_run is None else row.until_run - 1}",
         "; ".join(one.message for one in row.findings),
     )

@@ -14,7 +14,7 @@ from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.errors import FleetError
 from fleetmdm.results import Run, Status
-from fleetmdm.rfc3339 import encode_time
+from fleetmdm.rfc3339 import encode_second, encode_time
 
 _COUNTED = (Status.PASS, Status.FAIL, Status.ERROR, Status.UNKNOWN, Status.NOT_APPLICABLE)
 
@@ -31,7 +31,7 @@ def command(call: FleetCall, *, plot: Path | None, listing: Listing) -> None:
         runs = listing.choose(call, store.runs(), _document)
     if plot is not None:
         _draw(call, runs, plot)
-    headers = ("run", "as of", "devices", "policies", *_COUNTED)
+    headers = ("run", "as of", "devices", "policies", *_COUNTED[:-1], "n/a")
     call.emit(
         [_document(run) for run in runs],
         lambda: [
@@ -54,7 +54,7 @@ def _draw(call: FleetCall, runs: Sequence[Run], path: Path) -> None:
 
 def _cells(run: Run) -> tuple[object, ...]:
     counts = [run.counts.get(status, 0) for status in _COUNTED]
-    return (run.run_id, encode_time(run.as_of), run.devices, run.policies, *counts)
+    return (run.run_id, encode_second(run.as_of), run.devices, run.policies, *counts)
 
 
 def _document(run: Run) -> dict[str, Any]:

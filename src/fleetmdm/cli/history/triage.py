@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import click
@@ -15,13 +16,17 @@ from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.errors import FleetError
 from fleetmdm.governance.effective import PROBLEMS
 from fleetmdm.results import Run
-from fleetmdm.rfc3339 import encode_time
+from fleetmdm.rfc3339 import encode_second, encode_time
 from fleetmdm.store.port import FleetStore
 from fleetmdm.store.standing import RunStanding
 from fleetmdm.triage import Flap, Owners, TriageLine, count_owners, find_flaps, rank
 
 RECENT_RUNS = 20
 OWNER_TAG = "owner:"
+
+_WIDE_COLUMNS = 140
+"""From here on a terminal has room for what is to be done about each policy."""
+_NARROW = 4
 
 
 @click.command()
@@ -146,10 +151,16 @@ def _text(
     if not lines:
         yield f"run {data['run_id']}: nothing to fix\n"
     else:
-        headers = ("score", "why", "excused", "since", "policy", "owners", "what to do")
         told = zip(lines, data["policies"], strict=True)
         cells = [_cells(line, each["owners"]) for line, each in told]
+        headers: tuple[str, ...] = ("score", "policy", "since", "why", "what to do")
+        if call.width is not None and call.width < _WIDE_COLUMNS:
+            # What to do needs room: it is said of the first alone, and in full.
+            cells, headers = [row[:-1] for row in cells], headers[:-1]
         yield render_table(headers, cells, width=call.width)
+        if len(headers) == _NARROW and lines[0].policy.remediation:
+            first = show_text(f"first, {lines[0].policy.id}: {lines[0].policy.remediation}")
+            yield "\n".join(["", *wrap(first, call.width or _WIDE_COLUMNS), ""])
     if len(lines) < data["total"]:
         yield f"... {data['total'] - len(lines)} more; --limit 0 shows all\n"
     if flaps:
@@ -159,12 +170,13 @@ def _text(
 
 
 def _cells(line: TriageLine, owners: Mapping[str, int]) -> tuple[object, ...]:
+    why = [line.why(), *(f"{name} {count}" for name, count in owners.items())]
+    if line.excused:
+        why.append(f"{line.excused} excused")
     return (
         round(line.score, 1),
-        line.why(),
-        line.excused,
-        "" if line.oldest is None else encode_time(line.oldest),
         line.policy.id,
-        ", ".join(f"{name} {count}" for name, count in owners.items()),
+        "" if line.oldest is None else encode_second(line.oldest),
+        ", ".join(why),
         show_text(line.policy.remediation or line.policy.name),
     )

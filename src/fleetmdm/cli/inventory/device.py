@@ -15,7 +15,7 @@ from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.device import Device, encode_device, parse_tags
 from fleetmdm.errors import FleetError
 from fleetmdm.ingest.sources import Source
-from fleetmdm.rfc3339 import encode_time
+from fleetmdm.rfc3339 import encode_second, encode_time
 from fleetmdm.store.port import FleetStore
 
 
@@ -150,7 +150,7 @@ def _cells(device: Device) -> tuple[str, ...]:
         device.hostname,
         device.os,
         device.os_version,
-        encode_time(device.last_seen),
+        encode_second(device.last_seen),
         ", ".join(device.tags),
     )
 
