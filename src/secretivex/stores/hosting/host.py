@@ -16,6 +16,7 @@ import threading
 import time
 from dataclasses import replace
 
+from secretivex.hardening import overwrite_freed_memory
 from secretivex.identity import KeyRecord, KeyStore, StoreEvent, StoreHealth, TendedStore
 from secretivex.stores.hosting.endpoint import (
     Endpoint,
@@ -161,6 +162,8 @@ class Host:
 def main() -> None:
     """Be the process."""
     channel = become_store_process(sys.argv[2])
+    # Not where a module of somebody else's is loaded: it may live by what it freed.
+    overwrite_freed_memory(is_on=True)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         Host(channel, adopt_listener(int(sys.argv[1]))).run()
     # Threads that wait for a token must not hold the process up.

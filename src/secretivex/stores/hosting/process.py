@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 
-from secretivex.hardening import die_with_parent, harden, lock_memory, overwrite_freed_memory
+from secretivex.hardening import die_with_parent, harden, lock_memory
 
 
 def become_store_process(memory_lock: str) -> socket.socket:
@@ -19,7 +19,6 @@ def become_store_process(memory_lock: str) -> socket.socket:
     Raises OSError where memory must be locked and cannot.
     """
     harden()
-    overwrite_freed_memory(is_on=True)
     if lock_memory(memory_lock).is_failed:
         raise OSError("memory cannot be locked")
     die_with_parent()
