@@ -134,11 +134,12 @@ def test_changes_are_seen_however_they_are_made(
     assert any("chmod 600" in event.reason for event in opened.events)
 
 
+@pytest.mark.parametrize("by", ["watch", "reload"])
 def test_changes_without_end_do_not_hold_a_look_up(
-    tmp_path: Path, open_store: Any, wait: Wait
+    tmp_path: Path, open_store: Any, wait: Wait, by: str
 ) -> None:
     keygen(tmp_path / "a")
-    opened = open_store("file", settings(tmp_path))
+    opened = open_store("file", settings(tmp_path, watch=by == "watch"))
     is_over = threading.Event()
 
     def change() -> None:
@@ -150,6 +151,8 @@ def test_changes_without_end_do_not_hold_a_look_up(
     try:
         time.sleep(0.5)
         keygen(tmp_path / "b")
+        if by == "reload":
+            opened.reload()  # as SIGHUP does
         wait(lambda: opened.comments == ["a", "b"], "the new key is not seen")
     finally:
         is_over.set()
