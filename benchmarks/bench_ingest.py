@@ -13,28 +13,30 @@ from pathlib import Path
 import msgspec
 
 from fleet import NOW, make_documents
-from fleetmdm.device import Device
-from fleetmdm.ingest.read import read_devices
+from fleetmdm.engines.intake import read_blocks
+from fleetmdm.ingest.files import CHUNK_BYTES
+from fleetmdm.ingest.read import InventoryFile, Reading
+from fleetmdm.store.incoming import ColumnsWanted, IncomingBlock
 from fleetmdm.store.sqlite import open_store
 from ratio import compare, finish, read_options
 
 AT_MOST = 5.0
-CHUNK_BYTES = 1 << 16
 
 
 def ingest(source: Path, target: Path) -> None:
     """What the command does between opening its files and printing its counts."""
+    files = [InventoryFile(source.name, lambda: _chunks(source))]
+
+    def blocks(wanted: ColumnsWanted) -> Iterator[IncomingBlock]:
+        for read in read_blocks(files, Reading(NOW), wanted, workers=0):
+            if read.refused:
+                raise SystemExit(read.refused[0].message)
+            yield read.block
+
     with closing(open_store(target, create=True, now=NOW)) as store:
-        counts = store.put_devices(_devices(source), now=NOW)
+        counts = store.put_blocks(blocks, now=NOW)
     if not counts.added:
         raise SystemExit("nothing went in")
-
-
-def _devices(source: Path) -> Iterator[Device]:
-    for item in read_devices(lambda: _chunks(source), name=source.name, now=NOW):
-        if not isinstance(item, Device):
-            raise SystemExit(item.message)
-        yield item
 
 
 def _chunks(source: Path) -> Iterator[bytes]:
@@ -55,7 +57,7 @@ def insert(rows: Iterable[tuple[str, bytes]], target: Path) -> None:
 
 def main() -> None:
     """Time both."""
-    options = read_options(devices=20_000)
+    options = read_options(devices=100_000)
     numbers = count()
     with tempfile.TemporaryDirectory() as folder:
         rows = [

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from typing import Any, Final, Generic, Self, TypeVar
 MAX_WORKERS: Final = 16
 AHEAD: Final = 4
 """Tasks for each worker that are asked for before the oldest is taken: bounds what waits."""
+SWITCH_S: Final = 0.0005
+"""How long who works keeps the interpreter from the threads that read and write its line, which ask
+for it again every 64 KiB."""
 
 _Task = TypeVar("_Task")
 _Answer = TypeVar("_Answer")
@@ -41,17 +45,17 @@ class _Place:
 
     task: Any
     answer: Any = None
-    error: BaseException | None = None
     is_there: bool = False
     is_lost: bool = False
-    """Who was asked is gone."""
+    """Who was asked is gone, or failed."""
 
 
 class Crew(Generic[_Task, _Answer]):
     """This process and `workers` more, which begin with `start(*given)` and do `there(task)`.
 
-    This process does `here(task)` while it waits, and what others did not live to do; `killed` is
-    told of each. All functions but `here` and `killed` are of modules.
+    This process does `here(task)` while it waits, from before the others have begun, and what they
+    did not live to do or failed at: then what goes wrong is raised as it is. `killed` is told of each
+    that is gone. All functions but `here` and `killed` are of modules.
     """
 
     def __init__(
@@ -98,7 +102,8 @@ class Crew(Generic[_Task, _Answer]):
 
     def _ask(self, place: _Place) -> bool:
         """Whether somebody else has room for a task."""
-        hand = min(self._hands, key=lambda each: len(each.asked), default=None)
+        begun = (each for each in self._hands if each.is_listening)
+        hand = min(begun, key=lambda each: len(each.asked), default=None)
         if hand is None or len(hand.asked) >= AHEAD:
             return False
         hand.asked.append(place)
@@ -111,8 +116,6 @@ class Crew(Generic[_Task, _Answer]):
     def _take(self, place: _Place) -> Any:
         while not (place.is_there or place.is_lost):
             self._collect(None)
-        if place.error is not None:
-            raise place.error
         return place.answer if place.is_there else self._here(place.task)
 
     def _collect(self, timeout_s: float | None) -> None:
@@ -126,12 +129,11 @@ class Crew(Generic[_Task, _Answer]):
             except (EOFError, OSError):
                 self._lose(hand)
                 continue
+            if not hand.is_listening:
+                hand.is_listening = is_well
+                continue
             place = hand.asked.popleft()
-            place.is_there = True
-            if is_well:
-                place.answer = answer
-            else:
-                place.error = answer
+            place.answer, place.is_there, place.is_lost = answer, is_well, not is_well
 
     def _lose(self, hand: _Hand) -> None:
         """Somebody killed a process, or memory ran out."""
@@ -151,6 +153,8 @@ class _Hand:
         context = get_context("spawn")
         self.line, far = context.Pipe()
         self.asked: deque[_Place] = deque()
+        self.is_listening = False
+        """It says so first: before, a large task would keep waiting whoever asks."""
         self._process = context.Process(target=_work, args=(far, there, start, given), daemon=True)
         self._process.start()
         far.close()
@@ -171,24 +175,34 @@ def _work(
     """Of another process: do what is asked, until nobody asks."""
     # Ctrl-C reaches the whole group; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.setswitchinterval(SWITCH_S)
+    asked: SimpleQueue[Any] = SimpleQueue()
+    told: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+    # Somebody listens and somebody speaks at all times, so that nobody waits for the other.
+    for move, queue in ((_listen, asked), (_speak, told)):
+        Thread(target=move, args=(line, queue), daemon=True).start()
+    told.put((True, None))
     start(*given)
-    asked: SimpleQueue[tuple[Any] | None] = SimpleQueue()
-    # Somebody listens at all times, so that whoever asks is never kept waiting by an answer.
-    Thread(target=_listen, args=(line, asked), daemon=True).start()
-    while (task := asked.get()) is not None:
+    while True:
+        task = asked.get()
         try:
-            answer = True, there(task[0])
-        except Exception as error:  # noqa: BLE001 - told to who asked
-            answer = False, error
+            told.put((True, there(task)))
+        except Exception:  # noqa: BLE001 - whoever asked tries it, and raises it as it is
+            told.put((False, None))
+
+
+def _speak(line: Connection, told: SimpleQueue[tuple[bool, Any]]) -> None:
+    while True:
         try:
-            line.send(answer)
+            line.send(told.get())
         except OSError:
-            return
+            os._exit(0)
 
 
-def _listen(line: Connection, asked: SimpleQueue[tuple[Any] | None]) -> None:
+def _listen(line: Connection, asked: SimpleQueue[Any]) -> None:
     try:
         while True:
-            asked.put((line.recv(),))
+            asked.put(line.recv())
     except Exception:  # noqa: BLE001 - the line is closed, or brings what cannot be read here
-        asked.put(None)
+        # At once: what is being done is not wanted any more.
+        os._exit(0)

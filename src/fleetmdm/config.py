@@ -92,6 +92,14 @@ SETTINGS = (
         )
     ),
     Setting(
+        "ingest.workers",
+        "int",
+        0,
+        "processes that read device documents; 0 is one for each core where there are many",
+        minimum=0,
+        maximum=16,
+    ),
+    Setting(
         "ingest.watch_interval_s",
         "float",
         2.0,

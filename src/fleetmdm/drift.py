@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
+from fleetmdm.governance.effective import EXCUSED, EffectiveStatus
 from fleetmdm.results import SILENT, Status, Transition
 
 
@@ -30,11 +32,37 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EffectiveTransition:
+    """A pair whose effective state differs between two runs; None is a pair that a run did not know."""
+
+    transition: Transition
+    """Its raw states, which may be alike."""
+    before: EffectiveStatus | None
+    after: EffectiveStatus | None
+    reason: str = ""
+    """Why it stands so in the later run."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveSpan:
+    """Runs over which a pair stood as it did: from one up to, not including, another."""
+
+    device_id: str
+    policy_id: str
+    status: EffectiveStatus
+    reason: str
+    """At the first of them."""
+    since_run: int
+    until_run: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DriftRow:
-    """One transition and what it means."""
+    """One transition and what it means; of effective states, if those were compared."""
 
     change: Change
     transition: Transition
+    effective: EffectiveTransition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +88,26 @@ class Drift:
 
 def judge_drift(transitions: Iterable[Transition], *, new: Strangers, vanished: Strangers) -> Drift:
     """Group transitions; verdicts of strangers are `new` or `vanished`, whatever their state."""
-    rows = [DriftRow(_change(one, new, vanished), one) for one in transitions]
+    return _sum_up(
+        DriftRow(_change(one, new, vanished, was=_quiet(one.before), now=_quiet(one.after)), one)
+        for one in transitions
+    )
+
+
+def judge_effective_drift(
+    transitions: Iterable[EffectiveTransition], *, new: Strangers, vanished: Strangers
+) -> Drift:
+    """`judge_drift` by effective states, of which those that somebody answers for are no worse."""
+    rows = []
+    for one in transitions:
+        was, now = _calm(one.before), _calm(one.after)
+        change = _change(one.transition, new, vanished, was=was, now=now)
+        rows.append(DriftRow(change, one.transition, one))
+    return _sum_up(rows)
+
+
+def _sum_up(found: Iterable[DriftRow]) -> Drift:
+    rows = list(found)
     order = list(Change)
     rows.sort(
         key=lambda row: (
@@ -78,16 +125,16 @@ def judge_drift(transitions: Iterable[Transition], *, new: Strangers, vanished: 
 
 def without_strangers(drift: Drift) -> Drift:
     """The same drift without what only one run knew."""
-    kept = [row for row in drift.rows if row.change not in {Change.NEW, Change.VANISHED}]
-    return judge_drift((row.transition for row in kept), new=Strangers(), vanished=Strangers())
+    return _sum_up(row for row in drift.rows if row.change not in {Change.NEW, Change.VANISHED})
 
 
-def _change(transition: Transition, new: Strangers, vanished: Strangers) -> Change:
+def _change(
+    transition: Transition, new: Strangers, vanished: Strangers, *, was: bool, now: bool
+) -> Change:
     if vanished.has(transition):
         return Change.VANISHED
     if new.has(transition):
         return Change.NEW
-    was, now = _quiet(transition.before), _quiet(transition.after)
     if was == now:
         return Change.ALTERED
     return Change.REGRESSED if was else Change.RESOLVED
@@ -96,3 +143,14 @@ def _change(transition: Transition, new: Strangers, vanished: Strangers) -> Chan
 def _quiet(status: Status | None) -> bool:
     """A policy that is not asked of a device says nothing against it."""
     return status is None or status in SILENT or status is Status.NOT_SELECTED
+
+
+def _calm(status: EffectiveStatus | None) -> bool:
+    return status is None or status in _CALM
+
+
+_CALM: Final = EXCUSED | {
+    EffectiveStatus.PASS,
+    EffectiveStatus.NOT_APPLICABLE,
+    EffectiveStatus.NOT_SELECTED,
+}

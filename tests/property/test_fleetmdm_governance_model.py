@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmdm.device import Device
-from fleetmdm.drift import Strangers, judge_drift
+from fleetmdm.drift import Strangers, judge_drift, judge_effective_drift
+from fleetmdm.engines.effective import QUIET, effective_spans, effective_transitions
 from fleetmdm.engines.local import record_run
 from fleetmdm.engines.scopes import resolve_scope
 from fleetmdm.errors import FleetError
@@ -338,6 +339,7 @@ def check_all(store: SqliteStore, model: Model) -> None:
         for other in kept:
             check_drift(store, model, number, other)
     check_intervals(store, model, kept)
+    check_effective_spans(store, model, kept)
     if kept:
         check_flaps(store, model, kept)
     seen = replay(store.leaves(), {run.run_id: run for run in store.runs()})
@@ -411,6 +413,52 @@ def check_drift(store: SqliteStore, model: Model, before: int, after: int) -> No
     }
     drift = judge_drift(found, new=strangers, vanished=Strangers())
     assert sum(drift.counts.values()) == len(expected)
+    check_effective_drift(store, model, before, after)
+
+
+def stood(model: Model, number: int, pair: Pair) -> EffectiveStatus | None:
+    """The effective state of a pair in a run; None where the run did not know it."""
+    known = pair in model.runs[number - 1].verdicts
+    return model.effective(number, pair) if known else None
+
+
+def check_effective_drift(store: SqliteStore, model: Model, before: int, after: int) -> None:
+    pairs = model.runs[before - 1].verdicts.keys() | model.runs[after - 1].verdicts.keys()
+    states = [(pair, stood(model, before, pair), stood(model, after, pair)) for pair in pairs]
+    expected = {(*pair, was, now) for pair, was, now in states if was != now}
+    found = list(effective_transitions(store, store.run(before), store.run(after)))
+    raw = [one.transition for one in found]
+    told = {(one.device_id, one.policy_id) for one in raw}
+    assert len(told) == len(found)
+    assert expected == {
+        (one.transition.device_id, one.transition.policy_id, one.before, one.after) for one in found
+    }
+    for one in raw:
+        pair = (one.device_id, one.policy_id)
+        was, now = (model.runs[n - 1].verdicts.get(pair, (None,))[0] for n in (before, after))
+        assert (one.before, one.after) == (was, now)
+    drift = judge_effective_drift(found, new=Strangers(), vanished=Strangers())
+    assert sum(drift.counts.values()) == len(expected)
+
+
+def check_effective_spans(store: SqliteStore, model: Model, kept: list[int]) -> None:
+    expected: set[tuple[Any, ...]] = set()
+    for pair in {pair for number in kept for pair in model.runs[number - 1].verdicts}:
+        last: tuple[EffectiveStatus, int] | None = None
+        for number in kept:
+            state = stood(model, number, pair)
+            if last is not None and state is not last[0]:
+                expected.add((*pair, last[0], last[1], number))
+                last = None
+            if last is None and state is not None and state not in QUIET:
+                last = (state, number)
+        if last is not None:
+            expected.add((*pair, *last, None))
+    found = effective_spans(store, [store.run(number) for number in kept])
+    assert expected == {
+        (one.device_id, one.policy_id, one.status, one.since_run, one.until_run) for one in found
+    }
+    assert len(found) == len(expected)
 
 
 def spans(model: Model, pair: Pair) -> Iterator[tuple[int, int | None, Status]]:

@@ -33,7 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("store_worker.py")
 _WORK = runpy.run_path(str(WORKER))
 BATCH, NOW = _WORK["BATCH"], _WORK["NOW"]
-batch, verdicts, restored = _WORK["batch"], _WORK["verdicts"], _WORK["restored"]
+batch, batch_size = _WORK["batch"], _WORK["batch_size"]
+verdicts, restored = _WORK["verdicts"], _WORK["restored"]
 record, judge = _WORK["check"], _WORK["judge"]
 
 CALLS = "pwrite64,fdatasync,fsync,ftruncate,unlink,rename"
@@ -179,7 +180,7 @@ def test_a_killed_writer_leaves_a_sound_store(  # noqa: PLR0917 - fixtures, by n
 
 def check_ingested(store: SqliteStore, acknowledged: list[int], _path: Path) -> None:
     found = Counter(device.facts["batch"] for device in store.devices())
-    assert set(found.values()) == {BATCH}
+    assert found == {number: batch_size(number) for number in found}
     assert {0, *acknowledged} <= set(found)
     assert len(found) <= len(acknowledged) + 2
 
@@ -284,6 +285,6 @@ def test_writers_at_the_same_time_all_get_through(fleet: Path, tmp_path: Path) -
         assert worker.returncode == 0, errors.decode()
     with closing(open_store(path, now=NOW)) as store:
         assert list(store.find_problems()) == []
-        assert store.device_count() == 9 * BATCH
+        assert store.device_count() == sum(map(batch_size, range(9)))
         assert [run.run_id for run in store.runs()] == [6, 5, 4, 3, 2, 1]
         assert len(list(store.leaves())) == 6

@@ -489,3 +489,32 @@ def test_drift_does_not_call_it_a_regression_when_a_policy_is_no_longer_asked(
     answer("check", *EARLY)
     counts = answer("drift")["data"]["counts"]
     assert (counts["regressed"], counts["resolved"]) == (0, 5)
+
+
+def test_drift_and_history_tell_effective_states_when_asked(answer: Answer) -> None:
+    for moment in ("2026-01-03T00:00:00Z", "2026-01-12T00:00:00Z", "2026-03-12T00:00:00Z"):
+        answer("check", "--as-of", moment)
+    assert answer("drift", "--from", 1, "--to", 2)["data"]["rows"] == []
+    (ended,) = answer("drift", "--from", 1, "--to", 2, "--effective")["data"]["rows"]
+    assert (ended["device_id"], ended["policy_id"], ended["change"]) == (
+        "b",
+        "graceful",
+        "regressed",
+    )
+    assert (ended["before"], ended["after"]) == ("fail", "fail")
+    assert (ended["effective_before"], ended["effective_after"]) == ("grace", "fail")
+    stale = answer("drift", "--effective", "--device", "c")["data"]["rows"]
+    assert {row["policy_id"]: row["effective_after"] for row in stale} == {
+        "disk": "stale",
+        "graceful": "stale",
+    }
+    spans = answer("history", "--effective", "--device", "b", "--policy", "graceful")["data"]
+    assert [(one["status"], one["since_run"], one["until_run"]) for one in spans] == [
+        ("stale", 3, None),
+        ("fail", 2, 3),
+        ("grace", 1, 2),
+    ]
+    chosen = answer("history", "--effective", "--status", "grace")["data"]
+    assert [one["device_id"] for one in chosen] == ["b"]
+    refused = answer("history", "--status", "grace", status=2)["error"]
+    assert (refused["code"], refused["hint"]) == ("usage", "add --effective")

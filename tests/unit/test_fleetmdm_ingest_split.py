@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleetmdm.ingest.split import Fault, Piece, split_documents
+from fleetmdm.ingest.split import Piece, split_documents
+from fleetmdm.ingest.stream import Fault
 
 LIMIT = 200
 FORMS = {

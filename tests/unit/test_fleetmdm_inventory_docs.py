@@ -10,7 +10,7 @@ from fleetmdm.drift import Change
 from fleetmdm.errors import CODES
 from fleetmdm.fields import NAMESPACES
 from fleetmdm.ingest.forms import FORMS
-from fleetmdm.ingest.osquery_state import TABLES
+from fleetmdm.ingest.osquery.state import TABLES
 from fleetmdm.ingest.sources import Source
 from fleetmdm.ingest.table import TYPES
 from fleetmdm.store.port import IngestCounts

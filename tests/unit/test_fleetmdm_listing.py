@@ -75,11 +75,40 @@ def test_runs_and_history_are_listed_by_their_keys(answer: Answer) -> None:
         ("attest", "list"),
         ("runs",),
         ("history",),
+        ("triage",),
+        ("drift",),
+        ("ledger", "show"),
     ],
 )
 def test_each_list_takes_the_same_options(answer: Answer, words: tuple[str, ...]) -> None:
     answer(*words, "--limit", "1", "--offset", "1")
     assert answer(*words, "--filter", "nothing", status=2)["error"]["code"] == "usage"
+
+
+def test_triage_drift_and_the_ledger_are_lists_too(answer: Answer) -> None:
+    ranked = answer("triage")["data"]["policies"]
+    some = answer("triage", "--sort", "-devices", "--limit", "2")["data"]
+    by_devices = sorted(ranked, key=lambda one: one["devices"], reverse=True)
+    assert some["policies"] == by_devices[:2]
+    assert some["total"] == len(ranked)
+    severity = ranked[0]["severity"]
+    chosen = answer("triage", "--filter", f"severity={severity}")["data"]["policies"]
+    assert chosen == [one for one in ranked if one["severity"] == severity]
+    leaves = answer("ledger", "show", "--limit", "2")["data"]
+    assert [one["entry"]["run_id"] for one in leaves] == [RUNS - 1, RUNS]
+    assert [one["index"] for one in answer("ledger", "show", "--offset", "1")["data"]] == [0, 1]
+    assert answer("ledger", "show", "--filter", "entry.run_id=2")["data"] == leaves[:1]
+    assert answer("drift", "--filter", "change=regressed")["data"]["rows"] == []
+
+
+def test_a_value_that_no_row_has_is_told_with_those_there_are(
+    fleet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["device", "list", "--filter", "os=linus", "--db", str(fleet)]
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert "no row has os=linus; did you mean linux? there are: " in told
+    assert "macos" in told
 
 
 def test_numbers_go_by_size_and_nothing_goes_first() -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
 import click
 
 from clikit.nearest import nearest
+from clikit.table import show_text
 from fleetmdm.cli.session import FleetCall
 from fleetmdm.errors import FleetError
 
@@ -77,11 +78,9 @@ class Listing:
         self, call: FleetCall, rows: Iterable[T], document: Callable[[T], Mapping[str, Any]]
     ) -> list[T]:
         """The rows to show; streams where nothing has to be sorted. Raises `usage`."""
-        wanted = [_parse_filter(text) for text in self.filters]
+        wanted = [_Filter(*_parse_filter(text)) for text in self.filters]
         chosen: Iterator[T] = (
-            row
-            for row in rows
-            if all(_holds(_look(document(row), key), value) for key, value in wanted)
+            row for row in rows if all(one.lets_through(document(row)) for one in wanted)
         )
         if self.sort:
             key = self.sort.removeprefix("-")
@@ -89,7 +88,48 @@ class Listing:
             ordered = sorted(chosen, key=lambda row: _rank(_look(document(row), key)), reverse=back)
             chosen = iter(ordered)
         bound = rows_to_show(call, self.limit)
-        return list(islice(chosen, self.offset, None if bound is None else self.offset + bound))
+        end = None if bound is None else self.offset + bound
+        shown = list(islice(chosen, self.offset, end))
+        if not shown:
+            for one in wanted:
+                one.tell(call)
+        return shown
+
+
+MAX_VALUES = 20
+"""So many values of a key are named where none is the one asked for."""
+
+
+@dataclass(slots=True)
+class _Filter:
+    """A --filter, and what the rows have in its place."""
+
+    key: str
+    value: str
+    held: bool = False
+    seen: dict[str, None] = field(default_factory=dict)
+
+    def lets_through(self, document: Mapping[str, Any]) -> bool:
+        """Whether a row has the value, or holds it."""
+        found = _look(document, self.key)
+        if _holds(found, self.value):
+            self.held = True
+            return True
+        if not self.held and len(self.seen) <= MAX_VALUES:
+            for one in found if isinstance(found, list) else [found]:
+                self.seen[_text(one)] = None
+        return False
+
+    def tell(self, call: FleetCall) -> None:
+        """Say which values there are, if no row has the one asked for."""
+        if self.held or not self.seen:
+            return
+        known = list(self.seen)
+        near = nearest(self.value, known)
+        hint = f"did you mean {near}? " if near else ""
+        more = ", ..." if len(known) > MAX_VALUES else ""
+        values = ", ".join(show_text(one[:80]) for one in known[:MAX_VALUES])
+        call.note(f"no row has {self.key}={self.value}; {hint}there are: {values}{more}")
 
 
 def _parse_filter(text: str) -> tuple[str, str]:

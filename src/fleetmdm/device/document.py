@@ -74,7 +74,7 @@ def _parse(document: Any, now: datetime, limits: DeviceLimits, *, sound: bool) -
         except ValueFault as fault:
             raise fault.at("facts") from None
     serial = document.get("serial")
-    if _all_plain(document, limits):
+    if has_plain_identifiers(document, limits):
         return Device(
             document["device_id"],
             document["hostname"],
@@ -83,7 +83,7 @@ def _parse(document: Any, now: datetime, limits: DeviceLimits, *, sound: bool) -
             serial,
             _last_seen(document, now, limits),
             facts,
-            _tags(document, limits),
+            parse_tag_list(_member(document, "tags", list, []), limits),
         )
     return Device(
         device_id=_identifier(document, "device_id", limits),
@@ -93,7 +93,7 @@ def _parse(document: Any, now: datetime, limits: DeviceLimits, *, sound: bool) -
         serial=None if serial is None else _identifier(document, "serial", limits),
         last_seen=_last_seen(document, now, limits),
         facts=facts,
-        tags=_tags(document, limits),
+        tags=parse_tag_list(_member(document, "tags", list, []), limits),
     )
 
 
@@ -136,7 +136,7 @@ def _identifier(document: dict[str, Any], key: str, limits: DeviceLimits) -> str
     return text
 
 
-def _all_plain(document: dict[str, Any], limits: DeviceLimits) -> bool:
+def has_plain_identifiers(document: dict[str, Any], limits: DeviceLimits) -> bool:
     """Whether all identifiers are short and plain, as they mostly are; said at one look."""
     try:
         text = "\n".join(
@@ -170,13 +170,13 @@ def parse_tags(tags: Sequence[str], limits: DeviceLimits = DEFAULT_LIMITS) -> tu
     """Labels as a document has them: trimmed, lower case, sorted. Raises `inventory_invalid`."""
     document = {"tags": list(tags)}
     try:
-        return _tags(document, limits)
+        return parse_tag_list(_member(document, "tags", list, []), limits)
     except ValueFault as fault:
         raise _invalid(fault, document) from None
 
 
-def _tags(document: dict[str, Any], limits: DeviceLimits) -> tuple[str, ...]:
-    tags = _member(document, "tags", list, [])
+def parse_tag_list(tags: Sequence[Any], limits: DeviceLimits) -> tuple[str, ...]:
+    """Labels of a document, each clean and once. Raises `ValueFault`."""
     if len(tags) > limits.max_tags:
         raise ValueFault("too_many_values", f"at most {limits.max_tags} tags").at("tags")
     return tuple(sorted({_tag(tag, index, limits) for index, tag in enumerate(tags)}))

@@ -45,7 +45,8 @@ def read_ansible(files: Sequence[InventoryFile], reading: Reading) -> Iterator[D
     for file in files:
         if not begins_as_json(file):
             # A file is one host: it is refused once, not line by line.
-            yield Refused(file.name, 1, "malformed", "the file is not JSON")
+            hint = "a JSON fact cache, or ansible -m setup --tree; see docs/inventory.md"
+            yield Refused(file.name, 1, "malformed", "the file is not JSON", hint)
             continue
         records = partial(_documents, file=file, reading=reading, names=names)
         yield from read_documents(file, reading, records)

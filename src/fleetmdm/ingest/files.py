@@ -1,11 +1,12 @@
-"""Inventory files on disk and on stdin: found, opened, decompressed.
+"""Inventory files on disk and on stdin: found, opened, decompressed, brought to UTF-8.
 
-Rule for editors: a file is only ever read in chunks; what is compressed is told by its first bytes,
-never by its name.
+Rule for editors: a file is only ever read in chunks; what is compressed, or UTF-16 (as PowerShell
+and spreadsheets write it), is told by its first bytes, never by its name.
 """
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -27,6 +29,7 @@ MAX_STREAM_BYTES = 64 * 1024**3
 SUFFIXES = frozenset({".json", ".ndjson", ".jsonl", ".gz", ".zst"})
 """Names that are read when a folder is given."""
 
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
@@ -114,9 +117,23 @@ def _spooled(name: str, pipe: BinaryIO, stack: ExitStack) -> InventoryFile:
 
 def _read(file: BinaryIO, name: str) -> Iterator[bytes]:
     try:
-        yield from _bounded(_decompressed(file), name)
+        yield from _bounded(_as_utf8(_decompressed(file)), name)
+    except UnicodeDecodeError as error:
+        raise _unreadable(name, f"begins as UTF-16 and is not: {error.reason}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(name, str(error)) from error
+
+
+def _as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """UTF-16 that bears its mark, as UTF-8; everything else as it is."""
+    stream = iter(chunks)
+    first = next(stream, b"")
+    if not first.startswith(_UTF16) or first.startswith(codecs.BOM_UTF32_LE):
+        yield from chain((first,), stream)
+        return
+    decoder = codecs.getincrementaldecoder("utf-16")()
+    for chunk in chain((first,), stream, (b"",)):
+        yield decoder.decode(chunk, final=not chunk).encode()
 
 
 def _decompressed(file: BinaryIO) -> Iterator[bytes]:

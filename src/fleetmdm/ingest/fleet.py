@@ -72,8 +72,12 @@ def _documents(value: Any, file: InventoryFile, reading: Reading) -> Iterator[di
 def _hosts(value: Any) -> list[Any]:
     """The hosts of an answer of the API, of one line of fleetctl, or the host itself."""
     if isinstance(value, dict):
-        if isinstance(value.get("hosts"), list):
-            return list(value["hosts"])
+        if "hosts" in value and isinstance(value["hosts"], list | None):
+            # Go writes null where a list is empty.
+            return list(value["hosts"] or ())
+        if "errors" in value and "uuid" not in value:
+            said = usable(value.get("message")) or "no message"
+            raise invalid("failed", f"Fleet answered with an error: {said}"[:500])
         if isinstance(value.get("host"), dict):
             return [value["host"]]
         if value.get("kind") == "host" and isinstance(value.get("spec"), dict):
@@ -138,7 +142,7 @@ def _tags(host: Mapping[str, Any]) -> list[str]:
 
 
 def _read_report(file: InventoryFile, reading: Reading) -> Iterator[Device | Refused]:
-    for row in read_rows(file, reading.limits):
+    for row in read_rows(file, reading.limits, partial(_refuse_report, file.name)):
         if isinstance(row, Refused):
             yield row
             continue
@@ -147,6 +151,14 @@ def _read_report(file: InventoryFile, reading: Reading) -> Iterator[Device | Ref
             yield parse_device(document, now=reading.now, limits=reading.limits)
         except FleetError as error:
             yield refuse(error, file.name, row.line)
+
+
+def _refuse_report(name: str, columns: Sequence[str]) -> Refused | None:
+    if "uuid" in columns:
+        return None
+    hint = "such as GET hosts, fleetctl get hosts --json, or the CSV of hosts/report"
+    message = "neither JSON nor a report of hosts with a column uuid"
+    return Refused(name, 1, "unknown_shape", message, hint)
 
 
 def _host(row: Row) -> dict[str, Any]:

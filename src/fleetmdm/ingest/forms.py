@@ -15,7 +15,14 @@ from fleetmdm.ingest.ansible import read_ansible
 from fleetmdm.ingest.files import SUFFIXES
 from fleetmdm.ingest.fleet import read_fleet
 from fleetmdm.ingest.osquery import read_osquery
-from fleetmdm.ingest.read import InventoryFile, Reading, Refused, as_it_is, read_documents
+from fleetmdm.ingest.read import (
+    InventoryFile,
+    Reading,
+    Refused,
+    as_it_is,
+    read_documents,
+    refuse_foreign,
+)
 from fleetmdm.ingest.sources import Source
 from fleetmdm.ingest.table import read_table
 
@@ -34,7 +41,10 @@ def read_own(files: Sequence[InventoryFile], reading: Reading) -> Iterator[Devic
     if reading.columns:
         raise FleetError("usage", "--map is not for device documents", hint="use it with --from")
     for file in files:
-        yield from read_documents(file, reading, as_it_is)
+        if foreign := refuse_foreign(file):
+            yield foreign
+        else:
+            yield from read_documents(file, reading, as_it_is)
 
 
 FORMS: Final[Mapping[Source, Form]] = {

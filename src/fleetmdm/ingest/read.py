@@ -14,7 +14,14 @@ import msgspec
 
 from fleetmdm.device import DEFAULT_LIMITS, Device, DeviceLimits, decode_sound, parse_device
 from fleetmdm.errors import FleetError
-from fleetmdm.ingest.split import Fault, Piece, find_whole_fault, split_documents
+from fleetmdm.ingest.split import (
+    Lines,
+    Piece,
+    find_whole_fault,
+    split_documents,
+    split_stretches,
+)
+from fleetmdm.ingest.stream import Fault
 
 _decoder = msgspec.json.Decoder()
 
@@ -29,6 +36,20 @@ class Refused:
     message: str
     hint: str = ""
     device_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Documents of one file that follow each other, not decoded yet; blank lines are among them."""
+
+    file: str
+    lines: Sequence[int]
+    """Where each begins."""
+    data: Sequence[bytes]
+
+    def part(self, begin: int, end: int | None = None) -> Stretch:
+        """Some of them."""
+        return Stretch(self.file, self.lines[begin:end], self.data[begin:end])
 
 
 Chunks = Callable[[], Iterable[bytes]]
@@ -82,7 +103,7 @@ def read_documents(
         if isinstance(item, Refused):
             yield item
         else:
-            yield from _read_piece(item, file.name, reading, records)
+            yield from read_piece(item, file.name, reading, records)
 
 
 def read_devices(
@@ -101,17 +122,39 @@ def read_pieces(
     The stream is walked once before anything is answered: one that ends in the middle of a
     document, or cannot be read to its end, gives that single refusal and no document.
     """
+    whole = _refuse_whole(file, limits, wrapper)
+    if whole is not None:
+        yield whole
+        return
+    size = limits.max_document_bytes
+    for item in split_documents(file.chunks(), max_document_bytes=size, wrapper=wrapper):
+        yield _refuse_place(item, file.name) if isinstance(item, Fault) else item
+
+
+def read_stretches(file: InventoryFile, limits: DeviceLimits) -> Iterator[Stretch | Refused]:
+    """`read_pieces` of a file of our own documents, by the hundred where they stand in lines."""
+    whole = refuse_foreign(file) or _refuse_whole(file, limits, "")
+    if whole is not None:
+        yield whole
+        return
+    size = limits.max_document_bytes
+    for item in split_stretches(file.chunks(), max_document_bytes=size):
+        if isinstance(item, Lines):
+            lines = range(item.line, item.line + len(item.data))
+            yield Stretch(file.name, lines, item.data)
+        elif isinstance(item, Piece):
+            yield Stretch(file.name, (item.line,), (item.data,))
+        else:
+            yield _refuse_place(item, file.name)
+
+
+def _refuse_whole(file: InventoryFile, limits: DeviceLimits, wrapper: str) -> Refused | None:
     size = limits.max_document_bytes
     try:
         fault = find_whole_fault(file.chunks(), max_document_bytes=size, wrapper=wrapper)
     except FleetError as error:
-        yield Refused(file.name, 1, "unreadable", error.message, error.hint)
-        return
-    if fault is not None:
-        yield _refuse_place(fault, file.name)
-        return
-    for item in split_documents(file.chunks(), max_document_bytes=size, wrapper=wrapper):
-        yield _refuse_place(item, file.name) if isinstance(item, Fault) else item
+        return Refused(file.name, 1, "unreadable", error.message, error.hint)
+    return None if fault is None else _refuse_place(fault, file.name)
 
 
 def begins_as_json(file: InventoryFile) -> bool:
@@ -124,6 +167,25 @@ def begins_as_json(file: InventoryFile) -> bool:
     except FleetError:
         pass  # Whoever reads it next says what is wrong.
     return True
+
+
+_FOREIGN_BYTES = 4096
+"""So much of a file is looked at."""
+
+
+def refuse_foreign(file: InventoryFile) -> Refused | None:
+    """The one refusal of a file that neither begins as JSON nor has a line that does nearby."""
+    if begins_as_json(file):
+        return None
+    begun = b""
+    for chunk in file.chunks():
+        begun += chunk
+        if len(begun) >= _FOREIGN_BYTES:
+            break
+    if any(line.lstrip()[:1] == b"{" for line in begun.split(b"\n")):
+        return None
+    hint = "name what it is with --from: fleet, ansible, osquery, or csv for any table"
+    return Refused(file.name, 1, "malformed", "it holds no JSON object or array", hint)
 
 
 def decode_document(data: bytes) -> Any:
@@ -162,17 +224,17 @@ def refuse(error: FleetError, name: str, line: int) -> Refused:
     )
 
 
-def _read_piece(
-    piece: Piece, name: str, reading: Reading, records: Records
+def read_piece(
+    piece: Piece, name: str, reading: Reading, records: Records = as_it_is
 ) -> Iterator[Device | Refused]:
+    """The devices and refusals of what was cut out of a file."""
     try:
         if records is as_it_is:
             document = decode_sound(piece.data, reading.limits)
             if document is not None:
                 yield parse_device(document, now=reading.now, limits=reading.limits, sound=True)
                 return
-        documents = iter(records(decode_document(piece.data)))
-        while (document := next(documents, None)) is not None:
+        for document in records(decode_document(piece.data)):
             yield parse_device(document, now=reading.now, limits=reading.limits)
     except FleetError as error:
         yield refuse(error, name, piece.line)

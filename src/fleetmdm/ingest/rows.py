@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -19,7 +20,12 @@ from fleetmdm.ingest.read import InventoryFile, Refused
 
 DELIMITERS = ",;\t|"
 
+_SEPARATOR = re.compile(r"sep=([,;\t|])\r?\n?", re.IGNORECASE)
+
 _WHOLE = "nothing from here on went in: write the file again, whole"
+
+
+_ENCODING = "save it as UTF-8, or with: iconv -f WINDOWS-1252 -t UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,37 +67,60 @@ class _Lines:
         return line
 
 
-def read_rows(file: InventoryFile, limits: DeviceLimits) -> Iterator[Row | Refused]:
+RefuseColumns = Callable[[Sequence[str]], Refused | None]
+"""Says of the names of the columns that nothing can be made of them; then no row is read."""
+
+
+def read_rows(
+    file: InventoryFile, limits: DeviceLimits, refuse: RefuseColumns
+) -> Iterator[Row | Refused]:
     """Rows and refusals in the order of the file."""
     lines = _Lines(file, limits.max_document_bytes)
     line = 1
     try:
-        for line, cells in _split(lines):
-            if isinstance(cells, str):
+        for line, cells in _split(lines, refuse):
+            if isinstance(cells, Refused):
+                yield cells
+            elif isinstance(cells, str):
                 yield Refused(file.name, line, "malformed", cells)
             else:
                 yield Row(line, cells)
             lines.fresh()
     except UnicodeDecodeError:
-        yield Refused(file.name, line, "not_utf8", "what follows is not UTF-8", _WHOLE)
+        yield Refused(file.name, line, "not_utf8", "what follows is not UTF-8", _ENCODING)
     except csv.Error as error:
         yield Refused(file.name, line, "malformed", str(error), _WHOLE)
     except FleetError as error:
         yield Refused(file.name, line, "unreadable", error.message, error.hint)
 
 
-def _split(lines: _Lines) -> Iterator[tuple[int, Mapping[str, str] | str]]:
+def _split(
+    lines: _Lines, refuse: RefuseColumns
+) -> Iterator[tuple[int, Mapping[str, str] | str | Refused]]:
     """(line, cells) of every row, or (line, what is wrong with it)."""
     stream = iter(lines)
     first = next(stream, None)
     if first is None:
         yield 1, "the file is empty"
         return
-    reader = csv.reader(chain((first,), stream), delimiter=_delimiter(first), strict=True)
+    named = _SEPARATOR.fullmatch(first)
+    if named is not None:
+        # Spreadsheets take a first line such as sep=; for the delimiter's name.
+        first = next(stream, "")
+    if "\0" in first:
+        raise csv.Error("there are NUL characters in it: UTF-16 without its mark?")
+    if "\r" in first.rstrip("\r\n"):
+        raise csv.Error("lines end with CR alone")
+    delimiter = named[1] if named is not None else _delimiter(first)
+    reader = csv.reader(chain((first,), stream), delimiter=delimiter, strict=True)
     names = [name.strip() for name in next(reader)]
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         raise csv.Error(f"the column {repeated[0]!r} stands twice in the first row")
+    refused = refuse([name for name in names if name])
+    if refused is not None:
+        yield 1, refused
+        return
     for row in reader:
         if not any(cell.strip() for cell in row):
             continue

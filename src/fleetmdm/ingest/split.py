@@ -10,21 +10,29 @@ in the middle, or goes on after its end); then nothing of it may be kept.
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import msgspec
 
-BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+from fleetmdm.ingest.stream import Fault, Stop, Stream, too_large_text
+
 _SPACE = b" \t\r\n"
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},"]', re.DOTALL)
 """A whole string, a structural character, or a quote whose string is not all here yet."""
 
-_NOT_SPACE = re.compile(rb"[^ \t\r\n]")
+
+def _nested(levels: int) -> bytes:
+    """What may stand between brackets, with so many further levels; nothing is ever tried twice."""
+    inner = rb"|[\[{]" + _nested(levels - 1) + rb"[\]}]" if levels else b""
+    return rb'(?>[^"{}\[\]]++|"(?>[^"\\]++|\\.)*+"' + inner + rb")*+"
+
+
+_WHOLE = re.compile(rb"[\[{]" + _nested(8) + rb"[\]}]", re.DOTALL)
+"""A document that is all here, unless it is nested deeper; brackets are only counted, as below."""
+
 _LINE_END = re.compile(rb"\n")
 
 
@@ -37,13 +45,11 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """A place that holds no document. `reason` is a stable lower_snake word."""
+class Lines:
+    """Whole lines that follow each other from line `line` on, a document in each or nothing."""
 
     line: int
-    reason: str
-    message: str
-    whole: bool = False
+    data: Sequence[bytes]
 
 
 def find_whole_fault(
@@ -51,14 +57,14 @@ def find_whole_fault(
 ) -> Fault | None:
     """The fault for which nothing of a stream may be kept; lines are trusted one by one."""
     try:
-        stream = _Stream(chunks, max_document_bytes)
+        stream = Stream(chunks, max_document_bytes)
         stream.skip_space()
         if not stream.at_end() and _form_of(stream, wrapper) is _split_lines:
             stream.drain()
             return None
         faults = (item for item in _split(stream, wrapper) if isinstance(item, Fault))
         return next((fault for fault in faults if fault.whole), None)
-    except _Stop as stop:
+    except Stop as stop:
         return stop.fault
 
 
@@ -70,21 +76,34 @@ def split_documents(
     With `wrapper`, an object that begins with this key and an array is a page: the array's items
     are the documents and what follows the array is skipped; pages may follow each other.
     """
+    for item in split_stretches(chunks, max_document_bytes=max_document_bytes, wrapper=wrapper):
+        if isinstance(item, Lines):
+            for line, data in enumerate(item.data, item.line):
+                if plain := data.strip(_SPACE):
+                    yield Piece(line, plain)
+        else:
+            yield item
+
+
+def split_stretches(
+    chunks: Iterable[bytes], *, max_document_bytes: int, wrapper: str = ""
+) -> Iterator[Piece | Lines | Fault]:
+    """`split_documents` with the lines of NDJSON by the hundred, as they stand."""
     try:
-        stream = _Stream(chunks, max_document_bytes)
+        stream = Stream(chunks, max_document_bytes)
         stream.skip_space()
         yield from _split(stream, wrapper)
-    except _Stop as stop:
+    except Stop as stop:
         yield stop.fault
 
 
-def _split(stream: _Stream, wrapper: str) -> Iterator[Piece | Fault]:
+def _split(stream: Stream, wrapper: str) -> Iterator[Piece | Lines | Fault]:
     if stream.at_end():
-        raise _Stop(stream.line, "empty", "there is no document")
+        raise Stop(stream.line, "empty", "there is no document")
     yield from _form_of(stream, wrapper)(stream)
 
 
-def _form_of(stream: _Stream, wrapper: str) -> Callable[[_Stream], Iterator[Piece | Fault]]:
+def _form_of(stream: Stream, wrapper: str) -> Callable[[Stream], Iterator[Piece | Lines | Fault]]:
     """How a stream is cut, as its beginning tells."""
     if stream.peek(1) == b"[":
         return partial(_split_array, whole=True)
@@ -95,88 +114,7 @@ def _form_of(stream: _Stream, wrapper: str) -> Callable[[_Stream], Iterator[Piec
     return _split_lines
 
 
-class _Stop(Exception):  # noqa: N818 - carries a fault, is none
-    def __init__(self, line: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.fault = Fault(line, reason, message, whole=True)
-
-
-class _Stream:
-    """What has been read and not yet cut off; `line` is the line on which that begins."""
-
-    def __init__(self, chunks: Iterable[bytes], max_document_bytes: int) -> None:
-        self._chunks = iter(chunks)
-        self.max_document_bytes = max_document_bytes
-        self._window = b""
-        self._start = 0
-        self.line = 1
-        while len(self._window) < len(BOM) and self.more():
-            pass
-        if self._window.startswith(_UTF16):
-            raise _Stop(1, "not_utf8", "UTF-16 text; JSON is UTF-8")
-        if self._window.startswith(BOM):
-            self._start = len(BOM)
-
-    def __len__(self) -> int:
-        return len(self._window) - self._start
-
-    def more(self) -> bool:
-        """Read on; false at the end of the stream."""
-        for chunk in self._chunks:
-            if chunk:
-                self._window = self._window[self._start :] + chunk
-                self._start = 0
-                return True
-        return False
-
-    def search(self, pattern: re.Pattern[bytes], position: int) -> tuple[int, int, bytes] | None:
-        """First match from `position` on: where it begins and ends, and its text."""
-        matched = pattern.search(self._window, self._start + position)
-        if matched is None:
-            return None
-        return matched.start() - self._start, matched.end() - self._start, matched[0]
-
-    def peek(self, length: int) -> bytes:
-        """The next bytes, left where they are."""
-        return self._window[self._start : self._start + length]
-
-    def take(self, length: int) -> bytes:
-        """Cut bytes off the front."""
-        data = self.peek(length)
-        self._start += len(data)
-        self.line += data.count(b"\n")
-        return data
-
-    def skip_space(self) -> None:
-        """Cut white space off the front."""
-        while True:
-            matched = self.search(_NOT_SPACE, 0)
-            self.take(len(self) if matched is None else matched[0])
-            if matched is not None or not self.more():
-                return
-
-    def drain(self) -> None:
-        """Read to the end, keeping nothing."""
-        deque(self._chunks, maxlen=0)
-
-    def at_end(self) -> bool:
-        """Whether nothing is left."""
-        return not len(self) and not self.more()
-
-    def too_large(self) -> _Stop:
-        """The end of a stream whose next document is over the limit."""
-        return _Stop(self.line, "too_large", _too_large_text(self))
-
-    def truncated(self) -> _Stop:
-        """The end of a stream that stops inside a document or an array."""
-        return _Stop(self.line, "truncated", "the file ends in the middle of a document")
-
-
-def _too_large_text(stream: _Stream) -> str:
-    return f"a document has more than {stream.max_document_bytes} bytes"
-
-
-def _split_array(stream: _Stream, *, whole: bool = False) -> Iterator[Piece | Fault]:
+def _split_array(stream: Stream, *, whole: bool = False) -> Iterator[Piece | Fault]:
     stream.take(1)
     first, closed = True, False
     while not closed:
@@ -193,17 +131,17 @@ def _split_array(stream: _Stream, *, whole: bool = False) -> Iterator[Piece | Fa
         _check_end(stream)
 
 
-def _check_end(stream: _Stream) -> None:
+def _check_end(stream: Stream) -> None:
     stream.skip_space()
     if not stream.at_end():
-        raise _Stop(stream.line, "trailing", "text follows the end of the array")
+        raise Stop(stream.line, "trailing", "text follows the end of the array")
 
 
 _OPENING_BYTES = 4096
 """A page shows that it is one within this much, white space included."""
 
 
-def _opening(stream: _Stream, wrapper: str) -> int:
+def _opening(stream: Stream, wrapper: str) -> int:
     """Length of what stands before the array of a page; 0 where no page begins here."""
     while len(stream) < _OPENING_BYTES and stream.more():
         pass
@@ -212,7 +150,7 @@ def _opening(stream: _Stream, wrapper: str) -> int:
     return matched.end() if matched else 0
 
 
-def _split_pages(stream: _Stream, wrapper: str) -> Iterator[Piece | Fault]:
+def _split_pages(stream: Stream, wrapper: str) -> Iterator[Piece | Fault]:
     while opening := _opening(stream, wrapper):
         stream.take(opening)
         yield from _split_array(stream)
@@ -221,17 +159,17 @@ def _split_pages(stream: _Stream, wrapper: str) -> Iterator[Piece | Fault]:
     _check_end(stream)
 
 
-def _split_values(stream: _Stream) -> Iterator[Piece | Fault]:
+def _split_values(stream: Stream) -> Iterator[Piece | Fault]:
     while not stream.at_end():
         if stream.peek(1) != b"{":
-            raise _Stop(stream.line, "trailing", "text follows the end of a document")
+            raise Stop(stream.line, "trailing", "text follows the end of a document")
         end = _find_end(stream, inside_array=False)
         line = stream.line
         yield Piece(line, stream.take(end))
         stream.skip_space()
 
 
-def _find_end(stream: _Stream, *, inside_array: bool, depth: int = 0) -> int:
+def _find_end(stream: Stream, *, inside_array: bool, depth: int = 0) -> int:
     """Length of the document at the front; its brackets and strings are followed.
 
     `depth` counts the brackets that were opened before.
@@ -239,6 +177,11 @@ def _find_end(stream: _Stream, *, inside_array: bool, depth: int = 0) -> int:
     In an array it ends before a comma or bracket of the array; else with its own last bracket.
     """
     position = 0
+    whole = stream.find_front(_WHOLE) if depth == 0 else 0
+    if 0 < whole <= stream.max_document_bytes:
+        if not inside_array:
+            return whole
+        position = whole
     while position <= stream.max_document_bytes:
         matched = stream.search(_TOKEN, position)
         if matched is None or matched[2] == b'"':
@@ -259,7 +202,7 @@ def _find_end(stream: _Stream, *, inside_array: bool, depth: int = 0) -> int:
     raise stream.too_large()
 
 
-def _has_lines(stream: _Stream) -> bool:
+def _has_lines(stream: Stream) -> bool:
     """Whether one of the first two lines is a document by itself, which makes the stream NDJSON."""
     while stream.peek(len(stream)).count(b"\n") < 2 and len(stream) <= stream.max_document_bytes:
         if not stream.more():
@@ -274,17 +217,22 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def _split_lines(stream: _Stream) -> Iterator[Piece | Fault]:
+def _split_lines(stream: Stream) -> Iterator[Lines | Fault]:
     while not stream.at_end():
         line = stream.line
-        data = _take_line(stream)
-        if data is None:
-            yield Fault(line, "too_large", _too_large_text(stream))
-        elif data := data.strip(_SPACE):
-            yield Piece(line, data)
+        rows: Sequence[bytes | None] = stream.take_lines() or (_take_line(stream),)
+        fitting = [row for row in rows if row is not None and len(row) <= stream.max_document_bytes]
+        if len(fitting) == len(rows):
+            yield Lines(line, fitting)
+            continue
+        for place, row in enumerate(rows, line):
+            if row is None or len(row) > stream.max_document_bytes:
+                yield Fault(place, "too_large", too_large_text(stream))
+            else:
+                yield Lines(place, (row,))
 
 
-def _take_line(stream: _Stream) -> bytes | None:
+def _take_line(stream: Stream) -> bytes | None:
     """The next line; None, and it is gone, if it is over the limit."""
     position, fits = 0, True
     while (matched := stream.search(_LINE_END, position)) is None:
@@ -295,5 +243,5 @@ def _take_line(stream: _Stream) -> bytes | None:
             position = 0
         if not stream.more():
             break
-    data = stream.take(len(stream) if matched is None else matched[1])
-    return data if fits and len(data) <= stream.max_document_bytes + 1 else None
+    data = stream.take(len(stream) if matched is None else matched[1]).removesuffix(b"\n")
+    return data if fits and len(data) <= stream.max_document_bytes else None

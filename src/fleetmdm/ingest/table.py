@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
+from clikit.nearest import nearest
 from fleetmdm.device import UNKNOWN, Device, parse_device
 from fleetmdm.errors import FleetError
 from fleetmdm.ingest.convert import no_identity, put_fact, usable
@@ -50,7 +52,8 @@ def read_table(files: Sequence[InventoryFile], reading: Reading) -> Iterator[Dev
     mapped = [parse_column(text) for text in reading.columns]
     for file in files:
         columns: list[Column] | None = None
-        for row in read_rows(file, reading.limits):
+        refuse_columns = partial(_refuse_table, mapped, file.name)
+        for row in read_rows(file, reading.limits, refuse_columns):
             if isinstance(row, Refused):
                 yield row
                 continue
@@ -74,6 +77,15 @@ def parse_column(text: str) -> Column:
     if kind != "text" and field in KEYS:
         raise FleetError("usage", f"--map {text}: only facts have a type", hint="leave it out")
     return Column(field, kind, name)
+
+
+def _refuse_table(mapped: Sequence[Column], name: str, columns: Sequence[str]) -> Refused | None:
+    """The one refusal of a table in which nothing is called, or mapped to, the identity."""
+    if "device_id" in columns or any(column.field == "device_id" for column in mapped):
+        return None
+    near = nearest("device_id", columns) or next(iter(columns), "COLUMN")
+    hint = f"name it with --map device_id={near!r}; the columns are: {', '.join(columns)}"
+    return Refused(name, 1, "no_identity", "there is no column device_id", hint[:500])
 
 
 def _choose(mapped: Sequence[Column], cells: Mapping[str, str]) -> list[Column]:

@@ -22,6 +22,11 @@ def encode_stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
+def time_to_stamp(text: str) -> str:
+    """`encode_stamp` of the moment that `rfc3339.encode_time` wrote."""
+    return f"{text[:19]}{text[19:-1] or '.000000'}+00:00"
+
+
 def stamp_to_time(stamp: str) -> str:
     """What `rfc3339.encode_time` writes of the moment of a stamp."""
     seconds, fraction = stamp[:19], stamp[19:26]

@@ -130,10 +130,14 @@ class RunStanding:
             if state.value != each.row.status.value:
                 counts = found.setdefault(each.row.policy_id, Counter())
                 counts[each.row.status, state] += 1
-        for policy_id, count in self._stale_passes(stale).items():
+        for _, policy_id in self._passes(stale):
             counts = found.setdefault(policy_id, Counter())
-            counts[Status.PASS, EffectiveStatus.STALE] += count
+            counts[Status.PASS, EffectiveStatus.STALE] += 1
         return dict(found)
+
+    def stale_passes(self) -> Iterator[tuple[str, str]]:
+        """(device id, policy id) of every pass that is stale, in order; passes have no rows."""
+        return self._passes(self.stale_devices())
 
     def device_differences(
         self, device_id: str, counts: Mapping[str, Mapping[Status, int]]
@@ -161,11 +165,10 @@ class RunStanding:
         for policy_id in self._governed.touched():
             yield from self._store.results(self._run.run_id, policy_id=policy_id)
 
-    def _stale_passes(self, device_ids: Sequence[str]) -> Counter[str]:
-        """Passes have no rows: those of stale devices are judged again, as the run did."""
-        found: Counter[str] = Counter()
+    def _passes(self, device_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """What passes on some devices, which are judged again, as the run did."""
         if not device_ids:
-            return found
+            return
         # Only here is anything judged: who merely shows a run need not load the evaluator.
         from fleetmdm.evaluate import compile_policies, run_programs
 
@@ -176,9 +179,9 @@ class RunStanding:
             one for one in self._store.run_devices(self._run.run_id) if one.device_id in wanted
         )
         for batch in _batched(devices):
-            for column in run_programs(batch, programs, self._run.as_of).columns:
-                found[column.policy_id] += column.counts().get(Status.PASS, 0)
-        return +found
+            for verdict in run_programs(batch, programs, self._run.as_of):
+                if verdict.status is Status.PASS:
+                    yield verdict.device_id, verdict.policy_id
 
 
 def judge_now(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +14,18 @@ from clikit.command.plotting import check_plot, plot_option, write_plot
 from clikit.table import render_table
 from fleetmdm.cli.history.values import findings_document, parse_moment
 from fleetmdm.cli.judging.gate import DRIFT, split_words
-from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
-from fleetmdm.drift import Change, Drift, DriftRow, Strangers, judge_drift, without_strangers
+from fleetmdm.drift import (
+    Change,
+    Drift,
+    DriftRow,
+    EffectiveTransition,
+    Strangers,
+    judge_drift,
+    judge_effective_drift,
+    without_strangers,
+)
 from fleetmdm.errors import FleetError
 from fleetmdm.report.model import PROBLEM_STATES
 from fleetmdm.results import Run, Transition
@@ -35,9 +44,14 @@ _GATES: Final = (
 @click.option("--to", "after", type=click.IntRange(min=1), help="The later run [newest].")
 @click.option("--since", help="Take as earlier run the first as of this RFC 3339 time or later.")
 @click.option("--include-new-missing", is_flag=True, help="Show what only one of the runs knew.")
+@click.option(
+    "--effective",
+    is_flag=True,
+    help="Compare what waivers, grace, attestations and stale inventory made of the verdicts.",
+)
 @click.option("--device", "device_id", help="Only this device.")
 @click.option("--policy", "policy_id", help="Only this policy.")
-@limit_option
+@list_options
 @click.option(
     "--fail-on",
     multiple=True,
@@ -47,7 +61,7 @@ _GATES: Final = (
 )
 @plot_option("the changes of each policy")
 @fleet_options()
-def command(call: FleetCall, *, plot: Path | None, **options: Any) -> None:
+def command(call: FleetCall, *, listing: Listing, plot: Path | None, **options: Any) -> None:
     """Show verdicts that changed between two runs, by default the last two.
 
     `-` stands for a device or policy that the run did not know.
@@ -60,22 +74,14 @@ def command(call: FleetCall, *, plot: Path | None, **options: Any) -> None:
             store, options["before"], options["after"], parse_moment("--since", options["since"])
         )
         changes = list(store.population_changes(before.run_id, after.run_id))
-        transitions = _complete(
-            store,
-            before,
-            after,
-            [
-                one
-                for one in store.transitions(before.run_id, after.run_id)
-                if options["device_id"] in {None, one.device_id}
-                and options["policy_id"] in {None, one.policy_id}
-            ],
-        )
-    shown = judge_drift(
-        transitions,
-        new=_strangers(changes, Presence.NEW),
-        vanished=_strangers(changes, Presence.VANISHED),
-    )
+        strangers = {
+            "new": _strangers(changes, Presence.NEW),
+            "vanished": _strangers(changes, Presence.VANISHED),
+        }
+        if options["effective"]:
+            shown = judge_effective_drift(_effective(store, before, after, options), **strangers)
+        else:
+            shown = judge_drift(_raw(store, before, after, options), **strangers)
     if not options["include_new_missing"]:
         shown, changes = without_strangers(shown), []
     if plot is not None:
@@ -83,10 +89,10 @@ def command(call: FleetCall, *, plot: Path | None, **options: Any) -> None:
 
         write_plot(call, plot, render(before, after, shown, suffix=plot.suffix))
     found = _found(shown, changes, gates)
-    limit = rows_to_show(call, options["limit"])
+    rows = listing.choose(call, shown.rows, _row)
     call.emit(
-        _document(before, after, shown, changes),
-        lambda: _text(call, before, after, shown, changes, limit),
+        _document(before, after, shown, rows, changes),
+        lambda: _text(call, before, after, shown, rows, changes),
         found=found,
     )
 
@@ -108,6 +114,27 @@ def _choose_runs(
     if older[0].run_id >= later.run_id:
         raise FleetError("usage", "--from must be a run before --to", hint="see `fleetmdm runs`")
     return older[0], later
+
+
+def _raw(
+    store: FleetStore, before: Run, after: Run, options: Mapping[str, Any]
+) -> list[Transition]:
+    found = [
+        one
+        for one in store.transitions(before.run_id, after.run_id)
+        if options["device_id"] in {None, one.device_id}
+        and options["policy_id"] in {None, one.policy_id}
+    ]
+    return _complete(store, before, after, found)
+
+
+def _effective(
+    store: FleetStore, before: Run, after: Run, options: Mapping[str, Any]
+) -> Iterator[EffectiveTransition]:
+    from fleetmdm.engines.effective import effective_transitions
+
+    chosen = {name: options[name] for name in ("device_id", "policy_id")}
+    return effective_transitions(store, before, after, **chosen)
 
 
 def _complete(
@@ -157,12 +184,16 @@ def _occurs(drift: Drift, changes: list[PopulationChange], kind: str) -> bool:
     if kind == DRIFT:
         return bool(drift.rows or changes)
     if kind in {state.value for state in PROBLEM_STATES}:
-        return any(row.transition.after == kind for row in drift.rows)
+        return any((row.effective or row.transition).after == kind for row in drift.rows)
     return drift.counts[Change(kind)] > 0
 
 
 def _document(
-    before: Run, after: Run, drift: Drift, changes: list[PopulationChange]
+    before: Run,
+    after: Run,
+    drift: Drift,
+    rows: Sequence[DriftRow],
+    changes: list[PopulationChange],
 ) -> dict[str, Any]:
     return {
         "from": _run(before),
@@ -172,7 +203,7 @@ def _document(
             {"policy_id": policy, **{change.value: count for change, count in counts.items()}}
             for policy, counts in sorted(drift.by_policy.items())
         ],
-        "rows": [_row(row) for row in drift.rows],
+        "rows": [_row(row) for row in rows],
         "population": [
             {"kind": one.kind, "id": one.id, "presence": one.presence.value} for one in changes
         ],
@@ -196,8 +227,15 @@ def _row(row: DriftRow) -> dict[str, Any]:
         "policy_id": one.policy_id,
         "before": one.before,
         "after": one.after,
+        **_standing(row.effective),
         "findings": findings_document(one.findings),
     }
+
+
+def _standing(one: EffectiveTransition | None) -> dict[str, Any]:
+    if one is None:
+        return {}
+    return {"effective_before": one.before, "effective_after": one.after, "reason": one.reason}
 
 
 def _text(
@@ -205,18 +243,17 @@ def _text(
     before: Run,
     after: Run,
     drift: Drift,
+    rows: Sequence[DriftRow],
     changes: list[PopulationChange],
-    limit: int | None,
 ) -> Iterator[str]:
     counts = ", ".join(f"{count} {change}" for change, count in drift.counts.items() if count)
     yield f"run {before.run_id} -> run {after.run_id}: {counts or 'no verdict changed'}\n"
-    rows = drift.rows[:limit]
     if rows:
         yield "\n"
         headers = ("change", "device", "policy", "before", "after", "why")
         yield render_table(headers, [_cells(row) for row in rows], width=call.width)
     if len(rows) < len(drift.rows):
-        yield f"... {len(drift.rows) - len(rows)} more; --limit 0 shows all\n"
+        yield f"{len(rows)} of {len(drift.rows)} shown\n"
     if changes:
         yield "\n"
         cells = [(one.presence.value, one.kind, one.id) for one in changes]
@@ -226,11 +263,9 @@ def _text(
 def _cells(row: DriftRow) -> tuple[str, ...]:
     one = row.transition
     why = "; ".join(each.message for each in one.findings)
-    return (
-        row.change.value,
-        one.device_id,
-        one.policy_id,
-        one.before or "-",
-        one.after or "-",
-        why,
-    )
+    if row.effective is None:
+        states = (one.before or "-", one.after or "-")
+    else:
+        states = (row.effective.before or "-", row.effective.after or "-")
+        why = row.effective.reason or why
+    return (row.change.value, one.device_id, one.policy_id, *states, why)

@@ -11,7 +11,7 @@ import click
 
 from clikit.table import render_table, show_text
 from fleetmdm.cli.history.explain import explain_pair
-from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.listing import Listing, list_options, rows_to_show
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.errors import FleetError
 from fleetmdm.governance.effective import PROBLEMS
@@ -52,7 +52,7 @@ _NARROW = 4
     metavar="PREFIX",
     help="Tags that begin so name who owns a device.",
 )
-@limit_option
+@list_options
 @fleet_options()
 def command(
     call: FleetCall,
@@ -61,9 +61,12 @@ def command(
     flapping_runs: int,
     explain: tuple[str, str] | None,
     owner_tag: str,
-    limit: int | None,
+    listing: Listing,
 ) -> None:
-    """Rank policies by severity, devices and age, and show verdicts that go to and fro."""
+    """Rank policies by severity, devices and age, and show verdicts that go to and fro.
+
+    --sort, --filter and --offset choose policies, --limit bounds both lists.
+    """
     with call.open_store() as store:
         run = _find_run(store, run_id)
         if explain:
@@ -76,16 +79,17 @@ def command(
         owned = count_owners(rows, _owned(store, run, owner_tag), owners)
         lines = rank(owned, policies, as_of=run.as_of)
         flaps = _flaps(store, run, flapping_runs)
-    bound = rows_to_show(call, limit)
+    shown = listing.choose(call, lines, lambda line: _document(line, owners))
+    flaps_shown = flaps[: rows_to_show(call, listing.limit)]
     data = {
         "run_id": run.run_id,
         "as_of": encode_time(run.as_of),
-        "policies": [_document(line, owners) for line in lines[:bound]],
-        "flapping": [_flap(one) for one in flaps[:bound]],
+        "policies": [_document(line, owners) for line in shown],
+        "flapping": [_flap(one) for one in flaps_shown],
         "total": len(lines),
         "total_flapping": len(flaps),
     }
-    call.emit(data, lambda: _text(call, lines[:bound], flaps[:bound], data))
+    call.emit(data, lambda: _text(call, shown, flaps_shown, data))
 
 
 def _find_run(store: FleetStore, run_id: int | None) -> Run:
@@ -149,7 +153,8 @@ def _text(
     call: FleetCall, lines: Sequence[TriageLine], flaps: Sequence[Flap], data: dict[str, Any]
 ) -> Iterator[str]:
     if not lines:
-        yield f"run {data['run_id']}: nothing to fix\n"
+        what = "no policy is as asked for" if data["total"] else "nothing to fix"
+        yield f"run {data['run_id']}: {what}\n"
     else:
         told = zip(lines, data["policies"], strict=True)
         cells = [_cells(line, each["owners"]) for line, each in told]

@@ -13,8 +13,8 @@ import click
 from clikit.envelope import render_json
 from fleetmdm.cli.inventory.device import list_devices, select_devices, show_device
 from fleetmdm.cli.inventory.reading import (
+    Accepting,
     Refusals,
-    accepted,
     limits_in_force,
     read_form,
     reading_options,
@@ -52,7 +52,7 @@ def validate(call: FleetCall, paths: Sequence[str], form: str, columns: Sequence
         call.progress("documents read") as progress,
     ):
         items = read_form(form, files, reading)
-        systems = Counter(one.os for one in accepted(items, refusals, progress, strict=False))
+        systems = Counter(one.os for one in Accepting(refusals, progress).devices(items))
         count = len(files)
     valid = systems.total()
     data = {"files": count, "valid": valid, "refused": refusals.count, "by_os": dict(systems)}

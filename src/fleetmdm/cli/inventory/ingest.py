@@ -14,8 +14,8 @@ import click
 
 from fleetmdm.cli.inventory.reading import (
     MAX_LISTED,
+    Accepting,
     Refusals,
-    accepted,
     limits_in_force,
     read_form,
     reading_options,
@@ -23,11 +23,13 @@ from fleetmdm.cli.inventory.reading import (
 from fleetmdm.cli.inventory.watch import watch_folder
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.device import Device, facts_hash
+from fleetmdm.engines.intake import read_blocks
 from fleetmdm.errors import FleetError
 from fleetmdm.ingest.files import open_inventory
 from fleetmdm.ingest.forms import FORMS
-from fleetmdm.ingest.read import Reading
+from fleetmdm.ingest.read import InventoryFile, Reading
 from fleetmdm.ingest.sources import Source
+from fleetmdm.store.incoming import BlockSource, device_blocks
 from fleetmdm.store.port import FleetStore, IngestCounts, SerialConflict, SnapshotOvertaken
 
 
@@ -111,11 +113,11 @@ def take_in(
     ):
         for _ in range(MAX_TRIES):
             refusals, bases = Refusals(), Bases(store, Source(form))
-            items = read_form(form, files, replace(reading, kept=bases.kept))
-            devices = accepted(items, refusals, progress, strict=strict)
+            based = replace(reading, kept=bases.kept)
+            blocks = _read(call, form, files, based, Accepting(refusals, progress, strict=strict))
             with suppress(SnapshotOvertaken):
-                counts = store.put_devices(
-                    devices, source=Source(form), now=reading.now, based_on=bases.digests
+                counts = store.put_blocks(
+                    blocks, source=Source(form), now=reading.now, based_on=bases.digests
                 )
                 return counts, refusals, len(files)
     raise FleetError(
@@ -123,6 +125,20 @@ def take_in(
         f"other ingests changed the same devices {MAX_TRIES} times while this one read",
         hint="let one finish before the next begins",
     )
+
+
+def _read(
+    call: FleetCall,
+    form: str,
+    files: Sequence[InventoryFile],
+    reading: Reading,
+    accepting: Accepting,
+) -> BlockSource:
+    """The documents of some files, by the block."""
+    if Source(form) is not Source.DOCUMENT:
+        return device_blocks(accepting.devices(read_form(form, files, reading)))
+    workers: int = call.setting("ingest.workers")
+    return lambda wanted: accepting.blocks(read_blocks(files, reading, wanted, workers=workers))
 
 
 MAX_TRIES = 10

@@ -15,6 +15,7 @@ from fleetmdm.errors import FleetError
 from fleetmdm.ingest.forms import FORMS
 from fleetmdm.ingest.read import InventoryFile, Reading, Refused
 from fleetmdm.ingest.sources import Source
+from fleetmdm.store.incoming import IncomingBlock, ReadBlock
 
 MAX_LISTED = 100
 """Refusals, and conflicts, that are shown one by one; the rest is counted."""
@@ -90,18 +91,40 @@ class Refusals:
         )
 
 
-def accepted(
-    items: Iterable[Device | Refused], refusals: Refusals, progress: Progress, *, strict: bool
-) -> Iterator[Device]:
-    """The devices to keep; under --strict, one refusal ends it once everything was read."""
-    for item in items:
-        progress.advance()
-        if isinstance(item, Device):
-            yield item
-        else:
-            refusals.add(item)
-    if refusals.count and strict:
-        raise refusals.nothing_in()
+@dataclass(frozen=True, slots=True)
+class Accepting:
+    """Sorts what is kept from what is refused.
+
+    Under `strict`, one refusal ends it once everything was read.
+    """
+
+    refusals: Refusals
+    progress: Progress
+    strict: bool = False
+
+    def devices(self, items: Iterable[Device | Refused]) -> Iterator[Device]:
+        """The devices to keep."""
+        for item in items:
+            self.progress.advance()
+            if isinstance(item, Device):
+                yield item
+            else:
+                self.refusals.add(item)
+        self._end()
+
+    def blocks(self, items: Iterable[ReadBlock]) -> Iterator[IncomingBlock]:
+        """The blocks to keep."""
+        for item in items:
+            self.progress.advance(item.count)
+            for refused in item.refused:
+                self.refusals.add(refused)
+            if item.block.device_ids:
+                yield item.block
+        self._end()
+
+    def _end(self) -> None:
+        if self.refusals.count and self.strict:
+            raise self.refusals.nothing_in()
 
 
 def read_form(

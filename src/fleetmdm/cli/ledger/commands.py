@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clikit.table import render_table
-from fleetmdm.cli.listing import limit_option, rows_to_show
+from fleetmdm.cli.listing import Listing, list_options
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.errors import FleetError
 
@@ -19,23 +18,31 @@ if TYPE_CHECKING:
 
 
 @click.command("show")
-@limit_option
+@list_options
 @fleet_options()
-def show(call: FleetCall, limit: int | None) -> None:
-    """List the newest leaves of the log, oldest first, each with its hash."""
+def show(call: FleetCall, *, listing: Listing) -> None:
+    """List the newest leaves of the log, oldest first, each with its hash.
+
+    --limit and --offset count from the newest, --sort from its first.
+    """
     from fleetmdm.ledger.entries import LeafError, parse_leaf
     from fleetmdm.ledger.merkle import leaf_hash
 
     with call.open_store() as store:
-        newest = deque(enumerate(store.leaves()), maxlen=rows_to_show(call, limit))
-    rows: list[dict[str, Any]] = []
-    for index, leaf in newest:
-        try:
-            entry = parse_leaf(leaf)
-        except LeafError as error:
-            message = f"leaf {index}: {error}"
-            raise FleetError("ledger_invalid", message, hint="fleetmdm ledger verify") from error
-        rows.append({"index": index, "leaf_hash": leaf_hash(leaf).hex(), "entry": entry})
+        leaves = list(enumerate(store.leaves()))
+
+    def parsed() -> Iterator[dict[str, Any]]:
+        for index, leaf in reversed(leaves):
+            try:
+                entry = parse_leaf(leaf)
+            except LeafError as error:
+                message, hint = f"leaf {index}: {error}", "fleetmdm ledger verify"
+                raise FleetError("ledger_invalid", message, hint=hint) from error
+            yield {"index": index, "leaf_hash": leaf_hash(leaf).hex(), "entry": entry}
+
+    rows = listing.choose(call, parsed(), lambda row: row)
+    if not listing.sort:
+        rows.reverse()
     call.emit(rows, lambda: [render_table(_HEADERS, map(_row, rows), width=call.width)])
 
 

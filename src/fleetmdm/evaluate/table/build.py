@@ -16,7 +16,7 @@ import numpy as np
 
 from fleetmdm.evaluate.columns import Column, encode_column
 from fleetmdm.evaluate.fact_path import MISSING, follow_step
-from fleetmdm.evaluate.table.cells import OBJECT, encode_cells
+from fleetmdm.evaluate.table.cells import OBJECT, encode_cells, encode_values
 
 MAX_NAMES: Final = 64
 """Objects of a block that have more names together stay whole: such as packages by name."""
@@ -40,16 +40,16 @@ def build_table(documents: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """The columns of some documents, by `column_name`; a document has `FIELDS` as stored."""
     found: dict[str, bytes] = {}
     for field in FIELDS:
-        for names, column in _split((field,), [document[field] for document in documents]):
-            found[column_name(names)] = encode_cells(column)
+        for names, cells in _split((field,), [document[field] for document in documents]):
+            found[column_name(names)] = cells
     return found
 
 
-def _split(names: Names, values: list[Any]) -> Iterator[tuple[Names, Column]]:
+def _split(names: Names, values: list[Any]) -> Iterator[tuple[Names, bytes]]:
     types = list(map(type, values))
     count = types.count(dict)
     if count * 2 <= len(values) or len(names) > MAX_DEPTH:
-        yield names, _encode(values, set(types))
+        yield names, encode_values(values, types)
         return
     odd = [] if count == len(values) else [i for i, kind in enumerate(types) if kind is not dict]
     objects = list(values)
@@ -57,9 +57,9 @@ def _split(names: Names, values: list[Any]) -> Iterator[tuple[Names, Column]]:
         objects[place] = {}
     below = sorted(set().union(*objects))
     if len(below) > MAX_NAMES:
-        yield names, _encode(values, set(types))
+        yield names, encode_values(values, types)
         return
-    yield names, _shape(values, odd)
+    yield names, encode_cells(_shape(values, odd))
     for name in below:
         members = list(map(dict.get, objects, repeat(name), repeat(MISSING)))
         for place in odd:
@@ -76,14 +76,3 @@ def _shape(values: list[Any], odd: list[int]) -> Column:
     for place in odd:
         shown[place] = values[place]
     return encode_column(shown)
-
-
-def _encode(values: list[Any], kinds: set[type]) -> Column:
-    if kinds <= _PLAIN and len(set(values)) > len(values) // 2:
-        # Hardly any value comes twice: looking them up would gain nothing.
-        return Column(values, np.arange(len(values), dtype=np.int32))
-    return encode_column(values)
-
-
-_PLAIN: Final = {str, int, float, type(MISSING)}
-"""Kinds whose values can stand by themselves."""

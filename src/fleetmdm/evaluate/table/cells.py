@@ -7,12 +7,13 @@ Rule for editors: a written column is read back with the exact type of every val
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from fleetmdm.evaluate.columns import Column
+from fleetmdm.evaluate.columns import Column, encode_column
 from fleetmdm.evaluate.fact_path import MISSHAPEN, MISSING, NULL, Absent
 
 OBJECT: Final = Absent("object")
@@ -43,6 +44,70 @@ def encode_cells(column: Column) -> bytes:
     kind = np.uint8 if len(values) <= 1 << 8 else np.uint16 if len(values) <= 1 << 16 else np.int32
     codes = column.codes.astype(kind)
     return _encode((codes.itemsize, codes.tobytes(), values, absent))
+
+
+_SINGLE: Final[set[type]] = {str, int, float, list, dict, Absent}
+"""Kinds whose values can stand by themselves, each at its place."""
+_ALIKE: Final[set[type]] = {bool, int, float}
+"""Of which Python takes different values for equal."""
+_NESTED: Final[set[type]] = {list, dict}
+_KNOWN: Final = _SINGLE | _ALIKE | {type(None)}
+
+_encode_nested: Final = msgspec.json.Encoder().encode
+
+
+def encode_values(values: list[Any], types: list[type]) -> bytes:
+    """What `encode_cells` writes of raw values of JSON (None is null) of these types, in one pass."""
+    kinds = set(types)
+    alike = len(kinds & _ALIKE) > 1
+    single = kinds <= _SINGLE
+    if not kinds <= _KNOWN or (alike and not single):
+        return encode_cells(encode_column(values))
+    keys, originals = _stand_ins(values, types) if kinds & _NESTED else (values, {})
+    distinct = list(dict.fromkeys(keys))
+    if single and len(distinct) > len(values) // 2:
+        # Hardly any value comes twice: looking them up would gain nothing.
+        return _encode((0, b"", *_plain(values, kinds)))
+    if alike:
+        return encode_cells(encode_column(values))
+    shown = [originals.get(key, key) for key in distinct] if originals else distinct
+    return _write(distinct, shown, keys, kinds)
+
+
+def _stand_ins(values: list[Any], types: list[type]) -> tuple[list[Any], dict[Any, Any]]:
+    """Values of which the nested are their JSON, in bytes; and the first one of each such."""
+    keys, originals = values.copy(), dict[Any, Any]()
+    for kind in _NESTED:
+        place = -1
+        for _ in range(types.count(kind)):
+            place = types.index(kind, place + 1)
+            key = keys[place] = _encode_nested(values[place])
+            originals.setdefault(key, values[place])
+    return keys, originals
+
+
+def _write(keys: list[Any], distinct: list[Any], places: list[Any], kinds: set[type]) -> bytes:
+    if len(keys) == len(places):
+        return _encode((0, b"", *_plain(distinct, kinds)))
+    numbers = dict(zip(keys, count())).__getitem__
+    if len(keys) <= 1 << 8:
+        return _encode((1, bytes(map(numbers, places)), *_plain(distinct, kinds)))
+    kind = np.uint16 if len(keys) <= 1 << 16 else np.int32
+    codes = np.fromiter(map(numbers, places), kind, len(places))
+    return _encode((codes.itemsize, codes.tobytes(), *_plain(distinct, kinds)))
+
+
+def _plain(values: list[Any], kinds: set[type]) -> tuple[list[Any], dict[int, int]]:
+    """Values as MessagePack can have them, and where none stands."""
+    absent = {}
+    if Absent in kinds:
+        # Null is a value that MessagePack has.
+        places = [at for at, one in enumerate(values) if type(one) is Absent and one is not NULL]
+        absent = {at: _NUMBERS[values[at]] for at in places}
+        values = [None if type(one) is Absent else one for one in values]
+    if float in kinds:
+        values = [value + 0.0 if type(value) is float else value for value in values]
+    return values, absent
 
 
 _KINDS: Final = {1: np.uint8, 2: np.uint16, 4: np.int32}

@@ -18,6 +18,7 @@ from fleetmdm.ingest.sources import Source
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import ResultRow, Run, Status, Transition
 from fleetmdm.store.failures import translated, translated_files
+from fleetmdm.store.incoming import BlockSource, device_blocks
 from fleetmdm.store.migrations import Migration, load_migrations
 from fleetmdm.store.port import (
     NO_BASES,
@@ -96,11 +97,23 @@ class SqliteStore(SqliteGovernance, SqliteUpkeep):
         based_on: Mapping[str, str | None] = NO_BASES,
     ) -> IngestCounts:
         """Keep documents, all or nothing."""
+        blocks = device_blocks(devices)
+        return self.put_blocks(blocks, source=source, now=now, based_on=based_on)
+
+    def put_blocks(
+        self,
+        blocks: BlockSource,
+        *,
+        source: Source = Source.DOCUMENT,
+        now: datetime,
+        based_on: Mapping[str, str | None] = NO_BASES,
+    ) -> IngestCounts:
+        """Keep documents, all or nothing."""
         from fleetmdm.store.sqlite import inventory
 
-        with translated(self._path):
-            return inventory.put_devices(
-                self._connection, devices, source=source, now=now, based_on=based_on
+        with translated_files(self._path):
+            return inventory.put_blocks(
+                self._connection, blocks, source=source, now=now, based_on=based_on
             )
 
     def devices(self, *, device_id: str | None = None) -> Iterator[Device]:
@@ -138,10 +151,8 @@ class SqliteStore(SqliteGovernance, SqliteUpkeep):
 
     def retire_device(self, device_id: str, *, now: datetime) -> None:
         """Let a device leave the fleet."""
-        from fleetmdm.store.sqlite import inventory
-
         with translated(self._path):
-            inventory.retire_device(self._connection, device_id, now=now)
+            identity.retire_device(self._connection, device_id, now=now)
 
     def put_policies(self, new: Sequence[CompliancePolicy], *, now: datetime) -> None:
         """Add or replace policies."""

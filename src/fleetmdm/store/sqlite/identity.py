@@ -17,7 +17,8 @@ from fleetmdm.ingest.sources import Source
 from fleetmdm.store.codec import parse_stamp
 from fleetmdm.store.port import MAX_CONFLICTING, SerialConflict
 from fleetmdm.store.sqlite.blocks.devices import read_devices
-from fleetmdm.store.sqlite.revisions import latest_revision
+from fleetmdm.store.sqlite.connection import writing
+from fleetmdm.store.sqlite.revisions import latest_revision, new_revision
 
 _IDS = """
 SELECT name FROM device_names AS names
@@ -91,6 +92,30 @@ def _current(connection: sqlite3.Connection, device_id: str) -> Device:
             details={"device_id": device_id},
         )
     return device
+
+
+def retire_device(connection: sqlite3.Connection, device_id: str, *, now: datetime) -> None:
+    """End what every source says of a device. Raises `device_not_found`."""
+    with writing(connection):
+        row = connection.execute(
+            "SELECT device FROM device_names JOIN documents USING (device)"
+            " WHERE name = ? AND until_revision IS NULL",
+            (device_id,),
+        ).fetchone()
+        if row is None:
+            raise FleetError(
+                "device_not_found",
+                f"no device has the id '{device_id}'",
+                hint="see `fleetmdm device list`",
+                details={"device_id": device_id},
+            )
+        revision = new_revision(connection, "retired", {"device_id": device_id}, now=now)
+        for table in ("documents", "sightings"):
+            connection.execute(
+                f"UPDATE {table} SET until_revision = ? WHERE device = ? AND until_revision IS NULL",  # noqa: S608 - table names from the line above
+                (revision, row[0]),
+            )
+        connection.execute("DELETE FROM serials WHERE device = ?", (row[0],))
 
 
 _SHARED = """

@@ -6,28 +6,24 @@ transaction only moves rows, so that a slow source never keeps others waiting.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
-from itertools import islice
 
-from fleetmdm.device import Device, encode_facts
-from fleetmdm.errors import FleetError
+from fleetmdm.device import Device
 from fleetmdm.ingest.sources import Source
-from fleetmdm.store.codec import encode_stamp
+from fleetmdm.store.incoming import BlockSource, IncomingBlock, IncomingRows, device_blocks
 from fleetmdm.store.port import IngestCounts, SnapshotOvertaken
-from fleetmdm.store.sqlite.blocks.arrivals import Arrivals, drop_arrivals
-from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
+from fleetmdm.store.sqlite.blocks.arrivals import Arrivals
 from fleetmdm.store.sqlite.connection import cache_more, staging, writing
 from fleetmdm.store.sqlite.revisions import new_revision
 
 
-def put_devices(
+def put_blocks(
     connection: sqlite3.Connection,
-    devices: Iterable[Device],
+    blocks: BlockSource,
     *,
     source: Source,
     now: datetime,
@@ -35,13 +31,18 @@ def put_devices(
 ) -> IngestCounts:
     """Stage the documents, then move them in within one short transaction."""
     cache_more(connection)
-    with _tables(connection):
-        arrivals = Arrivals(connection)
-        received = _stage(connection, iter(devices), arrivals)
+    with _tables(connection), closing(Arrivals(connection)) as arrivals:
+        received = 0
+        for block in blocks(arrivals.fit):
+            _stage(connection, block, arrivals)
+            received += len(block.device_ids)
+        if arrivals.worthwhile():
+            counts = _welcome(connection, arrivals, received, source, now, based_on)
+            if counts is not None:
+                return counts
+        _stage_waiting(connection, arrivals)
         with writing(connection):
             _check_bases(connection, source, based_on)
-            if arrivals.fit(received):
-                return _welcome(connection, arrivals, received, source, now)
             return _apply(connection, received, source, now)
 
 
@@ -70,7 +71,8 @@ def put_within(connection: sqlite3.Connection) -> Iterator[Put]:
     """One write transaction in which a document may be put that depends on what is read in it."""
 
     def put(device: Device, source: Source, now: datetime) -> IngestCounts:
-        connection.execute(_STAGE, _row(device))
+        for block in device_blocks([device])(lambda: False):
+            _stage_rows(connection, block.rows())
         return _apply(connection, 1, source, now)
 
     with _tables(connection), writing(connection):
@@ -93,7 +95,6 @@ def _tables(connection: sqlite3.Connection) -> Iterator[None]:
 def _drop(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE IF EXISTS temp.incoming")
     connection.execute("DROP TABLE IF EXISTS temp.fates")
-    drop_arrivals(connection)
 
 
 # What is large comes last, and what is found out about it has a table of its own: large rows are
@@ -127,21 +128,24 @@ WHERE excluded.last_seen >= last_seen
 """
 
 
-def _stage(connection: sqlite3.Connection, devices: Iterator[Device], arrivals: Arrivals) -> int:
-    received = 0
-    while batch := list(islice(devices, BLOCK_DEVICES)):
-        rows = list(map(_row, batch))
-        with staging(connection):
-            connection.executemany(_STAGE, rows)
-            arrivals.take(batch, [row[3] for row in rows])
-        received += len(batch)
-    return received
+def _stage(connection: sqlite3.Connection, block: IncomingBlock, arrivals: Arrivals) -> None:
+    with staging(connection):
+        if arrivals.take(block):
+            return
+    _stage_waiting(connection, arrivals)
+    with staging(connection):
+        _stage_rows(connection, block.rows())
 
 
-def _row(device: Device) -> tuple[str, str, str | None, bytes, bytes]:
-    facts = encode_facts(device)
-    digest = hashlib.sha256(facts).digest()
-    return device.device_id, encode_stamp(device.last_seen), device.serial, digest, facts
+def _stage_waiting(connection: sqlite3.Connection, arrivals: Arrivals) -> None:
+    with staging(connection):
+        for rows in arrivals.drain():
+            _stage_rows(connection, rows)
+
+
+def _stage_rows(connection: sqlite3.Connection, rows: IncomingRows) -> None:
+    each = (rows.device_ids, rows.last_seen, rows.serials, rows.each_hash(), rows.each_facts())
+    connection.executemany(_STAGE, zip(*each, strict=True))
 
 
 _JUDGE = """
@@ -235,19 +239,28 @@ def _apply(
     return counts
 
 
+class _NotNew(Exception):  # noqa: N818 - it asks for another way, it is no error
+    """A device came twice, or another ingest brought it meanwhile."""
+
+
 def _welcome(
     connection: sqlite3.Connection,
     arrivals: Arrivals,
     received: int,
     source: Source,
     now: datetime,
-) -> IngestCounts:
-    """`_apply` where every document is of a device that nobody knew."""
+    based_on: Mapping[str, str | None],
+) -> IngestCounts | None:
+    """`_apply` where every document is of a device that nobody knew; None if one is not."""
     counts = IngestCounts(received=received, added=received)
     detail = {"source": source.value, **asdict(counts)}
-    revision = new_revision(connection, "ingested", detail, now=now)
-    arrivals.move(source=_source_number(connection, source), revision=revision)
-    return counts
+    with suppress(_NotNew), writing(connection):
+        _check_bases(connection, source, based_on)
+        revision = new_revision(connection, "ingested", detail, now=now)
+        if not arrivals.move(source=_source_number(connection, source), revision=revision):
+            raise _NotNew
+        return counts
+    return None
 
 
 def _count(connection: sqlite3.Connection, received: int) -> IngestCounts:
@@ -261,27 +274,3 @@ def _source_number(connection: sqlite3.Connection, source: Source) -> int:
     row = connection.execute("SELECT source FROM sources WHERE name = ?", (source.value,))
     number: int = row.fetchone()[0]
     return number
-
-
-def retire_device(connection: sqlite3.Connection, device_id: str, *, now: datetime) -> None:
-    """End what every source says of a device. Raises `device_not_found`."""
-    with writing(connection):
-        row = connection.execute(
-            "SELECT device FROM device_names JOIN documents USING (device)"
-            " WHERE name = ? AND until_revision IS NULL",
-            (device_id,),
-        ).fetchone()
-        if row is None:
-            raise FleetError(
-                "device_not_found",
-                f"no device has the id '{device_id}'",
-                hint="see `fleetmdm device list`",
-                details={"device_id": device_id},
-            )
-        revision = new_revision(connection, "retired", {"device_id": device_id}, now=now)
-        for table in ("documents", "sightings"):
-            connection.execute(
-                f"UPDATE {table} SET until_revision = ? WHERE device = ? AND until_revision IS NULL",  # noqa: S608 - table names from the line above
-                (revision, row[0]),
-            )
-        connection.execute("DELETE FROM serials WHERE device = ?", (row[0],))

@@ -49,14 +49,14 @@ def build_columns(block: int, documents: DocumentBatch) -> NewColumns:
     offsets = [handle % BLOCK_DEVICES for handle in documents.handles]
     return NewColumns(
         block,
-        encode_devices(offsets, documents.device_ids, documents.hashes),
+        encode_devices(offsets, documents.device_ids, b"".join(documents.hashes)),
         build_table(list(map(_decode_document, documents.facts))),
     )
 
 
-def encode_devices(offsets: Sequence[int], names: Sequence[str], hashes: Sequence[bytes]) -> bytes:
-    """The devices of a block's columns, in their order."""
-    return _encode((list(offsets), list(names), b"".join(hashes)))
+def encode_devices(offsets: Sequence[int], names: Sequence[str], hashes: bytes) -> bytes:
+    """The devices of a block's columns, in their order; `hashes` stand one behind the other."""
+    return _encode((list(offsets), list(names), hashes))
 
 
 def write_columns(

@@ -13,10 +13,16 @@ from typing import Any, Final
 from fleetmdm.device import DocumentBatch, decode_facts, encode_facts, merge_snapshots
 from fleetmdm.ingest.sources import rank_of
 from fleetmdm.store.codec import encode_stamp, parse_stamp, stamp_to_time
+from fleetmdm.store.incoming import BLOCK_DEVICES
 from fleetmdm.store.sqlite.revisions import IN_FORCE
 
-BLOCK_DEVICES: Final = 1024
-"""Devices of a block: what is decoded of them stays in the processor's cache."""
+__all__ = [
+    "BLOCK_DEVICES",
+    "read_block_documents",
+    "read_documents",
+    "read_some_documents",
+    "source_ranks",
+]
 
 _DOCUMENTS = f"""
 SELECT names.name, kept.facts, seen.last_seen, names.device, kept.source, kept.facts_hash

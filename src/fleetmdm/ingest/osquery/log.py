@@ -23,7 +23,7 @@ import msgspec
 from fleetmdm.device import Device, DeviceLimits, parse_device
 from fleetmdm.errors import FleetError
 from fleetmdm.ingest.convert import moment_of_seconds, no_identity, usable
-from fleetmdm.ingest.osquery_state import HostState
+from fleetmdm.ingest.osquery.state import HostState
 from fleetmdm.ingest.read import (
     InventoryFile,
     Reading,
