@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,13 +52,18 @@ def in_turn(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
     return results
 
 
-def raw_signer(
-    key: Path, *, cores: Sequence[str], flags: int = 0, span_s: float = 1.0
-) -> dict[str, float]:
-    """The signer alone, one process on each of these cores at once.
+@dataclass(frozen=True)
+class Raw:
+    """Signers alone: all their signatures a second, and the processor time of one."""
 
-    Gives all their signatures a second, and the processor time of one.
-    """
+    throughput_per_s: float
+    cpu_us: float
+
+
+def raw_signers(
+    key: Path, *, cores: Sequence[str], flags: int = 0, span_s: float = 1.0
+) -> dict[str, Raw]:
+    """The signers by name (`in_use`, `openssl`), one process on each of these cores at once."""
     script = str(ROOT / "benchmarks" / "raw_signer.py")
     command = [sys.executable, script, str(key), str(flags), str(span_s)]
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -66,8 +72,21 @@ def raw_signer(
         for core in cores
     ]
     results = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
-    rate = sum(result["throughput_per_s"] for result in results)
-    return {"throughput_per_s": rate, "cpu_us": min(result["cpu_us"] for result in results)}
+    return {
+        name: Raw(
+            sum(result[name]["throughput_per_s"] for result in results),
+            min(result[name]["cpu_us"] for result in results),
+        )
+        for name in results[0]
+    }
+
+
+def load_us(runs: Runs) -> list[float]:
+    """Processor time of the load tool for each request, its warm-up left out in proportion."""
+    return [
+        run["load_cpu_s"] / max(run["completed"], 1) * 1e6 * run["window_s"] / run["whole_s"]
+        for run in runs
+    ]
 
 
 def cpu_us(runs: Runs) -> list[float]:

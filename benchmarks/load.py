@@ -205,11 +205,20 @@ def family(pid: int) -> list[int]:
 
 def cpu_of(pids: Sequence[int]) -> float:
     """User and system seconds of these processes."""
+    return _ticks(pids, 11, 12)
+
+
+def kernel_cpu_of(pids: Sequence[int]) -> float:
+    """System seconds alone."""
+    return _ticks(pids, 12)
+
+
+def _ticks(pids: Sequence[int], *fields: int) -> float:
     ticks = 0
     for pid in pids:
         with suppress(OSError):
             words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(words[11]) + int(words[12])
+            ticks += sum(int(words[field]) for field in fields)
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -241,7 +250,7 @@ def load(agent: Agent, shape: Shape, key: Path) -> dict[str, Any]:
     command = load_command(agent, shape, key)
     result = subprocess.run(command, capture_output=True, check=True, timeout=limit_s)
     document: dict[str, Any] = json.loads(result.stdout)
-    return document
+    return {**document, "whole_s": document["window_s"] + (0 if shape.count else shape.warmup_s)}
 
 
 def compare_agents(

@@ -24,6 +24,7 @@ from secretivex.policy import Charge, Decision, Facet, SignQuery
 from sshwire.agent.connection import encode_frame
 from sshwire.agent.constraints import SK_PROVIDER
 from sshwire.agent.destinations import SESSION_BIND
+from sshwire.agent.numbers import RequestNumber
 from sshwire.agent.replies import (
     ExtensionFailure,
     ExtensionResponse,
@@ -42,10 +43,10 @@ from sshwire.agent.requests import (
     RemoveRequest,
     RemoveSmartcardRequest,
     Request,
-    SignRequest,
     Ssh1RemoveAllRequest,
     UnknownRequest,
     UnlockRequest,
+    cut_sign,
     parse_request,
 )
 from sshwire.errors import WireError
@@ -54,6 +55,10 @@ from sshwire.wire import Reader, encode_text
 
 KNOWN_SIGN_FLAGS = 2 | 4
 """RFC 9987 section 5.6: a request with any other flag must fail."""
+
+_OTHER_SIGN_FLAGS = ~KNOWN_SIGN_FLAGS
+
+_SIGN_REQUEST = int(RequestNumber.SIGN_REQUEST)
 
 
 ChangeRequest = (
@@ -106,11 +111,8 @@ class Change(NamedTuple):
     request: ChangeRequest
 
 
-class SignOutcome(NamedTuple):
-    """What came of a job: the signature, or the word for why there is none."""
-
-    signature: bytes | None
-    failure: str = ""
+SignOutcome = bytes | str
+"""What came of a job: the signature, or the word for why there is none."""
 
 
 class Decide(Protocol):
@@ -251,6 +253,7 @@ class Engine:
         self._table = table
         self._is_locked = False
         self._terms = Terms()
+        self._is_open = self._terms.is_open
 
     def replace(
         self,
@@ -262,6 +265,7 @@ class Engine:
     ) -> None:
         """From now on answer from this table under this policy."""
         self._terms = terms
+        self._is_open = terms.is_open
         self._decide = decide
         self._table = table
         self._is_locked = is_locked
@@ -274,10 +278,18 @@ class Engine:
         bindings: Bindings = UNBOUND,
     ) -> Reply | SignJob | ConfirmJob | Change:
         """The answer to one request, or what is to be done first; `now` in seconds since 1970."""
+        if payload and payload[0] == _SIGN_REQUEST:
+            return self._begin_sign(payload, peer, now, bindings)
         try:
             request = parse_request(payload)
         except WireError:
             return failure("malformed")
+        return self._handle_other(request, peer, now, bindings)
+
+    def _handle_other(
+        self, request: Request, peer: Peer, now: float, bindings: Bindings
+    ) -> Reply | Change:
+        """Anything but a request to sign."""
         if isinstance(request, ExtensionRequest) and request.name == SESSION_BIND:
             # Locked or not: what came by a forwarded connection stays remote after an unlock.
             return _bind(bindings, request.body)
@@ -287,13 +299,6 @@ class Engine:
             return failure("read_only")
         if self._is_locked:
             return _answer_locked(request)
-        return self._serve(request, peer, now, bindings)
-
-    def _serve(
-        self, request: Request, peer: Peer, now: float, bindings: Bindings
-    ) -> Reply | SignJob | ConfirmJob | Change:
-        if isinstance(request, SignRequest):
-            return self._begin_sign(request, peer, now, bindings)
         if isinstance(request, ListRequest):
             return Reply(self._list(peer, now, bindings), "ok")
         return self._refuse_unseen(request, now, bindings) or _answer_other(
@@ -324,8 +329,8 @@ class Engine:
         now: float,
     ) -> Reply:
         """The reply to a sign request; decided again if keys or rules changed since it came."""
-        if outcome.signature is None:
-            return failure(outcome.failure)
+        if isinstance(outcome, str):
+            return failure(outcome)
         if self._is_locked:
             return failure("locked")
         if job.generation != self._table.generation:
@@ -337,7 +342,7 @@ class Engine:
                 return again
             if (again.confirm or entry.must_confirm) and not job.is_confirmed:
                 return failure("not_confirmed", again.confirm)
-        return Reply(encode_sign_frame(outcome.signature), "ok")
+        return Reply(encode_sign_frame(outcome), "ok")
 
     def settle(self, outcome: str) -> Reply:
         """The reply to a change, from the word for what came of it."""
@@ -365,15 +370,22 @@ class Engine:
             return None
 
     def _begin_sign(
-        self, request: SignRequest, peer: Peer, now: float, bindings: Bindings
+        self, payload: bytes | memoryview, peer: Peer, now: float, bindings: Bindings
     ) -> Reply | SignJob | ConfirmJob:
-        entry = self._table.find(request.key_blob)
+        try:
+            key_blob, data, flags = cut_sign(payload)
+        except WireError:
+            return failure("malformed")
+        if self._is_locked:
+            return failure("locked")
+        table = self._table
+        entry = table.entries.get(key_blob)
         if entry is None:
             return failure("key_not_found")
-        if request.flags & ~KNOWN_SIGN_FLAGS:
+        if flags & _OTHER_SIGN_FLAGS:
             return failure("unsupported_flags")
-        job = SignJob(entry, request.data, request.flags, peer, self._table.generation, bindings)
-        return self._judge(job, now)
+        job = SignJob(entry, data, flags, peer, table.generation, bindings)
+        return job if entry.is_free and self._is_open else self._judge(job, now)
 
     def _judge(self, job: SignJob, now: float) -> Reply | SignJob | ConfirmJob:
         """Refuse, or have a person asked, or let it be signed and count it."""

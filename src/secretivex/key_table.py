@@ -6,7 +6,7 @@ Rule for editors: a table never changes; a change of keys is a new table with th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from secretivex.context.bindings import Bindings
@@ -51,6 +51,13 @@ class TableEntry:
     """Whether no answer holds for another signature: ssh-add(1), option -c."""
     signs_sha1: bool = False
     """Whether it makes `ssh-rsa` where a request has no flags."""
+
+    is_free: bool = field(init=False)
+    """Whether nothing about the key itself can forbid a signature or have a person asked."""
+
+    def __post_init__(self) -> None:
+        is_bound = self.destinations or self.is_ssh_only or self.must_confirm
+        object.__setattr__(self, "is_free", not is_bound)
 
     def format_of(self, flags: int) -> str:
         """The algorithm of the signature that a request with these flags gets: RFC 8332."""

@@ -8,26 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clikit.config import Problem
 from secretivex.config import AgentConfig, ConfigInput, resolve_config
 from secretivex.config.problems import Problems
 from secretivex.config.source import find_config, load_file
-from secretivex.policy import SigningPolicy
-from secretivex.rule_tables import parse_policy
+
+if TYPE_CHECKING:
+    from secretivex.policy import SigningPolicy
 
 DEFAULT_STORES: tuple[Mapping[str, Any], ...] = ({"type": "file"},)
 """What the service offers when nothing says otherwise: the keys in ~/.ssh."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AgentSetup:
     """What the agent runs with."""
 
     config: AgentConfig
-    policy: SigningPolicy
+
+    @cached_property
+    def policy(self) -> SigningPolicy:
+        """The rules, which were found to be without problems; made when first asked for."""
+        # Only here: what decides is imported in a fifth of the time to the first answer.
+        from secretivex.rule_tables import parse_policy
+
+        return parse_policy(self.config.rule_lists)[0]
 
 
 def load_setup(
@@ -49,12 +58,18 @@ def make_setup(given: ConfigInput) -> AgentSetup:
     """The set-up from a file already read; raises `SecretiveError` with every problem."""
     problems = Problems()
     config = resolve_config(given, problems)
-    policy, found = parse_policy(config.rule_lists)
-    for problem in found:
+    if any(config.rule_lists.values()):
+        _check_policy(config, given, problems)
+    problems.raise_any()
+    return AgentSetup(config)
+
+
+def _check_policy(config: AgentConfig, given: ConfigInput, problems: Problems) -> None:
+    from secretivex.rule_tables import parse_policy
+
+    for problem in parse_policy(config.rule_lists)[1]:
         index = () if problem.index is None else (problem.index, *problem.inside)
         where = given.file.where("policy", problem.key, *index) if given.file else "command line"
         parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in index)
         name = f"policy.{problem.key}" + "".join(parts)
         problems.add(Problem(where, name, problem.reason, problem.hint), "policy_invalid")
-    problems.raise_any()
-    return AgentSetup(config, policy)

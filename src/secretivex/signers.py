@@ -7,6 +7,8 @@ those that `PrivateKey.sign` gives, and a secret that is copied out of OpenSSL i
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from typing import TYPE_CHECKING, Any
 
 from secretivex.identity import SigningKey
@@ -15,12 +17,14 @@ from sshwire.algorithms import find_algorithm, find_signature_format
 from sshwire.errors import WireError
 from sshwire.privkey import PrivateKey
 from sshwire.signature import hash_algorithm
-from sshwire.wire import encode_string, encode_text
+from sshwire.wire import encode_text
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 _KNOWN_FLAGS = int(SignFlag.RSA_SHA2_256 | SignFlag.RSA_SHA2_512)
+
+_pack_uint32 = struct.Struct(">I").pack
 
 _SIGNATURE_BYTES = 64
 """RFC 8032: of Ed25519."""
@@ -54,7 +58,8 @@ class SodiumKey:
 
     def __init__(self, seed: bytes, signature_format: str) -> None:
         """Raises ImportError where PyNaCl is not installed."""
-        from cffi import FFI
+        # Not cffi's own FFI, which brings a parser of C with it: 40 ms at every start of a worker.
+        from _cffi_backend import FFI
         from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
         self._secret = bytearray(crypto_sign_seed_keypair(seed)[1])
@@ -78,20 +83,25 @@ class SodiumKey:
 class EcdsaKey:
     """An ECDSA key that OpenSSL signs with; the two numbers go from DER to SSH as they are."""
 
-    __slots__ = ("_algorithm", "_head", "_secret")
+    __slots__ = ("_algorithm", "_digest", "_head", "_secret")
 
     def __init__(self, secret: EllipticCurvePrivateKey, signature_format: str) -> None:
         from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+        from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+        row = find_signature_format(signature_format)
         self._secret = secret
-        self._algorithm = ECDSA(hash_algorithm(find_signature_format(signature_format)))
+        # hashlib finds the hash once; OpenSSL's signing call looks for it each time.
+        self._digest = getattr(hashlib, row.hash_name)
+        self._algorithm = ECDSA(Prehashed(hash_algorithm(row)))
         self._head = encode_text(signature_format)
 
     def sign(self, data: bytes, flags: int = 0) -> bytes:
         """The encoded signature."""
         if flags:
             _check(flags)
-        return self._head + encode_string(numbers_of(self._secret.sign(data, self._algorithm)))
+        numbers = numbers_of(self._secret.sign(self._digest(data).digest(), self._algorithm))
+        return self._head + _pack_uint32(len(numbers)) + numbers
 
 
 def numbers_of(der: bytes) -> bytes:
@@ -102,4 +112,4 @@ def numbers_of(der: bytes) -> bytes:
     start = 2 if der[1] < 0x80 else 3
     end = start + 2 + der[start + 1]
     first, second = der[start + 2 : end], der[end + 2 :]
-    return b"".join((len(first).to_bytes(4, "big"), first, len(second).to_bytes(4, "big"), second))
+    return _pack_uint32(len(first)) + first + _pack_uint32(len(second)) + second

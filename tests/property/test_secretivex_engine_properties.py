@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ssh_hosts import bind_body, session_of, step
 
 from secretivex.context.bindings import UNBOUND
-from secretivex.engine import Engine, Reply, SignJob, SignOutcome
+from secretivex.engine import Engine, Reply, SignJob
 from secretivex.identity import Identity
 from secretivex.key_table import build_entry, build_table
 from secretivex.peer import Peer
@@ -96,7 +96,7 @@ def test_a_known_key_signs_for_known_flags_and_for_no_other(data: bytes, flags: 
         return
     assert isinstance(answer, SignJob)
     assert (answer.data, answer.flags) == (data, flags)
-    check_one_frame(engine.complete(answer, SignOutcome(b"signature"), 0.0))
+    check_one_frame(engine.complete(answer, b"signature", 0.0))
 
 
 @given(requests=st.lists(REQUESTS, max_size=12))

@@ -21,9 +21,9 @@ from secretivex.peer import Peer
 from secretivex.policy import decide
 from secretivex.policy_keys import parse_flat_policy
 from secretivex.server.client_keys import ClientKeys
+from secretivex.server.making import sign
 from secretivex.server.state import ServerLimits, WorkerState, encode_state, parse_state
 from secretivex.server.worker.confirming import make_question
-from secretivex.server.worker.signing import sign
 from secretivex.server.worker.tokens import TokenDesk, load_entries
 from secretivex.stores.token.tools import TokenTools
 from sshwire.agent.connection import FrameReader

@@ -22,8 +22,8 @@ from secretivex.peer import Peer
 from secretivex.policy import decide
 from secretivex.policy_keys import parse_flat_policy
 from secretivex.server.authority import Authority
+from secretivex.server.making import sign
 from secretivex.server.state import encode_state, parse_state
-from secretivex.server.worker.signing import sign
 from secretivex.server.worker.tokens import TokenDesk, load_entries
 from sshwire.agent.requests import LockRequest, UnlockRequest, encode_request, parse_request
 

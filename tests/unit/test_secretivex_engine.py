@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, SignOutcome, Terms
+from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, Terms
 from secretivex.identity import Identity
 from secretivex.key_table import KeyTable, build_entry, build_table
 from secretivex.peer import Peer, is_admitted
@@ -85,7 +85,7 @@ def test_a_signature_is_made_by_the_key_that_was_named_with_its_flags() -> None:
     engine = Engine(allow, table_of("a", "b"))
     job = start_job(engine, sign_payload(2, b"data", 4))
     assert job.entry.identity.comment == "b"
-    reply = engine.complete(job, SignOutcome(job.entry.key.sign(job.data, job.flags)), 0.0)
+    reply = engine.complete(job, job.entry.key.sign(job.data, job.flags), 0.0)
     assert parse_reply(reply.frame[4:]) == SignResponse(b"data\x04")
     assert reply.outcome == "ok"
 
@@ -134,21 +134,21 @@ def test_policy_is_asked_about_the_caller_and_the_key() -> None:
 def test_a_signature_that_failed_is_a_failure_with_its_reason() -> None:
     engine = Engine(allow, table_of("a"))
     job = start_job(engine)
-    assert engine.complete(job, SignOutcome(None, "sign_timeout"), 0.0).outcome == "sign_timeout"
+    assert engine.complete(job, "sign_timeout", 0.0).outcome == "sign_timeout"
 
 
 def test_a_key_removed_meanwhile_does_not_sign() -> None:
     engine = Engine(allow, table_of("a"))
     job = start_job(engine)
     engine.replace(allow, table_of(generation=2))
-    assert engine.complete(job, SignOutcome(b"sig"), 0.0) == Reply(FAILURE, "key_gone")
+    assert engine.complete(job, b"sig", 0.0) == Reply(FAILURE, "key_gone")
 
 
 def test_a_key_denied_meanwhile_does_not_sign() -> None:
     engine = Engine(allow, table_of("a"))
     job = start_job(engine)
     engine.replace(deny, table_of("a", generation=2))
-    assert engine.complete(job, SignOutcome(b"sig"), 0.0).outcome == "policy_denied"
+    assert engine.complete(job, b"sig", 0.0).outcome == "policy_denied"
 
 
 def test_a_list_is_cut_to_what_openssh_takes_and_the_rest_still_signs() -> None:
@@ -228,4 +228,4 @@ def test_a_signature_that_a_lock_overtook_is_not_given_out() -> None:
     engine = Engine(allow, table_of("a"))
     job = start_job(engine)
     engine.replace(allow, table_of("a", generation=2), is_locked=True)
-    assert engine.complete(job, SignOutcome(b"sig"), 0.0) == Reply(FAILURE, "locked")
+    assert engine.complete(job, b"sig", 0.0) == Reply(FAILURE, "locked")

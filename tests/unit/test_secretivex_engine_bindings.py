@@ -8,7 +8,7 @@ import pytest
 from ssh_hosts import bind_body, blob_of, key_of, login_data, path, session_of, step
 
 from secretivex.context.bindings import UNBOUND, Bindings, bind
-from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob, SignOutcome
+from secretivex.engine import Change, ConfirmJob, Engine, Reply, SignJob
 from secretivex.identity import Identity
 from secretivex.key_table import KeyTable, build_entry, build_table
 from secretivex.peer import Peer
@@ -133,7 +133,7 @@ def test_a_constraint_that_came_meanwhile_holds_for_a_signature_in_hand(engine: 
     engine.replace(allow, table_of((step("", "b"),), generation=2))
     job = ask(engine, sign_of("key", path("b")), path("b"))
     assert isinstance(job, SignJob)
-    made = SignOutcome(job.entry.key.sign(job.data))
+    made = job.entry.key.sign(job.data)
     assert engine.complete(job, made, 0.0).outcome == "ok"
     engine.replace(allow, table_of(generation=3))
     assert engine.complete(job, made, 0.0).outcome == "destination_not_permitted"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secretivex.engine import ConfirmJob, Engine, Reply, SignJob, SignOutcome
+from secretivex.engine import ConfirmJob, Engine, Reply, SignJob
 from secretivex.identity import Identity
 from secretivex.key_table import KeyTable, build_entry, build_table
 from secretivex.peer import Peer
@@ -58,9 +58,9 @@ def confirmed(engine: Engine) -> SignJob:
 def test_a_confirmed_request_signs_and_is_not_asked_about_again_on_completion() -> None:
     engine = Engine(allow, table_of())
     job = confirmed(engine)
-    assert engine.complete(job, SignOutcome(b"signature"), 0.0).outcome == "ok"
+    assert engine.complete(job, b"signature", 0.0).outcome == "ok"
     engine.replace(allow, table_of(generation=2))
-    assert engine.complete(job, SignOutcome(b"signature"), 0.0).outcome == "ok"
+    assert engine.complete(job, b"signature", 0.0).outcome == "ok"
 
 
 def test_every_request_is_asked_about() -> None:
@@ -92,7 +92,7 @@ def test_a_lock_a_removal_and_a_new_denial_outweigh_the_person() -> None:
         waiting, signing = job_of(engine), confirmed(engine)
         engine.replace(decide, table, is_locked=is_locked)
         assert word_of(engine.go_on(waiting, 0.0)) == word
-        assert engine.complete(signing, SignOutcome(b"signature"), 0.0).outcome == word
+        assert engine.complete(signing, b"signature", 0.0).outcome == word
 
 
 def test_a_key_that_must_be_confirmed_since_signs_for_nobody_who_was_not_asked() -> None:
@@ -100,4 +100,4 @@ def test_a_key_that_must_be_confirmed_since_signs_for_nobody_who_was_not_asked()
     job = engine.handle(encode_request(SignRequest(BLOB, b"data", 0)), ME, 0.0)
     assert isinstance(job, SignJob)
     engine.replace(allow, table_of(generation=2))
-    assert engine.complete(job, SignOutcome(b"signature"), 0.0).outcome == "not_confirmed"
+    assert engine.complete(job, b"signature", 0.0).outcome == "not_confirmed"

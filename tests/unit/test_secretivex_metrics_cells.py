@@ -19,6 +19,7 @@ from secretivex.metrics.buckets import (
     regroup,
 )
 from secretivex.metrics.cells import MAX_SERIES, OVERFLOW, Cells
+from secretivex.metrics.per_store import StoreMeter, read_stores
 
 
 @given(st.integers(0, MAX_NS))
@@ -118,3 +119,26 @@ def test_what_came_since_is_the_difference() -> None:
     meter.observe(0, 900)
     since = cells.totals().histograms["queue_wait"].since(before)
     assert (since.count, since.sum_ns) == (1, 900)
+
+
+def test_a_batch_counts_as_its_durations_would_one_by_one() -> None:
+    durations_s = (0.0, 0.000031, 0.0005, 0.0005, 2.0, -0.001)
+    single, batch = Cells(1), Cells(1)
+    for duration_s in durations_s:
+        single.meter(0).observe(1, int(duration_s * 1e9))
+    batch.meter(0).observe_all(1, durations_s)
+    batch.meter(0).observe_all(1, ())
+    assert batch.totals() == single.totals()
+
+
+def test_a_batch_of_signatures_counts_for_its_stores_as_one_by_one() -> None:
+    ended: list[tuple[str, bytes | str, float]]
+    ended = [("file", b"sig", 0.0001), ("tpm", b"sig", 0.2), ("file", "sign_timeout", 1.0)]
+    ended += [("file", b"sig", 0.0001)] * 3
+    single, batch = Cells(1), Cells(1)
+    notes = StoreMeter(single.meter(0))
+    for store, outcome, span_s in ended:
+        failure = outcome if isinstance(outcome, str) else ""
+        notes.note(store, failure, int(span_s * 1e9))
+    StoreMeter(batch.meter(0)).note_all(ended)
+    assert read_stores(batch.totals()) == read_stores(single.totals())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from clikit.command import examples
 from clikit.nearest import nearest
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class LazyGroup(click.Group):
@@ -72,6 +74,8 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names from the table, so that completing one imports none."""
+        from click.shell_completion import CompletionItem
+
         rows = ((name, text) for name, (_, text) in self._table.items())
         found = [
             CompletionItem(name, help=text) for name, text in rows if name.startswith(incomplete)

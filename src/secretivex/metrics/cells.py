@@ -185,6 +185,19 @@ class Meter:
             cells[at] += duration_ns
             cells[at + _MAX] = max(cells[at + _MAX], duration_ns)
 
+    def observe_all(self, histogram: int, durations_s: Sequence[float]) -> None:
+        """Count many durations in one go, in seconds: the same as `observe` of each in ns."""
+        cells, at = self._cells, histogram * _HISTOGRAM_CELLS
+        first, total_ns = at + _FIRST_BUCKET, 0
+        for duration_s in durations_s:
+            ns = int(duration_s * 1e9)
+            if ns > 0:
+                total_ns += ns
+            cells[first + bucket_of(ns)] += 1
+        cells[at] += total_ns
+        longest_ns = int(max(durations_s, default=0.0) * 1e9)
+        cells[at + _MAX] = max(cells[at + _MAX], longest_ns)
+
     def clear(self, *names: str) -> None:
         """Set every series of these names to 0: what a process that ended was doing, it does not."""
         for (name, _), place in self._places.items():

@@ -7,6 +7,8 @@ cell each is all that they get. Rule for editors: this runs once a signature.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from secretivex.metrics.cells import Meter, Totals
@@ -29,6 +31,20 @@ class StoreMeter:
         if not failure:
             self._add(DURATIONS, store, bisect_left(BOUNDS_NS, duration_ns), 1)
             self._add(DURATIONS, store, _SUM, max(0, duration_ns))
+
+    def note_all(self, ended: Iterable[tuple[str, bytes | str, float]]) -> None:
+        """Those of one batch: store, signature or the word for why there is none, seconds."""
+        made: dict[str, list[int]] = {}
+        for store, outcome, span_s in ended:
+            if isinstance(outcome, str):
+                self.note(store, outcome, 0)
+            else:
+                made.setdefault(store, []).append(max(0, int(span_s * 1e9)))
+        for store, spans_ns in made.items():
+            self._add(REQUESTS, store, "ok", len(spans_ns))
+            for bound, count in Counter(bisect_left(BOUNDS_NS, ns) for ns in spans_ns).items():
+                self._add(DURATIONS, store, bound, count)
+            self._add(DURATIONS, store, _SUM, sum(spans_ns))
 
     def _add(self, name: str, store: str, last: object, amount: int) -> None:
         place = self._places.get((store, last))

@@ -78,7 +78,7 @@ class Authority:
 
     @cached_property
     def _registry(self) -> Registry:
-        """Opened at the first refresh: by then the zygote has split off."""
+        """Nothing is read from them before the first refresh: by then the zygote has split off."""
         return Registry(self._open_stores(self._config, self._environ))
 
     @cached_property
@@ -88,9 +88,12 @@ class Authority:
             return None
         from secretivex.stores.hosting.group import HostGroup
 
-        group = HostGroup(self._registry.hosted)
-        group.settle()
-        return group
+        return HostGroup(self._registry.hosted)
+
+    def start_stores(self) -> None:
+        """Have the processes of stores begin, so that they read keys while we do something else."""
+        if self._hosts is not None:
+            self._hosts.start()
 
     @cached_property
     def _modules(self) -> ModuleHosts:
@@ -161,10 +164,9 @@ class Authority:
 
         Stores with processes of their own are waited for the first time only.
         """
-        is_first = "_hosts" not in self.__dict__
         hosts = self._hosts
-        is_settled = is_first and hosts is not None
-        for event in self._registry.take_events() if is_settled else self._registry.refresh():
+        has_settled = hosts is not None and hosts.settle()
+        for event in self._registry.take_events() if has_settled else self._registry.refresh():
             _log_event(event)
         self._clients.show_all()
         self._generation += 1

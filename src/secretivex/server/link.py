@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 from secretivex.server.control import (
     MAX_WORKER_FRAME_BYTES,
@@ -18,6 +19,7 @@ from secretivex.server.control import (
     MessageReader,
     parse_number,
 )
+from secretivex.server.surroundings.starving import MAX_EXCUSED_S, starved_s
 from sshwire.errors import WireError
 
 _READ_BYTES = 65536
@@ -29,12 +31,20 @@ class WorkerLink:
     `acknowledged` is the last generation that it answers from.
     """
 
-    def __init__(self, number: int, pid: int, channel: socket.socket) -> None:
+    def __init__(
+        self,
+        number: int,
+        pid: int,
+        channel: socket.socket,
+        starved: Callable[[int], float] = starved_s,
+    ) -> None:
         self.number = number
         self.pid = pid
         self.channel = channel
         self.outbox = bytearray()
         self.deadline: float | None = None
+        self._starved = starved
+        self._starved_before_s = self._excused_s = 0.0
         self.was_ready = False
         self.acknowledged = 0
         self._awaited = 0
@@ -46,6 +56,16 @@ class WorkerLink:
         """From now on wait for this generation's acknowledgement."""
         self._awaited = generation
         self.deadline = deadline
+        self._starved_before_s, self._excused_s = self._starved(self.pid), 0.0
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it had its time and did not acknowledge; waiting for a core does not count."""
+        if self.deadline is None or now < self.deadline:
+            return False
+        excused_s = min(self._starved(self.pid) - self._starved_before_s, MAX_EXCUSED_S)
+        self.deadline += max(0.0, excused_s - self._excused_s)
+        self._excused_s = max(self._excused_s, excused_s)
+        return now >= self.deadline
 
     def write(self) -> None:
         """Send what the channel takes; raises OSError when it is broken."""

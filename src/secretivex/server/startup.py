@@ -1,4 +1,4 @@
-"""Starts the agent, in this order: harden, listen, say so, split off the zygote, read keys, serve.
+"""Starts the agent: harden, listen, say so, start stores' processes, split off the zygote, serve.
 
 Rule for editors: nothing heavy is imported before the socket listens, and no key is read before
 the process is hardened.
@@ -104,6 +104,7 @@ def _run(listener: Listener, around: Around, environ: Mapping[str, str], rules: 
 
     config = around.reloader.last.config
     authority = Authority(config, environ, rules, open_=host_stores)
+    authority.start_stores()
     if config.workers == 1:
         from secretivex.server.single import run_single as run
     else:

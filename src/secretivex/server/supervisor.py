@@ -48,7 +48,7 @@ from sshwire.errors import WireError
 LOG = logging.getLogger("secretivex.server")
 
 ACKNOWLEDGE_S = 0.5
-"""How long a worker may take to answer from a new state."""
+"""How long a worker may take to answer from a new state, the time it waits for a core apart."""
 
 ACKNOWLEDGE_PER_KEY_S = 0.002
 """More for each key, since a worker loads them all."""
@@ -240,7 +240,7 @@ class Supervisor:
     def _act_on_deadlines(self) -> None:
         now = self._clock()
         for link in tuple(self._links.values()):
-            if link.deadline is not None and now >= link.deadline:
+            if link.is_overdue(now):
                 self._replace(link, "it did not acknowledge in time")
         for number, moment in tuple(self._retries.items()):
             if now >= moment and not self._is_stopping:

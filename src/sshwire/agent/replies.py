@@ -9,6 +9,7 @@ they are believed.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -95,11 +96,16 @@ def encode_reply(reply: Reply) -> bytes:
             return encode_byte(ReplyNumber.EXTENSION_RESPONSE) + encode_text(name) + body
 
 
+_pack_sign_head = struct.Struct(">IBI").pack
+"""Length of the frame, number of the message, length of the signature."""
+
+_SIGN_RESPONSE = int(ReplyNumber.SIGN_RESPONSE)
+
+
 def encode_sign_frame(signature: bytes) -> bytes:
     """A `SignResponse` as a whole frame, in one step: an agent under load sends little else."""
     size = len(signature)
-    head = (5 + size).to_bytes(4, "big") + b"\x0e"
-    return head + size.to_bytes(4, "big") + signature
+    return _pack_sign_head(5 + size, _SIGN_RESPONSE, size) + signature
 
 
 def encode_identity(identity: Identity) -> bytes:

@@ -9,6 +9,7 @@ Rule for editors: a secret field has `repr=False`; a message is a row of `_PARSE
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -131,7 +132,7 @@ Request = (
 def parse_request(payload: bytes | bytearray | memoryview) -> Request:
     """The request of one frame; raises `WireError` when its fields cannot be read."""
     if payload and payload[0] == _SIGN_REQUEST:
-        return _parse_sign(payload)
+        return SignRequest(*cut_sign(payload))
     reader = Reader(payload)
     number = reader.byte()
     parse = _PARSERS.get(number)
@@ -202,19 +203,22 @@ def _encode_add_smartcard(request: AddSmartcardRequest) -> bytes:
 _SIGN_REQUEST = int(RequestNumber.SIGN_REQUEST)
 
 
-def _parse_sign(payload: bytes | bytearray | memoryview) -> SignRequest:
-    """`string key_blob, string data, uint32 flags`, where it lies: an agent reads little else."""
-    blob_end = 5 + int.from_bytes(payload[1:5], "big")
-    data_at = blob_end + 4
-    data_end = data_at + int.from_bytes(payload[blob_end:data_at], "big")
-    # Whatever a length says, a slice holds no more than there is; a short one shows here.
-    if len(payload) < data_end + 4:
-        raise TruncatedError("a sign request ends early")
-    return SignRequest(
-        bytes(payload[5:blob_end]),
-        bytes(payload[data_at:data_end]),
-        int.from_bytes(payload[data_end : data_end + 4], "big"),
-    )
+_uint32_at = struct.Struct(">I").unpack_from
+
+
+def cut_sign(payload: bytes | bytearray | memoryview) -> tuple[bytes, bytes, int]:
+    """Key blob, data and flags of a sign request where they lie: an agent reads little else.
+
+    The fields of a `SignRequest` without one; raises `WireError` as `parse_request` does.
+    """
+    try:
+        data_at = 9 + _uint32_at(payload, 1)[0]
+        data_end = data_at + _uint32_at(payload, data_at - 4)[0]
+        flags = _uint32_at(payload, data_end)[0]
+    except struct.error as error:
+        # Whatever a length says, nothing is read or made beyond the bytes that are there.
+        raise TruncatedError("a sign request ends early") from error
+    return bytes(payload[5 : data_at - 4]), bytes(payload[data_at:data_end]), flags
 
 
 def _parse_add(reader: Reader) -> AddRequest:

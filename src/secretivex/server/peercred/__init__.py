@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable
 
 from secretivex.peer import UNKNOWN_CALLER, Caller, Peer
 
 
-def read_peer(connected: socket.socket) -> Peer:
-    """The peer of a connected unix socket; raises OSError if the system does not tell."""
+def peer_reader() -> Callable[[socket.socket], Peer]:
+    """What tells the peer of a connected unix socket, or raises OSError where the system does not."""
     if sys.platform == "linux":
         from secretivex.server.peercred.linux import read_peer as read
     elif sys.platform == "darwin":
         from secretivex.server.peercred.darwin import read_peer as read
     else:
         from secretivex.server.peercred.bsd import read_peer as read
-    return read(connected)
+    return read
+
+
+def read_peer(connected: socket.socket) -> Peer:
+    """The peer of one connected unix socket; raises OSError if the system does not tell."""
+    return peer_reader()(connected)
 
 
 def look_up(pid: int, uid: int) -> Caller:

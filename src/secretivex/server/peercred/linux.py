@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from secretivex.peer import UNKNOWN_CALLER, Caller, Peer
@@ -32,9 +33,13 @@ MAX_ANCESTORS = 32
 
 def read_peer(connected: socket.socket) -> Peer:
     """The peer as it was when it connected."""
-    pid, uid, gid = _UCRED.unpack(
-        connected.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, _UCRED.size)
-    )
+    return _peer_of(connected.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, _UCRED.size))
+
+
+@lru_cache(1024)
+def _peer_of(ucred: bytes) -> Peer:
+    """The same value for the same process: most connections are those of few callers."""
+    pid, uid, gid = _UCRED.unpack(ucred)
     return Peer(uid=uid, gid=gid, pid=pid)
 
 

@@ -20,6 +20,7 @@ class Tally:
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
         self._places: dict[tuple[object, str], int] = {}
+        self._made: dict[str, int] = {}
         self._add = meter.add
         self._connections, self._most, self._queue, self._signing, self._kept = (
             meter.place(name)
@@ -48,21 +49,22 @@ class Tally:
         self._add(place)
         if outcome == "ok":
             store = job.entry.identity.store
-            place = self._places.get(("store", store))
+            place = self._made.get(store)
             if place is None:
-                place = self._places["store", store] = self.meter.place("signatures", store)
+                place = self._made[store] = self.meter.place("signatures", store)
             self._add(place)
 
     def changed(self, kind: str, outcome: str) -> None:
         """A change of what is served."""
         self.meter.count("requests", f"{kind}/{outcome}")
 
-    def holds(self, connections: int, cells: ConnectionCells) -> None:
+    def holds(self, connections: int, cells: ConnectionCells, *, is_more: bool) -> None:
         """Connections of this worker, and the most that all had; seen by each as it counts."""
         self.meter.put(self._connections, connections)
-        total = cells.total()
-        if total > self.meter.get(self._most):
-            self.meter.put(self._most, total)
+        if is_more:
+            total = cells.total()
+            if total > self.meter.get(self._most):
+                self.meter.put(self._most, total)
 
     def waits(self, signing: SigningQueue) -> None:
         """What stands in the queues."""

@@ -18,6 +18,9 @@ from secretivex.server.sockets.watch import HANGS_UP, READS, WRITES, Watch
 READ_BYTES = 65_536
 """Longest read, and longest run of short replies that is sent as one."""
 
+_DONT_WAIT = int(socket.MSG_DONTWAIT)
+"""A plain number: an enumeration is one call more at each read and write."""
+
 
 class Receiver(Protocol):
     """What a wire tells: the calls of `asyncio.Protocol`."""
@@ -76,7 +79,8 @@ class Wire(asyncio.Transport):
         self._watch = watch
         self._socket = connected
         self._receiver = receiver
-        self._outbox: deque[bytes | memoryview] | None = None
+        # The usual reply waits alone and as it is; only more than one make a queue.
+        self._outbox: bytes | deque[bytes | memoryview] | None = None
         self._wanted = READS
         self._is_paused = self._is_closing = self._is_lost = False
         self._is_at_eof = self._is_blocked = self._is_deferred = False
@@ -85,24 +89,18 @@ class Wire(asyncio.Transport):
         """Begin; a client that has spoken already is answered in the same pass."""
         self._watch.add(self._socket.fileno(), self._on_ready)
         self._receiver.connection_made(self)
-        self._read()
+        self._on_ready(READS)
 
     def _on_ready(self, mask: int) -> None:
-        if mask & WRITES:
-            self.send()
-        if mask & HANGS_UP and (self._is_at_eof or self._is_paused):
-            # Nobody can read a reply any more, and a hang-up is told for ever.
-            self.abort()
-        elif mask & ~WRITES:
-            self._read()
-
-    def _read(self) -> None:
+        """Read what is there; that nothing but reading is possible is nearly always so."""
+        if mask != READS and not self._reads_on(mask):
+            return
         if self._is_lost or self._is_paused or self._is_at_eof:
             if not self._is_lost and self._is_paused:
                 self._want()
             return
         try:
-            data = self._socket.recv(READ_BYTES, socket.MSG_DONTWAIT)
+            data = self._socket.recv(READ_BYTES, _DONT_WAIT)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -112,17 +110,33 @@ class Wire(asyncio.Transport):
             self._receiver.data_received(data)
             return
         self._is_at_eof = True
-        self._want()
-        if not self._receiver.eof_received():
+        if self._receiver.eof_received():
+            self._want()
+        else:
             self.close()
+
+    def _reads_on(self, mask: int) -> bool:
+        """See to what is not reading; whether there is something to read besides."""
+        if mask & WRITES:
+            self.send()
+        if mask & HANGS_UP and (self._is_at_eof or self._is_paused):
+            # Nobody can read a reply any more, and a hang-up is told for ever.
+            self.abort()
+            return False
+        return bool(mask & ~WRITES)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send at the end of this pass, or as soon as the client reads."""
         if self._is_lost:
             return
-        if self._outbox is None:
-            self._outbox = deque()
-        self._outbox.append(data if isinstance(data, bytes) else bytes(data))
+        whole = data if isinstance(data, bytes) else bytes(data)
+        outbox = self._outbox
+        if outbox is None:
+            self._outbox = whole
+        elif isinstance(outbox, bytes):
+            self._outbox = deque((outbox, whole))
+        else:
+            outbox.append(whole)
         if not self._is_deferred and not self._is_blocked:
             self._is_deferred = True
             self._watch.defer(self)
@@ -134,9 +148,15 @@ class Wire(asyncio.Transport):
         if not outbox or self._is_lost:
             return
         try:
+            if isinstance(outbox, bytes):
+                sent = self._socket.send(outbox, _DONT_WAIT)
+                if sent == len(outbox) and not self._is_closing:
+                    self._outbox = None
+                    return
+                outbox = self._outbox = deque((memoryview(outbox)[sent:],))
             while outbox:
                 data = outbox[0] if len(outbox) == 1 else self._join(outbox)
-                sent = self._socket.send(data, socket.MSG_DONTWAIT)
+                sent = self._socket.send(data, _DONT_WAIT)
                 if sent == len(data):
                     outbox.popleft()
                 else:
@@ -161,8 +181,14 @@ class Wire(asyncio.Transport):
         outbox.appendleft(b"".join(parts))
         return outbox[0]
 
+    def _outbox_bytes(self) -> int:
+        outbox = self._outbox
+        if outbox is None or isinstance(outbox, bytes):
+            return len(outbox or b"")
+        return sum(map(len, outbox))
+
     def _regulate(self) -> None:
-        waiting = sum(map(len, self._outbox)) if self._outbox else 0
+        waiting = self._outbox_bytes()
         if not waiting:
             self._outbox = None
         if self._is_blocked != bool(waiting):

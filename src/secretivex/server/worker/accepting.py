@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 
 from secretivex.peer import Peer, is_admitted
-from secretivex.server.peercred import read_peer
+from secretivex.server.peercred import peer_reader
 from secretivex.server.report.tally import Tally
 from secretivex.server.sockets.watch import Watch
 from secretivex.server.worker.auditing import Auditor
@@ -80,6 +80,7 @@ class Acceptor:
         self._is_stopped = True
         self._max_connections = 0
         self._owner_uid = os.geteuid()
+        self._read_peer = peer_reader()
         self._rests_for_share = False
         self._waking: asyncio.TimerHandle | None = None
 
@@ -145,7 +146,7 @@ class Acceptor:
 
     def _admit(self, connected: socket.socket) -> Peer | None:
         try:
-            peer = read_peer(connected)
+            peer = self._read_peer(connected)
         except OSError as error:
             self._reject("peer_unknown", None, reason=error.strerror)
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import replace
@@ -28,6 +29,11 @@ BATCH_FRAMES = 32
 
 BIND_FRAMES = 16
 """Requests that a session bind counts for: it has a signature verified."""
+
+
+_length_at = struct.Struct(">I").unpack_from
+
+_JOBS = SignJob, ConfirmJob
 
 
 class Host(Protocol):
@@ -139,15 +145,17 @@ class Connection(asyncio.Protocol):
         self._host.made(self)
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is whole; a single whole frame, the usual case, is not copied."""
+        """Answer what is whole; a single whole frame, the usual case, needs no reader."""
         if self._is_ending:
             return
         self._arrival_s = self._host.arrival_s
-        length = int.from_bytes(data[:4], "big")
-        is_whole = len(data) == 4 + length and 0 < length <= self._max_frame_bytes
+        size = len(data)
+        is_whole = 4 < size <= self._max_frame_bytes + 4 and _length_at(data)[0] == size - 4
         if is_whole and self._frames is None and self._has_room():
-            self._take(memoryview(data)[4:])
-            self._flush()
+            self._take(data[4:])
+            turns = self._turns
+            if turns and (turns[0].frame is not None or self._held is not None):
+                self._flush()
             return
         if self._frames is None:
             self._frames = FrameReader(max_frame_bytes=self._max_frame_bytes)
@@ -206,13 +214,14 @@ class Connection(asyncio.Protocol):
 
     def _take(self, payload: bytes | memoryview) -> int:
         """Ask for one answer and give it its place in the order; how many requests it counts for."""
+        host = self._host
         turn = Turn(self, self._arrival_s)
         self._turns.append(turn)
-        if self._peer.caller is None and payload[0] in self._host.by_caller:
+        if self._peer.caller is None and payload[0] in host.by_caller:
             self._identify()
-        answer = self._host.answer(payload, self._peer, self._bindings)
-        if isinstance(answer, SignJob | ConfirmJob):
-            self._host.queue(answer, turn)
+        answer = host.answer(payload, self._peer, self._bindings)
+        if isinstance(answer, _JOBS):
+            host.queue(answer, turn)
         elif isinstance(answer, Change):
             self._barrier, self._held = turn, answer
         else:
@@ -233,7 +242,9 @@ class Connection(asyncio.Protocol):
         turn.frame = frame
         if turn is self._barrier:
             self._barrier = None
-        self._flush()
+        turns = self._turns
+        if turns and turns[0] is turn:
+            self._flush()
         if self._frames is not None:
             self._drain_frames()
         else:
@@ -244,9 +255,10 @@ class Connection(asyncio.Protocol):
         turns = self._turns
         if not turns:
             return
+        write = self._transport.write
         while turns and (frame := turns[0].frame) is not None:
             turns.popleft()
-            self._transport.write(frame)
+            write(frame)
         if self._held is not None and turns[0] is self._barrier:
             change, self._held = self._held, None
             self._host.change(change, turns[0])

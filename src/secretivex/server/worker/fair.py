@@ -20,6 +20,8 @@ class FairQueue(Generic[Item]):
     An owner belongs to one caller and has few items, at most as many as a connection has requests.
     """
 
+    __slots__ = ("_callers", "_size")
+
     def __init__(self) -> None:
         self._callers: OrderedDict[Hashable, OrderedDict[Hashable, list[Item]]] = OrderedDict()
         self._size = 0
@@ -41,14 +43,20 @@ class FairQueue(Generic[Item]):
 
     def pop(self) -> Item:
         """The item whose turn it is; raises LookupError if nothing waits."""
-        caller, owners = self._callers.popitem(last=False)
+        callers = self._callers
+        caller = next(iter(callers), None)
+        if caller is None:
+            raise LookupError("nothing waits")
+        owners = callers[caller]
         owner, line = owners.popitem(last=False)
         item = line.pop(0)
         self._size -= 1
         if line:
             owners[owner] = line
-        if owners:
-            self._callers[caller] = owners
+        if not owners:
+            del callers[caller]
+        elif len(callers) > 1:
+            callers.move_to_end(caller)
         return item
 
     def drop(self, caller: Hashable, owner: Hashable) -> tuple[Item, ...]:

@@ -206,6 +206,8 @@ class Worker:
         """Ask the engine."""
         answer = self._engine.handle(payload, peer, time.time(), bindings)
         auditor = self._auditor
+        if auditor is None and type(answer) is SignJob:
+            return answer  # nearly always
         if auditor is not None and auditor.is_refusing and not isinstance(answer, Reply):
             answer = failure("audit_unavailable")
         if isinstance(answer, Reply):
@@ -233,10 +235,10 @@ class Worker:
 
     def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
         """Have a signature made, after a person allowed it where one must."""
-        if isinstance(job, ConfirmJob):
-            self.confirming.submit(job, turn)
-        else:
+        if isinstance(job, SignJob):
             self._signing.submit(job, turn, turn.whole_s)
+        else:
+            self.confirming.submit(job, turn)
 
     def _go_on(self, job: ConfirmJob, refusal: str, turn: Turn) -> None:
         """A person has answered."""
@@ -272,7 +274,8 @@ class Worker:
 
     def has_memory_for(self, connection: Connection) -> bool:
         """Whether there is room for another request; if not, its connection is told when."""
-        return self._memory.has_room(self._signing.held_bytes, connection)
+        held_bytes, memory = self._signing.held_bytes, self._memory
+        return held_bytes < memory.max_bytes or memory.has_room(held_bytes, connection)
 
     def now(self) -> float:
         """The loop's clock, in seconds."""
@@ -328,7 +331,7 @@ class Worker:
         """Keep the count of accepted connections, those not open yet included."""
         self._held += change
         self._cells.set(self._number, self._held)
-        self._tally.holds(self._held, self._cells)
+        self._tally.holds(self._held, self._cells, is_more=change > 0)
 
     def _schedule_sweep(self) -> None:
         if self._sweep is None and (self._limits.idle_timeout_ms or self._limits.write_timeout_ms):

@@ -9,24 +9,20 @@ it holds a slot.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from secretivex.engine import SignJob, SignOutcome
-from secretivex.identity import PatientKey
 from secretivex.metrics.cells import HISTOGRAMS, Cells, Meter
 from secretivex.metrics.per_store import StoreMeter
 from secretivex.peer import Peer
+from secretivex.server.making import sign, sign_patiently
 from secretivex.server.state import ServerLimits
 from secretivex.server.worker.fair import FairQueue
-from secretivex.stores.token.errors import TokenError
-
-LOG = logging.getLogger("secretivex.stores")
 
 MAX_BATCH_S = 0.0005
 """Longest stretch of signatures on the loop before other connections are looked at again. It is
@@ -66,9 +62,16 @@ class Turn:
 
     `whole_s` is when the request was whole; `wait_s` and `begun_s` how long a signature waited and
     when its making began. `is_dropped` once its connection is gone. `kind` is the word for a change.
+    While it waits for a signature it has its `job`, and `since_s` is when that began to wait.
     """
 
-    __slots__ = ("begun_s", "frame", "is_dropped", "kind", "owner", "wait_s", "whole_s")
+    __slots__ = (
+        *("begun_s", "frame", "is_dropped", "job", "kind"),
+        *("owner", "since_s", "wait_s", "whole_s"),
+    )
+
+    job: SignJob
+    since_s: float
 
     def __init__(self, owner: TurnOwner, whole_s: float = 0.0) -> None:
         self.owner = owner
@@ -77,12 +80,6 @@ class Turn:
         self.is_dropped = False
         self.kind = ""
         self.wait_s = self.begun_s = 0.0
-
-
-class _Waiting(NamedTuple):
-    job: SignJob
-    turn: Turn
-    since_s: float
 
 
 Finish = Callable[[SignJob, SignOutcome, Turn], None]
@@ -106,9 +103,9 @@ class SigningQueue:
         self._meter = meter or Cells(1).meter(0)
         self._stores = StoreMeter(self._meter)
         self.batch_ended: Callable[[], None] = lambda: None
-        self._inline: FairQueue[_Waiting] = FairQueue()
-        self._pooled: FairQueue[_Waiting] = FairQueue()
-        self._lanes: dict[str, FairQueue[_Waiting]] = {}
+        self._inline: FairQueue[Turn] = FairQueue()
+        self._pooled: FairQueue[Turn] = FairQueue()
+        self._lanes: dict[str, FairQueue[Turn]] = {}
         self._batch_is_due = False
         self._in_threads = 0
         self._pool: ThreadPoolExecutor | None = None
@@ -126,27 +123,29 @@ class SigningQueue:
 
     def submit(self, job: SignJob, turn: Turn, since_s: float) -> None:
         """Queue a job whose request was whole, or allowed by a person, at `since_s`."""
-        owner, lane = turn.owner, job.entry.lane
+        owner, entry = turn.owner, job.entry
         self.held_bytes += JOB_BYTES + len(job.data)
-        waiting = _Waiting(job, turn, since_s)
-        if lane:
-            self._lanes.setdefault(lane, FairQueue()).push(owner.caller, owner, waiting)
-            self._lane_widths[lane] = job.entry.lane_width
-            self._fill_lane(lane)
-        elif job.entry.is_cheap:
-            self._inline.push(owner.caller, owner, waiting)
+        turn.job, turn.since_s = job, since_s
+        if entry.is_cheap:
+            self._inline.push(owner.caller, owner, turn)
             if not self._batch_is_due:
                 self._schedule_batch()
+        elif lane := entry.lane:
+            self._lanes.setdefault(lane, FairQueue()).push(owner.caller, owner, turn)
+            self._lane_widths[lane] = entry.lane_width
+            self._fill_lane(lane)
         else:
-            self._pooled.push(owner.caller, owner, waiting)
+            self._pooled.push(owner.caller, owner, turn)
             self._fill_threads()
 
     def forget(self, owner: TurnOwner) -> None:
         """A connection is gone: what it waits for is not signed."""
+        if not self.held_bytes:
+            return
         for queue in (self._inline, self._pooled, *self._lanes.values()):
             if queue:
-                for waiting in queue.drop(owner.caller, owner):
-                    self._let_go(waiting)
+                for turn in queue.drop(owner.caller, owner):
+                    self._let_go(turn)
 
     @property
     def waiting(self) -> int:
@@ -164,16 +163,17 @@ class SigningQueue:
         """Whether the loop signs on, so that what arrives meanwhile is seen late."""
         return bool(self._inline)
 
-    def _let_go(self, waiting: _Waiting) -> None:
-        self.held_bytes -= JOB_BYTES + len(waiting.job.data)
+    def _let_go(self, turn: Turn) -> None:
+        self.held_bytes -= JOB_BYTES + len(turn.job.data)
 
-    def _end_one(self, outcome: SignOutcome, waiting: _Waiting) -> None:
+    def _end_one(self, outcome: SignOutcome, turn: Turn) -> None:
         """A signature was made or failed."""
-        self._let_go(waiting)
-        self._finish(waiting.job, outcome, waiting.turn)
-        duration_ns = int((self._clock() - waiting.since_s) * 1e9)
-        self._meter.observe(_SIGN, duration_ns)
-        self._stores.note(waiting.job.entry.identity.store, outcome.failure, duration_ns)
+        self._let_go(turn)
+        self._finish(turn.job, outcome, turn)
+        span_s = self._clock() - turn.since_s
+        self._meter.observe(_SIGN, int(span_s * 1e9))
+        failure = outcome if isinstance(outcome, str) else ""
+        self._stores.note(turn.job.entry.identity.store, failure, int(span_s * 1e9))
 
     # Keys that sign where others must not wait for them.
 
@@ -181,15 +181,15 @@ class SigningQueue:
         """As many as the lane is wide; one may wait for a person, so it holds no signer's slot."""
         queue = self._lanes[lane]
         while queue and self._busy_lanes[lane] < self._lane_widths[lane]:
-            waiting = queue.pop()
-            if not self._begins(waiting, self._clock()):
+            turn = queue.pop()
+            if not self._begins(turn, self._clock()):
                 continue
             self._busy_lanes[lane] += 1
             if self._lane_pool is None:
                 self._lane_pool = ThreadPoolExecutor(MAX_LANES, thread_name_prefix="token")
-            is_wanted = partial(self._is_wanted, waiting.turn)
-            future = self._lane_pool.submit(sign_patiently, waiting.job, is_wanted)
-            future.add_done_callback(partial(self._hand_back, self._end_lane, waiting))
+            is_wanted = partial(self._is_wanted, turn)
+            future = self._lane_pool.submit(sign_patiently, turn.job, is_wanted)
+            future.add_done_callback(partial(self._hand_back, self._end_lane, turn))
 
     def _is_wanted(self, turn: Turn) -> bool:
         """Asked in the thread that signs."""
@@ -204,10 +204,10 @@ class SigningQueue:
         """Give up what waits for a person: the worker is about to end."""
         self._is_closed = True
 
-    def _end_lane(self, outcome: SignOutcome, waiting: _Waiting) -> None:
-        lane = waiting.job.entry.lane
+    def _end_lane(self, outcome: SignOutcome, turn: Turn) -> None:
+        lane = turn.job.entry.lane
         self._busy_lanes[lane] -= 1
-        self._end_one(outcome, waiting)
+        self._end_one(outcome, turn)
         self._fill_lane(lane)
         if not self._busy_lanes[lane]:
             del self._busy_lanes[lane], self._lanes[lane], self._lane_widths[lane]
@@ -219,16 +219,30 @@ class SigningQueue:
         self._loop.call_soon(self._run_batch)
 
     def _run_batch(self) -> None:
-        """Sign for a while, then let the loop look at its sockets."""
+        """Sign for a while, then let the loop look at its sockets.
+
+        What was waited and what came of it is counted at the end, before the replies go out.
+        """
         self._batch_is_due = False
         queue, clock = self._inline, self._clock
+        waits_s: list[float] = []
+        ended: list[tuple[str, SignOutcome, float]] = []
         now = clock()
         end = now + MAX_BATCH_S
         while queue and now < end:
-            waiting = queue.pop()
-            if self._begins(waiting, now):
-                self._end_one(sign(waiting.job), waiting)
+            turn = queue.pop()
+            wait_s = now - turn.since_s
+            waits_s.append(wait_s)
+            if self._is_due(turn, wait_s):
+                job = turn.job
+                self._let_go(turn)
+                outcome = sign(job)
+                self._finish(job, outcome, turn)
+                ended.append((job.entry.identity.store, outcome, clock() - turn.since_s))
             now = clock()
+        self._meter.observe_all(_WAIT, waits_s)
+        self._meter.observe_all(_SIGN, [span_s for _, _, span_s in ended])
+        self._stores.note_all(ended)
         if queue:
             self._schedule_batch()
         self.batch_ended()
@@ -237,63 +251,41 @@ class SigningQueue:
 
     def _fill_threads(self) -> None:
         while self._pooled and self._in_threads < self._max_in_threads:
-            waiting = self._pooled.pop()
-            if not self._begins(waiting, self._clock()):
+            turn = self._pooled.pop()
+            if not self._begins(turn, self._clock()):
                 continue
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="signer")
             self._in_threads += 1
-            future = self._pool.submit(sign, waiting.job)
-            future.add_done_callback(partial(self._hand_back, self._end_thread, waiting))
+            future = self._pool.submit(sign, turn.job)
+            future.add_done_callback(partial(self._hand_back, self._end_thread, turn))
 
     def _hand_back(
-        self,
-        end: Callable[[SignOutcome, _Waiting], None],
-        waiting: _Waiting,
-        done: Future[SignOutcome],
+        self, end: Callable[[SignOutcome, Turn], None], turn: Turn, done: Future[SignOutcome]
     ) -> None:
         """Called in the thread that signed."""
-        self._loop.call_soon_threadsafe(end, done.result(), waiting)
+        self._loop.call_soon_threadsafe(end, done.result(), turn)
 
-    def _end_thread(self, outcome: SignOutcome, waiting: _Waiting) -> None:
+    def _end_thread(self, outcome: SignOutcome, turn: Turn) -> None:
         self._in_threads -= 1
-        self._end_one(outcome, waiting)
+        self._end_one(outcome, turn)
         self._fill_threads()
 
-    def _begins(self, waiting: _Waiting, now: float) -> bool:
+    def _begins(self, turn: Turn, now: float) -> bool:
         """Whether a job is to be signed now: somebody wants it, and its time is not over."""
-        wait_s = now - waiting.since_s
-        waiting.turn.wait_s, waiting.turn.begun_s = wait_s, now
+        wait_s = now - turn.since_s
         self._meter.observe(_WAIT, int(wait_s * 1e9))
-        if waiting.turn.is_dropped:
-            self._let_go(waiting)
+        return self._is_due(turn, wait_s)
+
+    def _is_due(self, turn: Turn, wait_s: float) -> bool:
+        """The same of one that waited so long; ends it if not."""
+        turn.wait_s, turn.begun_s = wait_s, turn.since_s + wait_s
+        if turn.is_dropped:
+            self._let_go(turn)
             return False
         if self._timeout_s and wait_s > self._timeout_s:
-            self._let_go(waiting)
-            self._stores.note(waiting.job.entry.identity.store, "sign_timeout", 0)
-            self._finish(waiting.job, SignOutcome(None, "sign_timeout"), waiting.turn)
+            self._let_go(turn)
+            self._stores.note(turn.job.entry.identity.store, "sign_timeout", 0)
+            self._finish(turn.job, "sign_timeout", turn)
             return False
         return True
-
-
-def sign_patiently(job: SignJob, is_wanted: Callable[[], bool]) -> SignOutcome:
-    """The same for a key in a token, which may wait for a person; given up when nobody wants it."""
-    key = job.entry.key
-    try:
-        if isinstance(key, PatientKey):
-            return SignOutcome(key.sign_while(is_wanted, job.data, job.flags))
-        return SignOutcome(key.sign(job.data, job.flags))
-    except TokenError as error:
-        fields = {"reason": error.reason, "detail": str(error), "key": job.entry.sha256}
-        LOG.warning("a token would not sign", extra={"fields": fields})
-        return SignOutcome(None, error.reason)
-    except Exception as error:  # noqa: BLE001 - as in `sign`
-        return SignOutcome(None, f"sign_failed_{type(error).__name__}")
-
-
-def sign(job: SignJob) -> SignOutcome:
-    """Make the signature; whatever goes wrong is an outcome."""
-    try:
-        return SignOutcome(job.entry.key.sign(job.data, job.flags))
-    except Exception as error:  # noqa: BLE001 - one key's failure is one FAILURE frame
-        return SignOutcome(None, f"sign_failed_{type(error).__name__}")

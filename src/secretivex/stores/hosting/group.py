@@ -30,6 +30,7 @@ class HostGroup:
         self.stores = tuple(stores)
         self._clock = clock
         self._selector = selectors.DefaultSelector()
+        self._has_settled = False
         self._watched: dict[HostedStore, tuple[socket.socket, int]] = {}
 
     def replace(self, stores: Sequence[HostedStore]) -> None:
@@ -66,15 +67,23 @@ class HostGroup:
             self._watch(store)
         return any(changed)
 
-    def settle(self) -> None:
-        """Wait until every store has spoken once, or its time is over."""
+    def start(self) -> None:
+        """Start the processes that do not run yet, and hear nothing of them."""
+        for store in self.stores:
+            store.start()
+
+    def settle(self) -> bool:
+        """The first time, wait until every store has spoken or its time is over; whether it was."""
+        if self._has_settled:
+            return False
+        self._has_settled = True
         begun = self._clock()
         while True:
             self.advance()
             elapsed_s = self._clock() - begun
             waiting = [s for s in self.stores if not s.has_answered and elapsed_s < _patience(s)]
             if not waiting:
-                return
+                return True
             self._selector.select(0.05)
 
     def _watch(self, store: HostedStore) -> None:

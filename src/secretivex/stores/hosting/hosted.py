@@ -163,8 +163,7 @@ class HostedStore:
 
     def advance(self) -> bool:
         """Start the process if it is time, read and write what can be; whether anything changed."""
-        if self._retry_at is not None and self._clock() >= self._retry_at:
-            self._start()
+        self.start()
         if self._channel is None:
             return False
         try:
@@ -174,7 +173,10 @@ class HostedStore:
             self._lose(f"{type(error).__name__}" if str(error) else "it ended")
             return True
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the process if it is time."""
+        if self._retry_at is None or self._clock() < self._retry_at:
+            return
         self._retry_at = None
         self._started_at = self._clock()
         ours, theirs = socket.socketpair()

@@ -1,0 +1,26 @@
+"""How long a process waited for a core: time that it cannot be blamed for.
+
+Rule for editors: what cannot be told is nothing, so that a process which hangs is never excused.
+"""
+
+from __future__ import annotations
+
+import sys
+
+MAX_EXCUSED_S = 30.0
+"""Longest time that waiting for a core excuses: by then nobody is served anyway."""
+
+
+def starved_s(pid: int) -> float:
+    """Seconds that a process was ready to run and no core was free for it, so far.
+
+    One that is stopped or sleeps was not ready. 0.0 where the system does not tell: Linux does, in
+    the second field of /proc/PID/schedstat, in ns and of the first thread only.
+    """
+    if sys.platform != "linux":
+        return 0.0
+    try:
+        with open(f"/proc/{pid}/schedstat", "rb") as file:  # noqa: PTH123 - pathlib costs as much
+            return int(file.read(256).split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0

@@ -1,0 +1,88 @@
+"""When a worker counts as lost: it had its time on a core and did not acknowledge."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from secretivex.server.link import WorkerLink
+from secretivex.server.surroundings.starving import MAX_EXCUSED_S, starved_s
+
+
+class Machine:
+    """How long its processes have waited for a core."""
+
+    def __init__(self) -> None:
+        self.starved_s = 5.0
+
+    def starved(self, _pid: int) -> float:
+        return self.starved_s
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+@pytest.fixture
+def link(machine: Machine) -> Iterator[WorkerLink]:
+    """A link to nobody that is expected to acknowledge within half a second of 100."""
+    ours, theirs = socket.socketpair()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    link = WorkerLink(0, child.pid, ours, machine.starved)
+    link.expect(1, 100.5)
+    yield link
+    link.kill()
+    theirs.close()
+    child.communicate()
+
+
+def test_one_that_had_a_core_is_overdue_at_its_deadline(link: WorkerLink) -> None:
+    assert not link.is_overdue(100.49)
+    assert link.is_overdue(100.5)
+
+
+def test_what_it_waited_for_a_core_is_added_each_time(link: WorkerLink, machine: Machine) -> None:
+    machine.starved_s += 0.4
+    assert not link.is_overdue(100.6)
+    assert link.deadline == pytest.approx(100.9)
+    machine.starved_s += 0.2
+    assert not link.is_overdue(101.0)
+    assert link.is_overdue(101.11)
+
+
+def test_waiting_excuses_for_so_long_and_no_longer(link: WorkerLink, machine: Machine) -> None:
+    machine.starved_s += 1000.0
+    assert not link.is_overdue(100.5 + MAX_EXCUSED_S - 1)
+    assert link.is_overdue(100.5 + MAX_EXCUSED_S)
+
+
+def test_what_it_waited_before_does_not_count(link: WorkerLink, machine: Machine) -> None:
+    machine.starved_s += 7.0
+    link.expect(2, 200.0)
+    assert link.is_overdue(200.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long a process waited")
+def test_a_process_that_is_stopped_waits_for_no_core() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.kill(child.pid, signal.SIGSTOP)
+        assert os.waitid(os.P_PID, child.pid, os.WSTOPPED) is not None
+        before = starved_s(child.pid)
+        time.sleep(0.05)
+        assert starved_s(child.pid) == before
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_nothing_is_known_of_a_process_that_is_not_there() -> None:
+    assert starved_s(2**22 + 1) == 0.0
