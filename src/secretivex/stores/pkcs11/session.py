@@ -263,7 +263,7 @@ def find_sign_call(module: str) -> SignCall | None:
     number = ctypes.c_ulong
     call.argtypes = (number, ctypes.c_char_p, number, ctypes.c_char_p, ctypes.POINTER(number))
     call.restype = number
-    return call  # type: ignore[no-any-return] # what ctypes makes of an exported name
+    return call
 
 
 def _key_or_none(make: Any) -> PublicKey | None:
