@@ -2,11 +2,12 @@
 
 First one worker pinned to one core with the load on the other; then as many workers as cores.
 
-The target of 0.75 was set for OpenSSL through `cryptography`, and that row binds. What signs is libsodium,
-which takes half the time; the row beside it says how much of that is left for clients. There 0.75 cannot
-be reached by any program: the row after it adds what the kernel takes for reading a request, writing its
-reply and waking a client, and nothing else. With all cores the load tool takes part of them; what two
-workers could make at most, if a request cost no more than with one, is reported too.
+The target of 0.75 was set for OpenSSL through `cryptography`, and that row binds: a quicker signer must
+not turn into a miss. What signs is libsodium, which takes half the time; the row beside it says how much
+of its rate is left for clients. The row after it adds to libsodium what the kernel takes for reading a
+request, writing its reply and waking a client, and nothing else: what an agent could reach whose own code
+cost nothing. With all cores the load tool takes part of them; what two workers could make at most, if a
+request cost no more than with one, is reported too.
 """
 
 from __future__ import annotations
