@@ -44,7 +44,16 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "report", "report --format json", "report --format sarif", "runs", "errors"]
+    "words",
+    [
+        "--help",
+        "report",
+        "report --format json",
+        "report --format sarif",
+        "triage",
+        "runs",
+        "errors",
+    ],
 )
 def test_what_shows_a_run_loads_nothing_that_judges(words: str, fleet: Path) -> None:
     script = (

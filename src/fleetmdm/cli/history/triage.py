@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from clikit.table import render_table, show_text
-from fleetmdm.cli.history.explain import explain_pair
 from fleetmdm.cli.listing import Listing, list_options, rows_to_show
 from fleetmdm.cli.session import FleetCall, fleet_options
 from fleetmdm.errors import FleetError
@@ -70,6 +69,8 @@ def command(
     with call.open_store() as store:
         run = _find_run(store, run_id)
         if explain:
+            from fleetmdm.cli.history.explain import explain_pair
+
             explain_pair(call, store, run, *explain)
             return
         policies = store.policies_of_run(run.run_id)
