@@ -127,3 +127,12 @@ def test_a_forged_line_of_a_message_is_indented() -> None:
 )
 def test_an_address_can_only_be_followed(given: str, written: str) -> None:
     assert safe_url(given) == written
+
+
+def test_a_cell_is_no_longer_than_a_spreadsheet_takes() -> None:
+    # Those that cannot be printed are in no policy, where a name is shorter.
+    words = ("tame", "\n" + "x" * 40_000, "=\n" + "y" * 40_000, "\t\n" * 20_000)
+    text = rendered("csv", words)
+    cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
+    assert max(map(len, cells)) == 32_767
+    assert sum(cell.endswith("…") for cell in cells) >= 3

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from clikit.table import show_text
 from fleetmdm.report.model import Report
+from fleetmdm.report.samples import shorten
 from fleetmdm.results import Finding
 
 COLUMNS: Final = (
@@ -47,6 +48,9 @@ _WRITER: Final[Any] = csv.writer(_Echo(), lineterminator="\r\n")
 
 _FORMULA: Final = frozenset("=+-@|%\uff1d\uff0b\uff0d\uff20")
 """What begins a formula, or a DDE call, in a spreadsheet; full-width forms are folded by some."""
+
+MAX_CELL_CHARS: Final = 32_767
+"""What a cell of Excel holds; a longer one would spill into the rows below. JSON has the whole."""
 
 
 def render(report: Report) -> Iterator[str]:
@@ -108,5 +112,5 @@ def safe_cell(value: Any) -> str | int:
 
 @lru_cache(maxsize=4096)
 def _safe_text(value: str) -> str:
-    text = show_text(value)
+    text = shorten(show_text(value), MAX_CELL_CHARS - 1)
     return f"'{text}" if text.lstrip()[:1] in _FORMULA and text.strip() else text
