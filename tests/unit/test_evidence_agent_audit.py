@@ -17,6 +17,7 @@ from fleetmdm.evidence.redact import Profile
 from fleetmdm.evidence.verify import Trust, verify_pack
 from fleetmdm.store.sqlite import SqliteStore
 from secretivex.audit.chain import Chain
+from secretivex.audit.head import HeadSigner
 from secretivex.audit.record import encode_line
 from sshwire.allowed_signers import parse_allowed_signers
 from sshwire.privkey import PrivateKey
@@ -192,3 +193,13 @@ def test_a_head_of_another_place_or_by_another_key_is_found(
     unannounced = [line.replace(b'"signer"', b'"singer"') for line in lines]
     found = check_segment(unannounced).problems
     assert any("not signed with the key" in each for each in found)
+
+
+def test_heads_that_the_agent_signs_are_read() -> None:
+    """Written by SecretiveX's own signer."""
+    signer, chain = HeadSigner(lambda size: bytes([7]) * size), Chain(b"one".ljust(32))
+    first = record("chain_opened", chain="one", signer=signer.line)
+    mark, lines = signer.fingerprint, [first, chain.seal(first)]
+    head = record("head", **signer.sign("one", chain.seals, chain.head))
+    segment = check_segment([*lines, head, chain.seal(head)])
+    assert (segment.problems, segment.signed_heads, segment.signers) == ([], 1, [mark])
