@@ -77,7 +77,8 @@ def _summary(report: Report) -> Iterator[str]:
         kind = f" is-{name}" if name in _KINDS and figure != "0" else ""
         yield f'<div class="card{kind}"><dt>{name}</dt><dd>{figure}<small>{meaning}</small></dd></div>\n'
     yield "</dl>\n"
-    yield from _severities(report)
+    if report.lines:
+        yield from _severities(report)
     yield "</section>\n"
 
 
@@ -115,6 +116,12 @@ def _count_cell(state: Status, count: int) -> str:
 
 
 def _policies(report: Report, samples: dict[str, list[ReportRow]]) -> Iterator[str]:
+    if not report.lines:
+        yield (
+            '<section>\n<h2 id="policies">Policies</h2>\n'
+            '<p class="note">No policy is as asked for.</p>\n</section>\n'
+        )
+        return
     yield (
         '<section>\n<h2 id="policies">Policies</h2>\n'
         f'<p class="note">In the order of {report.selection.sort_by}; the counts are devices.</p>\n'

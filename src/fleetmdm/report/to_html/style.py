@@ -22,7 +22,7 @@ STYLE: Final = """
 html { scroll-behavior: smooth; }
 body {
   margin: 0 auto; padding: 1.5rem 1.25rem 3rem; max-width: 76rem;
-  background: var(--page); color: var(--text);
+  background: var(--page); color: var(--text); overflow-wrap: anywhere;
   font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif;
 }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0; }
@@ -39,7 +39,7 @@ code { font: .85em ui-monospace, "DejaVu Sans Mono", Consolas, monospace; overfl
 .card { background: var(--card); border: 1px solid var(--line); border-left: 4px solid var(--line);
   border-radius: .5rem; padding: .7rem .9rem; }
 .card dt { color: var(--soft); font-size: .85rem; }
-.card dd { margin: 0; font-size: 1.6rem; font-weight: 650; font-variant-numeric: tabular-nums; }
+.card dd { margin: 0; font-size: clamp(1.15rem, 4.2vw, 1.6rem); font-weight: 650; font-variant-numeric: tabular-nums; }
 .card.is-fail { border-left-color: var(--fail); }
 .card.is-error { border-left-color: var(--error); }
 .card.is-unknown { border-left-color: var(--unknown); }
