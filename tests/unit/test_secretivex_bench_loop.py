@@ -141,7 +141,7 @@ def test_an_open_loop_counts_latency_from_when_a_request_was_due(serve: Serve) -
 
     scenario = listing(serve(slowly), clients=1, rate_per_s=40, duration_s=0.5, reconnect=0)
     tally = drive(scenario)
-    assert tally.latency.total + tally.failures.total() == pytest.approx(20, abs=1)
+    assert tally.latency.total + tally.failures.total() == pytest.approx(20, abs=4)
     assert tally.latency.max_ns > 0.25e9
 
 
@@ -152,7 +152,7 @@ def test_what_was_due_and_never_sent_failed(serve: Serve) -> None:
 
     scenario = listing(serve(hang), clients=1, rate_per_s=100, duration_s=0.4, reconnect=0)
     tally = drive(scenario)
-    assert tally.latency.total + tally.failures.total() == pytest.approx(40, abs=2)
+    assert tally.latency.total + tally.failures.total() == pytest.approx(40, abs=8)
     assert tally.failures["unsent"] > 20
 
 
