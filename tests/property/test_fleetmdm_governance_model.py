@@ -422,8 +422,18 @@ def stood(model: Model, number: int, pair: Pair) -> EffectiveStatus | None:
     return model.effective(number, pair) if known else None
 
 
+def heard(model: Model, number: int) -> set[Pair]:
+    """What a run told in its rows, or that time made loud: a silent pair may come and go unsaid."""
+    verdicts = model.runs[number - 1].verdicts
+    return {
+        pair
+        for pair, (raw, _) in verdicts.items()
+        if raw not in SILENT or model.effective(number, pair).value != raw.value
+    }
+
+
 def check_effective_drift(store: SqliteStore, model: Model, before: int, after: int) -> None:
-    pairs = model.runs[before - 1].verdicts.keys() | model.runs[after - 1].verdicts.keys()
+    pairs = heard(model, before) | heard(model, after)
     states = [(pair, stood(model, before, pair), stood(model, after, pair)) for pair in pairs]
     expected = {(*pair, was, now) for pair, was, now in states if was != now}
     found = list(effective_transitions(store, store.run(before), store.run(after)))
