@@ -39,15 +39,26 @@ def find_config(
         folder = config_folder(environ, platform)
     except PathError:
         return None
-    found = [folder / name for name in FILE_NAMES if (folder / name).exists()]
+    found = [folder / name for name in FILE_NAMES if not is_missing(folder / name)]
     if len(found) > 1:
         message = f"{found[0]} and {found[1]} both exist and only one can apply"
         raise SecretiveError("config_invalid", message, hint="remove one of them")
     return found[0] if found else None
 
 
+def is_missing(path: Path) -> bool:
+    """Whether there is certainly nothing; what may not be looked at is left to who reads it."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _existing(path: Path, source: str) -> Path:
-    if not path.exists():
+    if is_missing(path):
         message = f"{path}: no such file (named by {source})"
         raise SecretiveError("config_not_found", message, hint="correct the path or make the file")
     return path

@@ -16,6 +16,7 @@ from clikit.nearest import nearest
 from secretivex.config.paths import PathError, expand_path
 from secretivex.config.pkcs11_uri import UriError, parse_uri
 from secretivex.config.problems import Problems
+from secretivex.config.source import is_missing
 from secretivex.config.store_kinds import (
     EnclaveStoreConfig,
     FileStoreConfig,
@@ -142,7 +143,7 @@ def _find_module(
     except PathError as error:
         problems.add(place.problem(key, reason=str(error)))
         return None
-    if not path.exists():
+    if is_missing(path):
         problems.warn(place.where(key), place.name(key), f"{path}: no such file")
     return path
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from secretivex.stores.hosting.messages import (
     encode_start,
     parse_snapshot,
 )
+from secretivex.stores.hosting.process import command_of
 from sshwire.errors import WireError
 from sshwire.privkey import parse_private_fields
 from sshwire.wire import Reader
@@ -44,7 +44,7 @@ END_S = 1.0
 """How long a process may take to end once its channel is closed."""
 
 _READ_BYTES = 1024 * 1024
-_COMMAND = ("-P", "-m", "secretivex.stores.hosting.host")
+_MODULE = "secretivex.stores.hosting.host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class HostedStore:
             lock = self.spec.settings.get("memory_lock", "off")
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, *_COMMAND, str(listener), lock],
+                    command_of(_MODULE, str(listener), lock),
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

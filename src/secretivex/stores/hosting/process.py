@@ -1,4 +1,4 @@
-"""What every process of a store does first, before it is told any secret.
+"""How a process of a store is started, and what it does first, before it is told any secret.
 
 Rule for editors: the channel to whoever started it is its standard input, and nothing that a module
 prints may ever get there.
@@ -9,8 +9,22 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
+from pathlib import Path
 
 from secretivex.hardening import die_with_parent, harden, lock_memory
+
+_RUN = "import sys, runpy; sys.path[:] = {path!r}; runpy.run_module({module!r}, None, '__main__', True)"
+
+
+def command_of(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours where this process found its own.
+
+    Whoever started us may have used neither an installation nor the environment to say where that
+    is. Relative places are left out: what lies in the working directory is nobody's code.
+    """
+    path = [place for place in sys.path if Path(place).is_absolute()]
+    return [sys.executable, "-P", "-c", _RUN.format(path=path, module=module), *arguments]
 
 
 def become_store_process(memory_lock: str) -> socket.socket:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from secretivex.config.pkcs11_uri import TokenSelector
 from secretivex.stores.hosting.endpoint import Endpoint
+from secretivex.stores.hosting.process import command_of
 from secretivex.stores.pkcs11.conversation import BusyCell, FrameReader
 
-_COMMAND = ("-P", "-m", "secretivex.stores.pkcs11.helper")
+_MODULE = "secretivex.stores.pkcs11.helper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def spawn(plan: CrewPlan, now: float) -> Member:
     with theirs:
         try:
             process = subprocess.Popen(
-                [sys.executable, *_COMMAND, str(listener), str(cell.descriptor), plan.memory_lock],
+                command_of(_MODULE, str(listener), str(cell.descriptor), plan.memory_lock),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
