@@ -55,6 +55,8 @@ SCRIPTS = {
     "signals": """
         for signal in INT HUP TERM; do
             eval $($A -s) > /dev/null; kill -$signal $SSH_AGENT_PID; sleep 0.5
+            n=0; while [ $signal != INT ] && [ $n -lt 100 ]; do
+                ssh-add -l > /dev/null 2>&1; [ $? = 2 ] && break; sleep 0.1; n=$((n+1)); done
             if kill -0 $SSH_AGENT_PID 2>/dev/null; then
                 ssh-add -l > /dev/null; echo $signal stays $?; $A -k > /dev/null
             else
@@ -72,7 +74,9 @@ SCRIPTS = {
         umask 000; eval $($A -s -a "$T/sock") > /dev/null; umask 022
         echo $(basename "$SSH_AUTH_SOCK") $(stat -c %a "$T/sock")
         $A -s -a "$T/sock" > "$T/out" 2> /dev/null || echo refused; cat "$T/out"
-        ssh-add -l; $A -k > /dev/null; sleep 0.7; test -e "$T/sock" || echo gone
+        ssh-add -l; $A -k > /dev/null
+        n=0; while test -e "$T/sock" && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done
+        test -e "$T/sock" || echo gone
         echo mine > "$T/file"; $A -s -a "$T/file" 2> /dev/null || echo refused; cat "$T/file"
         """,
     "default lifetimes": """
