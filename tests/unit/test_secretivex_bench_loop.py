@@ -26,6 +26,8 @@ from sshwire.privkey import PrivateKey
 Answer = Callable[[bytes], bytes | None]
 Serve = Callable[[Answer], str]
 LIST = encode_frame(encode_reply(IdentitiesAnswer(())))
+PIECE_BYTES = 4
+"""Replies come in pieces; none may end where LIST ends, or what follows it is read apart."""
 
 
 @pytest.fixture
@@ -64,8 +66,8 @@ def _talk(connected: socket.socket, answer: Answer) -> None:
             reply = answer(payload)
             if reply is None:
                 return
-            for at in range(0, len(reply), 3):
-                connected.sendall(reply[at : at + 3])
+            for at in range(0, len(reply), PIECE_BYTES):
+                connected.sendall(reply[at : at + PIECE_BYTES])
 
 
 def drive(scenario: Scenario, poller: Poller | None = None) -> Tally:
