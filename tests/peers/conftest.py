@@ -131,10 +131,10 @@ def _running(command: list[str], address: str) -> Iterator[subprocess.Popen[byte
     finally:
         process.terminate()
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 def _wait_until_listening(process: subprocess.Popen[bytes], address: str) -> None:

@@ -29,7 +29,7 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"\0{tmp_path}")
         listening.listen()
-        listening.settimeout(20)
+        listening.settimeout(60)
         yield listening
 
 

@@ -124,11 +124,11 @@ def observe(address: str, scenario: Scenario) -> tuple[list[bool], bool, bool]:
     constraint = ConstraintExtension(
         RESTRICT_DESTINATION, encode_destinations(scenario.destinations)
     )
-    with AgentClient(address, timeout_s=20) as client:
+    with AgentClient(address, timeout_s=60) as client:
         client.perform(
             AddRequest(reader.text(), reader.rest(), "key", Constraints(extensions=(constraint,)))
         )
-    with AgentClient(address, timeout_s=20) as client:
+    with AgentClient(address, timeout_s=60) as client:
 
         def succeeds(ask: Callable[[], object]) -> bool:
             try:
@@ -157,7 +157,7 @@ def test_hosts_of_every_kind_of_key_are_bound(
             request = SessionBind(
                 key.public.blob, session_id, key.sign(session_id, flags), is_forwarding=False
             )
-            with AgentClient(address, timeout_s=20) as client:
+            with AgentClient(address, timeout_s=60) as client:
                 client.perform(ExtensionRequest(SESSION_BIND, encode_session_bind(request)))
 
 

@@ -55,7 +55,7 @@ def expected(public_keys: dict[str, bytes]) -> set[Identity]:
 
 
 def test_blocking_client_lists_and_signs(agent: Any, expected: set[Identity]) -> None:
-    with AgentClient(agent.address, timeout_s=20) as client:
+    with AgentClient(agent.address, timeout_s=60) as client:
         identities = client.identities()
         assert set(identities) == expected
         for identity in identities:
@@ -66,7 +66,7 @@ def test_blocking_client_lists_and_signs(agent: Any, expected: set[Identity]) ->
 
 def test_rsa_flags_choose_the_hash(agent: Any, public_keys: dict[str, bytes]) -> None:
     key = parse_public_key(public_keys["rsa"])
-    with AgentClient(agent.address, timeout_s=20) as client:
+    with AgentClient(agent.address, timeout_s=60) as client:
         signer = AgentSigner(client, key)
         for flag, name in (
             (SignFlag.RSA_SHA2_256, "rsa-sha2-256"),
@@ -78,7 +78,7 @@ def test_rsa_flags_choose_the_hash(agent: Any, public_keys: dict[str, bytes]) ->
 
 
 def test_refusal_leaves_the_connection_usable(agent: Any, expected: set[Identity]) -> None:
-    with AgentClient(agent.address, timeout_s=20) as client:
+    with AgentClient(agent.address, timeout_s=60) as client:
         with pytest.raises(AgentRefused):
             client.sign(b"no such key", b"data")
         assert set(client.identities()) == expected
@@ -95,7 +95,7 @@ def test_asyncio_client_overlaps_requests(
     key = parse_public_key(public_keys["ed25519"])
 
     async def talk() -> None:
-        async with AsyncAgentClient(agent.address, timeout_s=20) as client:
+        async with AsyncAgentClient(agent.address, timeout_s=60) as client:
             messages = [b"message %d" % number for number in range(50)]
             listed, refused, *signatures = await asyncio.gather(
                 client.identities(),
@@ -120,7 +120,7 @@ def test_caller_that_gives_up_does_not_shift_the_replies(
     key = parse_public_key(public_keys["ed25519"])
 
     async def talk() -> None:
-        async with AsyncAgentClient(agent.address, timeout_s=20) as client:
+        async with AsyncAgentClient(agent.address, timeout_s=60) as client:
             gone = asyncio.ensure_future(client.sign(public_keys["rsa"], b"slow"))
             kept = asyncio.ensure_future(client.sign(key.blob, b"kept"))
             await asyncio.sleep(0)
@@ -131,7 +131,7 @@ def test_caller_that_gives_up_does_not_shift_the_replies(
 
 
 def test_agent_that_stops_answering_times_out(mortal_agent: Any) -> None:
-    with AgentClient(mortal_agent.address, timeout_s=20) as client:
+    with AgentClient(mortal_agent.address, timeout_s=60) as client:
         client.identities()  # it listens before it has started altogether
     with AgentClient(mortal_agent.address, timeout_s=2) as client:
         client.identities()
@@ -146,7 +146,7 @@ def test_agent_that_stops_answering_times_out(mortal_agent: Any) -> None:
 
 
 def test_agent_that_dies_is_unavailable(mortal_agent: Any) -> None:
-    with AgentClient(mortal_agent.address, timeout_s=20) as client:
+    with AgentClient(mortal_agent.address, timeout_s=60) as client:
         client.identities()
         mortal_agent.kill_all()
         with pytest.raises(AgentUnavailable):
@@ -169,7 +169,7 @@ def test_openssh_takes_our_requests_that_change_it(
     start_agent: Callable[[str], Any], key_files: dict[str, Path], public_keys: dict[str, bytes]
 ) -> None:
     agent = start_agent("ssh-agent")
-    with AgentClient(agent.address, timeout_s=20) as client:
+    with AgentClient(agent.address, timeout_s=60) as client:
         client.perform(RemoveRequest(public_keys["rsa"]))
         assert public_keys["rsa"] not in {identity.blob for identity in client.identities()}
         client.perform(LockRequest(b"passphrase"))

@@ -273,7 +273,7 @@ def ask_agent(
 
     def ask(message: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
+            client.settimeout(60)
             client.connect(str(address))
             client.sendall(encode_string(message))
             with client.makefile("rb") as stream:
@@ -281,7 +281,7 @@ def ask_agent(
 
     yield ask
     agent.terminate()
-    agent.communicate(timeout=10)
+    agent.communicate(timeout=60)
 
 
 def certify(plain: PublicKey, ca: PrivateKey) -> PublicKey:

@@ -116,7 +116,7 @@ def test_we_accept_what_they_sign(
 def test_an_agent_signs_for_us_with_every_key(
     kind: str, standing_agent: Callable[[str], Any], key_files: dict[str, Path], theirs: Verify
 ) -> None:
-    with AgentClient(standing_agent(kind).address, timeout_s=20) as client:
+    with AgentClient(standing_agent(kind).address, timeout_s=60) as client:
         for path in key_files.values():
             public, _ = parse_public_line(path.with_suffix(".pub").read_text())
             signer = AgentSigner(client, public)
@@ -241,7 +241,7 @@ def test_we_agree_on_certificates(
     subprocess.run(
         [require_program("ssh-add"), "-q", str(user)], env=environ, check=True, timeout=30
     )
-    with AgentClient(agent.address, timeout_s=20) as client:
+    with AgentClient(agent.address, timeout_s=60) as client:
         signer = AgentSigner(client, certificate)
         armored = sign_message(MESSAGE, signer=signer, namespace="file")
     line = line_of(key_files["p256"], "*@x cert-authority")

@@ -54,7 +54,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             with suppress(OSError):
                 connection, _ = listener.accept()
                 with connection:
-                    connection.settimeout(10)
+                    connection.settimeout(60)
                     play(connection)
 
         threads.append(threading.Thread(target=run))
@@ -64,7 +64,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     yield start
     listener.close()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         assert not thread.is_alive()
 
 
@@ -157,21 +157,21 @@ def test_end_of_stream_is_unavailable(identities: ListKeys, serve: Serve) -> Non
 
 def test_data_that_nobody_asked_for_ends_the_connection(serve: Serve) -> None:
     address = serve(answer(encode_frame(encode_reply(IdentitiesAnswer(()))) + b"\0", Failure()))
-    with AgentClient(address, timeout_s=10) as client:
+    with AgentClient(address, timeout_s=60) as client:
         assert client.identities() == ()
         with pytest.raises(AgentError):
             client.identities()
 
 
 def test_request_that_no_agent_reads_is_not_sent(serve: Serve) -> None:
-    with AgentClient(serve(answer(IdentitiesAnswer(()))), timeout_s=10) as client:
+    with AgentClient(serve(answer(IdentitiesAnswer(()))), timeout_s=60) as client:
         with pytest.raises(AgentProtocolError, match="cannot be sent"):
             client.sign(b"key", bytes(MAX_FRAME_BYTES))
         assert client.identities() == ()
 
 
 def test_success_alone_is_enough_where_nothing_comes_back(serve: Serve) -> None:
-    with AgentClient(serve(answer(Success(), Failure())), timeout_s=10) as client:
+    with AgentClient(serve(answer(Success(), Failure())), timeout_s=60) as client:
         client.perform(RemoveAllRequest())
         with pytest.raises(AgentRefused):
             client.perform(RemoveAllRequest())
@@ -189,14 +189,14 @@ def test_success_alone_is_enough_where_nothing_comes_back(serve: Serve) -> None:
 def test_extensions_are_read_in_both_dialects(
     reply: Reply, names: tuple[str, ...], serve: Serve
 ) -> None:
-    with AgentClient(serve(answer(reply)), timeout_s=10) as client:
+    with AgentClient(serve(answer(reply)), timeout_s=60) as client:
         assert client.extensions() == names
 
 
 @pytest.mark.parametrize("reply", [ExtensionResponse("other"), Success(b"\0"), SignResponse(b"")])
 def test_malformed_extensions_are_a_protocol_error(reply: Reply, serve: Serve) -> None:
     with (
-        AgentClient(serve(answer(reply)), timeout_s=10) as client,
+        AgentClient(serve(answer(reply)), timeout_s=60) as client,
         pytest.raises(AgentProtocolError),
     ):
         client.extensions()
@@ -213,7 +213,7 @@ def test_everybody_who_waits_learns_that_the_connection_is_gone(serve: Serve) ->
     address = serve(lambda connection: void(connection.recv(10)))
 
     async def talk() -> list[object]:
-        async with AsyncAgentClient(address, timeout_s=10) as client:
+        async with AsyncAgentClient(address, timeout_s=60) as client:
             waiting = (client.identities() for _ in range(5))
             found = await asyncio.gather(*waiting, return_exceptions=True)
             with pytest.raises(AgentUnavailable):

@@ -27,7 +27,7 @@ def test_a_record_is_one_line_with_its_level_and_process(tmp_path: Path) -> None
     address = str(tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(address)
-        log.settimeout(5)
+        log.settimeout(60)
         configure_syslog(level="info", ident="agent", address=address)
         logger = logging.getLogger("test")
         logger.debug("too little")

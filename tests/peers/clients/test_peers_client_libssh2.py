@@ -23,7 +23,7 @@ def connect(hosts: Any, agent: Any, monkeypatch: pytest.MonkeyPatch) -> Connect:
 
     @contextmanager
     def open_session(address: str) -> Iterator[Any]:
-        with socket.create_connection((address, hosts.port), timeout=20) as opened:
+        with socket.create_connection((address, hosts.port), timeout=60) as opened:
             session = Session()
             session.handshake(opened)
             yield session

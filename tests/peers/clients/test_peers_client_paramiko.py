@@ -42,7 +42,7 @@ def connect(hosts: Any, paramiko_agent: Any) -> Connect:
 
 
 def output_of(client: Any, command: str) -> bytes:
-    stdin, stdout, stderr = client.exec_command(command, timeout=20)
+    stdin, stdout, stderr = client.exec_command(command, timeout=60)
     told = stdout.read()
     for stream in (stdin, stdout, stderr):
         stream.close()

@@ -29,7 +29,7 @@ MAX_UNREAD_BYTES = 1 << 20
 
 def connect(agent: Any) -> socket.socket:
     connected = socket.socket(socket.AF_UNIX)
-    connected.settimeout(20)
+    connected.settimeout(60)
     connected.connect(agent.address)
     return connected
 

@@ -71,7 +71,7 @@ def test_a_worker_that_hangs_is_replaced_at_a_reload(
     wait(path.exists, "no control socket")
     wait(
         lambda: (
-            [row["ready"] for row in ask(path, "health", timeout_s=20)["workers"]] == [True] * 2
+            [row["ready"] for row in ask(path, "health", timeout_s=60)["workers"]] == [True] * 2
         ),
         "a worker is not ready",
     )

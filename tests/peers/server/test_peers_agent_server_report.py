@@ -38,11 +38,11 @@ def free_port() -> int:
 
 
 def told(service: Any, verb: str = "metrics") -> dict[str, Any]:
-    return ask(control_path(service.address), verb, timeout_s=20)
+    return ask(control_path(service.address), verb, timeout_s=60)
 
 
 def sign(service: Any, times: int) -> None:
-    with AgentClient(str(service.address), timeout_s=20) as agent:
+    with AgentClient(str(service.address), timeout_s=60) as agent:
         key = agent.identities()[0]
         for _ in range(times):
             agent.sign(key.blob, b"data")
@@ -111,13 +111,13 @@ def test_metrics_are_served_over_loopback_and_written(
     wait(lambda: control_path(service.address).exists(), "no control socket")
     sign(service, 2)
     url = f"http://127.0.0.1:{port}/metrics"
-    with urllib.request.urlopen(url, timeout=20) as page:
+    with urllib.request.urlopen(url, timeout=60) as page:
         assert page.headers["Content-Type"].startswith("application/openmetrics-text")
         families = {family.name for family in text_string_to_metric_families(page.read().decode())}
     assert "secretivex_queue_wait_seconds" in families
     lured = urllib.request.Request(url, headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="421"):
-        urllib.request.urlopen(lured, timeout=20)  # noqa: S310 - our own address
+        urllib.request.urlopen(lured, timeout=60)  # noqa: S310 - our own address
     service.process.send_signal(signal.SIGUSR2)
     wait(snapshot.exists, "no snapshot")
     assert json.loads(snapshot.read_text())["count"] == 2
@@ -249,7 +249,7 @@ def test_nonsense_at_the_control_socket_harms_nothing(
     wait(path.exists, "no control socket")
     for nonsense in (b"", b"\n", b'{"verb":"destroy"}\n', b"\xff" * 200_000, b"[]\n"):
         with socket.socket(socket.AF_UNIX) as connected:
-            connected.settimeout(20)
+            connected.settimeout(60)
             connected.connect(str(path))
             try:
                 connected.sendall(nonsense)
