@@ -6,6 +6,7 @@ the quickest, within 5 per cent.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -13,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ratio import compare, finish, read_options
-from secretivex.signers import SodiumKey, quickest
+from secretivex.identity import SigningKey
+from secretivex.signers import AwsLcKey, EcdsaKey, SodiumKey, quickest
 from sshwire.privkey import PrivateKey, parse_private_keys
 
 DATA = b"x" * 128
@@ -57,31 +59,40 @@ def count_of(sign: Callable[[bytes], bytes]) -> int:
     return count
 
 
+def openssl(key: PrivateKey) -> SigningKey:
+    """OpenSSL through `cryptography`, by the quicker of its ways."""
+    if isinstance(key.secret, ec.EllipticCurvePrivateKey):
+        return EcdsaKey(key.secret, key.public.algorithm)
+    return key
+
+
+def rivals_of(chosen: SigningKey, key: PrivateKey) -> dict[str, SigningKey]:
+    """Every other signer that can make this key's signatures, by its library's name."""
+    secret, algorithm = key.secret, key.public.algorithm
+    found: dict[str, SigningKey] = {"OpenSSL": openssl(key)}
+    if isinstance(secret, ed25519.Ed25519PrivateKey):
+        found["libsodium"] = SodiumKey(secret.private_bytes_raw(), algorithm)
+    elif isinstance(secret, ec.EllipticCurvePrivateKey) and not algorithm.endswith("521"):
+        with contextlib.suppress(ImportError):
+            found["AWS-LC"] = AwsLcKey(secret, algorithm)
+    return {name: rival for name, rival in found.items() if type(rival) is not type(chosen)}
+
+
 def main() -> None:
-    """The chosen signer beside OpenSSL through `cryptography`, and libsodium where it can sign."""
+    """The chosen signer beside every other that can sign."""
     options = read_options(rounds=7)
     rows = []
     for name, generate in KINDS.items():
         key = load(generate())
-        chosen, rivals = quickest(key), {"OpenSSL": key.sign}
-        if chosen is key:
+        chosen = quickest(key)
+        rivals = rivals_of(chosen, key)
+        if not rivals:
             print(f"{name}: OpenSSL is the only one")
-            continue
-        if name == "Ed25519":
-            sodium = SodiumKey(key.secret.private_bytes_raw(), "ssh-ed25519")  # type: ignore[union-attr] # Ed25519 keys alone get here
-            rivals["libsodium"] = sodium.sign
-        count = count_of(key.sign)
-        for rival, sign in rivals.items():
-            ours = signs(chosen.sign, count)
-            row = compare(
-                f"{name}: the chosen signer, {count} signatures",
-                rival,
-                ours,
-                signs(sign, count),
-                at_most=1.05,
-                rounds=options.rounds,
-            )
-            rows.append(row)
+        count = count_of(chosen.sign)
+        for library, rival in rivals.items():
+            ours, other = signs(chosen.sign, count), signs(rival.sign, count)
+            work = f"{name}: the chosen signer, {count} signatures"
+            rows.append(compare(work, library, ours, other, at_most=1.05, rounds=options.rounds))
     finish(rows, options)
 
 

@@ -4,8 +4,8 @@
 
 Two figures: `in_use` is the signer that the agent has chosen, the quicker one of its library's bare call
 and of the port through which the agent reaches it, which is what an agent can never exceed; `openssl` is
-OpenSSL through `cryptography`, the signer that the targets were set for. Where they are the same, so are
-the figures.
+OpenSSL through `cryptography`, the signer that the targets were set for, for ECDSA the quicker one of its
+plain call and of the one with a hash that was made before. Where they are the same, so are the figures.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secretivex.signers import SodiumKey, quickest
+from secretivex.signers import AwsLcKey, EcdsaKey, SodiumKey, quickest
 from sshwire.privkey import PrivateKey, parse_private_keys
 
 DATA = b"x" * 64
@@ -29,10 +29,14 @@ def main() -> None:
     key = parse_private_keys(Path(sys.argv[1]).read_bytes())[0]
     flags = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     span_s = float(sys.argv[3]) if len(sys.argv) > 3 else 1.0
-    bare, sodium = openssl_call(key), sodium_call(key)
     port = quickest(key)
-    in_use = [lambda: port.sign(DATA, flags), sodium or bare]
-    signers = {"in_use": in_use, "openssl": [bare] if sodium else in_use}
+    chosen = [lambda: port.sign(DATA, flags)]
+    openssl = [openssl_call(key), *prehashed_call(key)]
+    if isinstance(port, SodiumKey | AwsLcKey):
+        in_use = [*chosen, *sodium_call(key, port)]
+    else:
+        in_use = openssl = [*chosen, *openssl]
+    signers = {"in_use": in_use, "openssl": openssl}
     part_s = span_s / len({id(calls) for calls in signers.values()}) / 2
     found: dict[int, dict[str, float]] = {}
     for calls in signers.values():
@@ -63,16 +67,24 @@ def openssl_call(key: PrivateKey) -> Callable[[], object]:
     return lambda: secret.sign(DATA, algorithm)
 
 
-def sodium_call(key: PrivateKey) -> Callable[[], object] | None:
+def prehashed_call(key: PrivateKey) -> list[Callable[[], object]]:
+    """ECDSA through `cryptography` with the hash from `hashlib`, as the agent calls it."""
+    if not key.public.algorithm.startswith("ecdsa"):
+        return []
+    secret: Any = key.secret
+    port = EcdsaKey(secret, key.public.algorithm)
+    return [lambda: port.sign(DATA)]
+
+
+def sodium_call(key: PrivateKey, port: SodiumKey | AwsLcKey) -> list[Callable[[], object]]:
     """The bare call of libsodium, where the agent signs with it."""
-    port = quickest(key)
     if not isinstance(port, SodiumKey):
-        return None
+        return []
     from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
     secret: Any = key.secret
     pair = crypto_sign_seed_keypair(secret.private_bytes_raw())[1]
-    return lambda: crypto_sign(DATA, pair)
+    return [lambda: crypto_sign(DATA, pair)]
 
 
 def rate(sign: Callable[[], object], span_s: float) -> tuple[float, float]:

@@ -22,7 +22,8 @@ from sshwire.keyblob import plain_public_key
 from sshwire.pubkey import fingerprint, parse_public_key
 
 INLINE_ALGORITHMS = frozenset({"ssh-ed25519", "ecdsa-sha2-nistp256"})
-"""Signatures that take less than the hand-over to another thread would."""
+"""Signatures that take less than the hand-over to another thread would, whatever library makes them;
+a key whose library is quick for its type says so itself (`is_quick`)."""
 
 _LIST_HEAD_BYTES = 5
 """Message number and count, before the first identity of a list."""
@@ -121,7 +122,8 @@ def build_entry(
 ) -> TableEntry:
     """An entry; `inline` overrides which thread signs. Raises `WireError` for a bad key blob."""
     plain = plain_public_key(parse_public_key(identity.key_blob))
-    is_cheap = plain.algorithm in INLINE_ALGORITHMS if inline is None else inline
+    is_quick = plain.algorithm in INLINE_ALGORITHMS or getattr(key, "is_quick", False)
+    is_cheap = is_quick if inline is None else inline
     return TableEntry(
         identity,
         key,

@@ -1,15 +1,18 @@
 """The quickest maintained signer of each key type, behind the one port of every key that signs.
 
-Which is quickest was measured (benchmarks/bench_signers.py, docs/decisions/0004-signers.md):
-libsodium for Ed25519, OpenSSL for ECDSA and RSA. Rule for editors: whatever signs, the bytes are
-those that `PrivateKey.sign` gives, and a secret that is copied out of OpenSSL is overwritten.
+Which is quickest was measured (benchmarks/bench_signers.py, docs/decisions/0003-signers.md):
+libsodium for Ed25519, AWS-LC for ECDSA where it is installed, OpenSSL for all else. Rule for
+editors: whatever signs, the bytes are those that `PrivateKey.sign` could give, and a secret that is
+copied out of OpenSSL is overwritten.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 from secretivex.identity import SigningKey
 from sshwire.agent.numbers import SignFlag
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 _KNOWN_FLAGS = int(SignFlag.RSA_SHA2_256 | SignFlag.RSA_SHA2_512)
 
+_AWS_LC_FORMATS = frozenset({"ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384"})
+"""What awscrt reads keys of."""
+
 _pack_uint32 = struct.Struct(">I").pack
 
 _SIGNATURE_BYTES = 64
@@ -31,19 +37,27 @@ _SIGNATURE_BYTES = 64
 
 
 def quickest(key: PrivateKey) -> SigningKey:
-    """What signs with this key; the key itself where nothing is quicker or libsodium is missing."""
+    """What signs with this key; the key itself where nothing quicker is installed."""
     row = find_algorithm(key.public.algorithm)
     secret: Any = key.secret
     if row.is_security_key:
         return key
     if row.family == "ecdsa":
-        return EcdsaKey(secret, row.signature_formats[0])
+        return _ecdsa_key(secret, row.signature_formats[0])
     if row.family == "ed25519":
         try:
             return SodiumKey(secret.private_bytes_raw(), row.signature_formats[0])
         except ImportError:
             return key
     return key
+
+
+def _ecdsa_key(secret: EllipticCurvePrivateKey, signature_format: str) -> SigningKey:
+    # Elsewhere than on Linux the same binding is one to the system's own library.
+    if sys.platform == "linux" and signature_format in _AWS_LC_FORMATS:
+        with contextlib.suppress(ImportError, ValueError, RuntimeError):
+            return AwsLcKey(secret, signature_format)
+    return EcdsaKey(secret, signature_format)
 
 
 def _check(flags: int) -> None:
@@ -101,6 +115,37 @@ class EcdsaKey:
         if flags:
             _check(flags)
         numbers = numbers_of(self._secret.sign(self._digest(data).digest(), self._algorithm))
+        return self._head + _pack_uint32(len(numbers)) + numbers
+
+
+class AwsLcKey:
+    """The same signed by AWS-LC, which overwrites what it frees, the key with it."""
+
+    __slots__ = ("_digest", "_head", "_sign")
+
+    is_quick: Final = True
+    """Threads would gain nothing: it is done in a tenth of a millisecond and keeps the interpreter."""
+
+    def __init__(self, secret: EllipticCurvePrivateKey, signature_format: str) -> None:
+        """Raises ImportError where awscrt is not installed, others for a key that it refuses."""
+        from awscrt.crypto import EC
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+        )
+
+        # SEC 1: the OpenSSL object goes after this, so one library holds the key and not two.
+        form = Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+        self._sign = EC.new_key_from_der_data(secret.private_bytes(*form)).sign
+        self._digest = getattr(hashlib, find_signature_format(signature_format).hash_name)
+        self._head = encode_text(signature_format)
+
+    def sign(self, data: bytes, flags: int = 0) -> bytes:
+        """The encoded signature."""
+        if flags:
+            _check(flags)
+        numbers = numbers_of(self._sign(self._digest(data).digest()))
         return self._head + _pack_uint32(len(numbers)) + numbers
 
 

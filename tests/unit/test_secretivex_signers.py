@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secretivex.signers import EcdsaKey, SodiumKey, numbers_of, quickest
+from secretivex.signers import AwsLcKey, EcdsaKey, SodiumKey, numbers_of, quickest
 from sshwire.errors import WireError
 from sshwire.privkey import PrivateKey, parse_private_keys
 from sshwire.signature import encode_ecdsa, verify_signature
@@ -53,9 +53,24 @@ def test_the_secret_is_overwritten_when_the_key_goes(make_key: Callable[[int], P
 def test_ecdsa_signatures_verify(curve: ec.EllipticCurve) -> None:
     key = openssh_key(ec.generate_private_key(curve))
     quick = quickest(key)
-    assert isinstance(quick, EcdsaKey)
+    assert isinstance(quick, EcdsaKey | AwsLcKey)
     for _ in range(20):
         verify_signature(key.public, quick.sign(b"data", 4), b"data")
+    with pytest.raises(WireError):
+        quick.sign(b"data", 8)
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()])
+@pytest.mark.parametrize("number", [1, 2, 2**200 + 1, 2**255 - 1])
+def test_aws_lc_and_openssl_sign_with_the_same_key(curve: ec.EllipticCurve, number: int) -> None:
+    pytest.importorskip("awscrt.crypto", reason="the extra awslc is not installed")
+    secret = ec.derive_private_key(number, curve)
+    key = openssh_key(secret)
+    quick = AwsLcKey(secret, key.public.algorithm)
+    openssl = EcdsaKey(secret, key.public.algorithm)
+    for data in (b"", b"data", b"data" * 5000):
+        verify_signature(key.public, quick.sign(data), data)
+        verify_signature(key.public, openssl.sign(data), data)
     with pytest.raises(WireError):
         quick.sign(b"data", 8)
 
