@@ -29,6 +29,7 @@ CHECKS = {
     "r": "{key: l, op: subset_of, value: [1, 2]}",
     "s": "{key: last_seen, op: within, value: 3d}",
     "t": "{any: [{key: o.y, op: gte, value: 2}, {key: seen, op: after, value: now-5d}]}",
+    "u": "{key: 'm[*].at', op: within, value: 5d}",
 }
 
 facts = st.fixed_dictionaries(
@@ -38,6 +39,12 @@ facts = st.fixed_dictionaries(
         "seen": st.sampled_from(["2026-02-20T00:00:00Z", "2026-02-27T00:00:00Z", "2026-03-01", 5]),
         "l": st.lists(st.integers(1, 3), max_size=2),
         "o": st.sampled_from([{"y": 1}, {"y": 2.5}, {}, None, [1]]),
+        "m": st.lists(
+            st.sampled_from(["2026-02-20T00:00:00Z", "2026-02-27T00:00:00Z"]).map(
+                lambda at: {"at": at}
+            ),
+            max_size=3,
+        ),
     },
 )
 moments = st.integers(-20, 20).map(lambda days: NOW + timedelta(days=days))

@@ -13,7 +13,7 @@ import pytest
 from fleetmdm.device import Device
 from fleetmdm.engines.local import ask, record_run
 from fleetmdm.engines.pool import choose_workers
-from fleetmdm.evaluate import compile_policies
+from fleetmdm.evaluate import Evaluator, compile_policies
 from fleetmdm.policy_yaml import parse_policies, parse_policy
 from fleetmdm.policy_yaml.form import FORM_VERSION
 from fleetmdm.results import Run
@@ -110,6 +110,29 @@ def test_devices_that_are_only_seen_again_are_not_judged(store: SqliteStore) -> 
     assert run.inventory_root != first.inventory_root
     assert run.result_root == first.result_root
     assert same(run, check(store, full=True)[0])
+
+
+def test_a_full_check_makes_findings_only_where_something_is_otherwise(store: SqliteStore) -> None:
+    first, _ = check(store)
+    rows = list(store.results(first.run_id))
+    assert packed_anew(store, days=0) == set()
+    assert packed_anew(store, days=0, tool_version="1") == {1, 2, 3}
+    store.put_devices([device(5, n=9999)], now=NOW)
+    assert packed_anew(store, days=0) == {1}
+    assert packed_anew(store, days=2) == {1, 2, 3}
+    run, _ = check(store, full=True)
+    assert len(list(store.results(run.run_id))) == len(rows) + 1
+
+
+def packed_anew(store: SqliteStore, *, days: int, tool_version: str = "0") -> set[int | None]:
+    """Blocks of which a full check that would be made now makes rows."""
+    new = NewRun(NOW, NOW + timedelta(days=days), tool_version)
+    with store.begin_run(new) as writer:
+        programs = compile_policies(writer.policies())
+        writer.plan(ask(programs, (), None, new), full=True)
+        judge = Evaluator(programs, new.as_of).judge
+        packed = [writer.do(task, judge) for task in writer.tasks()]
+    return {one.task.block for one in packed if one.rows is not None}
 
 
 def judged_under(store: SqliteStore) -> list[frozenset[str] | None]:
@@ -246,6 +269,15 @@ UPDATE fact_columns SET cells = (
         (OTHER_CELLS, "say otherwise"),
         ("UPDATE documents SET facts_hash = zeroblob(32) WHERE device = 1030", "say otherwise"),
         ("UPDATE results SET until_run = 2 WHERE until_run IS NULL AND device % 7 = 0", "its rows"),
+        (
+            "UPDATE judged_parts SET data = zeroblob(length(data)) WHERE part = 'results'",
+            "not those of its verdicts",
+        ),
+        (
+            "UPDATE judged_parts SET data = zeroblob(length(data)) WHERE part = 'inventory'",
+            "not those of its documents",
+        ),
+        ("UPDATE judged_parts SET data = x'00' WHERE part = 'ends'", "cannot be read"),
         ("UPDATE policy_forms SET form = x'80'", "its source says"),
         ("UPDATE runs SET devices = devices + 1", "devices are kept"),
     ],

@@ -113,6 +113,18 @@ class Decider:
         outcomes = combine(node.combine, [member.outcomes for member in members])
         return Decided(outcomes, combine=node.combine, members=members)
 
+    def time_told(self) -> bytes:
+        """All that "now" had a say in: equal columns are told equally where this is equal."""
+        told = []
+        for one in self._answers.values():
+            if one.leaf is None or one.until is None:
+                continue
+            told += [one.outcomes.tobytes(), one.until.tobytes()]
+            if one.leaf.path.first_each < len(one.leaf.path.steps):
+                # Which elements are to be named may change while the whole is told the same.
+                told.append(self._now.isoformat().encode())
+        return b"".join(told)
+
     def _decide_leaf(self, leaf: CompiledLeaf) -> Decided:
         """Decide every distinct value once and spread the answers over the devices."""
         key = leaf.leaf.key

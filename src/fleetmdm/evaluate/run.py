@@ -32,6 +32,7 @@ from fleetmdm.evaluate.verdicts import (
     NOTHING_FOUND,
     Found,
     PolicyColumn,
+    Search,
     VerdictBatch,
 )
 from fleetmdm.governance.assign import Selections
@@ -126,7 +127,8 @@ def _judge_all(
             columns.tags, values=[frozenset(map(fold, value)) for value in columns.tags.values]
         ),
     )
-    return VerdictBatch(tuple(device_ids), tuple(_judge(program, scene) for program in programs))
+    judged = tuple(_judge(program, scene) for program in programs)
+    return VerdictBatch(tuple(device_ids), judged, scene.decider.time_told())
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +162,15 @@ def _judge(program: Program, scene: _Scene) -> PolicyColumn:
         tree, marks = _guard(chosen, tree), [chosen.outcomes]
         ends = _earliest(ends, _ends(chosen, np.ones(scene.size, dtype=np.bool_)))
     outcomes = np.where(aimed, tree.outcomes, np.int8(Outcome.NOT_APPLICABLE)).astype(np.int8)
-    found = _find_all(tree, outcomes, scene.finder, marks)
+    raw = outcomes.copy()
+    search = Search(lambda: _find_all(tree, raw, scene.finder, marks))
     if program.policy.attestation is not None:
         outcomes[outcomes == Outcome.TRUE] = NOT_CHECKED
     if chosen is not None:
         outside = np.isin(chosen.outcomes, (Outcome.FALSE, Outcome.NOT_APPLICABLE))
         # Where the policy is not assigned, its targets are not asked.
         outcomes[outside] = NOT_SELECTED
-    return PolicyColumn(policy_id, outcomes, ends, found)
+    return PolicyColumn(policy_id, outcomes, ends, search)
 
 
 def _decide_check(program: Program, scene: _Scene) -> Decided:

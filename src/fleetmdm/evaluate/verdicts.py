@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, overload
 
@@ -43,6 +43,26 @@ class Found:
 NOTHING_FOUND: Final = Found(np.zeros(0, np.intp), np.zeros(0, np.int32), ())
 
 
+class Search:
+    """The findings of one policy on a batch, made when they are first asked for.
+
+    Who can tell that they are as before need not ask.
+    """
+
+    def __init__(self, make: Callable[[], Found]) -> None:
+        self._make = make
+        self._found: Found | None = None
+
+    def found(self) -> Found:
+        """The findings."""
+        if self._found is None:
+            self._found = self._make()
+        return self._found
+
+
+NOTHING_SOUGHT: Final = Search(lambda: NOTHING_FOUND)
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyColumn:
     """One policy's verdicts on a batch."""
@@ -50,7 +70,12 @@ class PolicyColumn:
     policy_id: str
     outcomes: Codes
     until: Moments | None = None
-    found: Found = NOTHING_FOUND
+    search: Search = NOTHING_SOUGHT
+
+    @property
+    def found(self) -> Found:
+        """The findings of the devices that did not pass."""
+        return self.search.found()
 
     def counts(self) -> dict[Status, int]:
         """How many devices have each state."""
@@ -74,6 +99,9 @@ class VerdictBatch(Sequence[Verdict]):
 
     device_ids: Sequence[str]
     columns: Sequence[PolicyColumn]
+    time_told: bytes = b""
+    """What the moment of the check decided: equal documents under equal policies have equal states
+    and findings where this is equal."""
 
     def __len__(self) -> int:
         return len(self.device_ids) * len(self.columns)

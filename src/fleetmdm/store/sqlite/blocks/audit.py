@@ -1,7 +1,7 @@
 """Whether what is derived still says what it was derived from.
 
-Columns are compared with documents, kept verdicts with rows, forms of policies with sources. Rule for editors: every device is read,
-so that this is for `doctor` alone.
+Columns are compared with documents, kept verdicts with rows, leaf hashes with what they are of, forms
+of policies with sources. Rule for editors: every device is read, so that this is for `doctor` alone.
 """
 
 from __future__ import annotations
@@ -17,10 +17,19 @@ from fleetmdm.device import DocumentBatch
 from fleetmdm.evaluate.operators.kinds import same
 from fleetmdm.evaluate.table import FactBatch
 from fleetmdm.evaluate.verdicts import STATES
+from fleetmdm.ledger.roots import InventoryLeaves, ResultLeaves, root_salt
 from fleetmdm.results import SILENT
+from fleetmdm.store.port import RunOvertaken
 from fleetmdm.store.sqlite.blocks.columns import BlockReader
-from fleetmdm.store.sqlite.blocks.documents import read_some_documents
+from fleetmdm.store.sqlite.blocks.documents import (
+    BLOCK_DEVICES,
+    read_block_documents,
+    read_some_documents,
+)
+from fleetmdm.store.sqlite.connection import read_fleet_key
 from fleetmdm.store.sqlite.policies import find_odd_forms
+from fleetmdm.store.sqlite.recording.basis import read_basis
+from fleetmdm.store.sqlite.recording.block_state import keep_all, read_state
 from fleetmdm.store.sqlite.revisions import latest_revision
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -39,6 +48,7 @@ def find_derived_problems(connection: sqlite3.Connection) -> Iterator[str]:
                 for documents in read_some_documents(connection, revision, batch.handles):
                     yield from _compare(block, batch, documents)
     yield from _find_stray_verdicts(connection)
+    yield from _find_stray_leaves(connection)
     yield from find_odd_forms(connection)
 
 
@@ -74,3 +84,26 @@ def _find_stray_verdicts(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"the verdicts kept of run {run} are not those that its rows tell"
     if there != devices:
         yield f"verdicts of {there} devices are kept of run {run}, which judged {devices}"
+
+
+def _find_stray_leaves(connection: sqlite3.Connection) -> Iterator[str]:
+    basis = read_basis(connection)
+    if basis is None:
+        return
+    salt, names = root_salt(read_fleet_key(connection)), sorted(basis.policies)
+    of_results, of_inventory = ResultLeaves(names, STATES, salt), InventoryLeaves(salt)
+    for (block,) in connection.execute("SELECT block FROM judged_blocks ORDER BY block").fetchall():
+        try:
+            state = read_state(connection, block, keep_all(len(names)))
+        except RunOvertaken:
+            yield f"what is kept of block {block} cannot be read"
+            continue
+        for batch in read_block_documents(connection, basis.revision, block):
+            places = np.array(batch.handles, np.int64) % BLOCK_DEVICES
+            codes = map(bytes, state.codes[places])
+            made = of_results.hashes(zip(batch.device_ids, codes, strict=True))
+            seen = of_inventory.of(batch.hashes, batch.last_seen)
+            if state.results[places].tobytes() != b"".join(made):
+                yield f"leaf hashes kept of block {block} are not those of its verdicts"
+            if state.inventory[places].tobytes() != b"".join(seen):
+                yield f"leaf hashes kept of block {block} are not those of its documents"

@@ -63,10 +63,12 @@ class BlockState:
     results: npt.NDArray[np.uint8]
     inventory: npt.NDArray[np.uint8]
     since: int = LONG_AGO
-    rows: bytes = b""
-    """The hash of the rows that the block left; empty where it is not known."""
+    digests: bytes = b""
+    """As `Digests.stored` gives them; empty where they are not known."""
     changed: set[str] = field(default_factory=set)
     """The parts that differ from what is kept."""
+    kept: set[str] = field(default_factory=set)
+    """The parts that are what is kept, of a block begun from nothing."""
 
     def until(self) -> int:
         """Before this moment, time alone changes nothing here."""
@@ -76,6 +78,11 @@ class BlockState:
         """Which devices are in the fleet."""
         there: npt.NDArray[np.bool_] = np.any(self.results != 0, axis=1)
         return there
+
+    def take_over(self, part: str, values: npt.NDArray[np.uint8]) -> None:
+        """Take what is kept for what a part says."""
+        setattr(self, part, values)
+        self.kept.add(part)
 
     def put(self, part: str, places: Places, values: npt.NDArray[np.generic] | int) -> None:
         """Set what a part says of some devices."""
@@ -99,6 +106,16 @@ def empty_state(policies: int) -> BlockState:
     )
 
 
+def read_part(connection: sqlite3.Connection, block: int, part: str) -> npt.NDArray[np.uint8]:
+    """The leaf hashes of a block as they are kept. Raises `RunOvertaken` where they are not."""
+    row = connection.execute(
+        "SELECT data FROM judged_parts WHERE block = ? AND part = ?", (block, part)
+    ).fetchone()
+    if row is None or len(row[0]) != BLOCK_DEVICES * HASH_BYTES:
+        raise RunOvertaken
+    return np.frombuffer(row[0], np.uint8).reshape(BLOCK_DEVICES, HASH_BYTES)
+
+
 def read_state(connection: sqlite3.Connection, block: int, kept: KeptColumns) -> BlockState:
     """A block as it is kept; empty where nothing is.
 
@@ -120,5 +137,5 @@ def read_state(connection: sqlite3.Connection, block: int, kept: KeptColumns) ->
         "SELECT since, rows FROM judged_blocks WHERE block = ?", (block,)
     ).fetchone()
     if row is not None:
-        state.since, state.rows = row
+        state.since, state.digests = row
     return state

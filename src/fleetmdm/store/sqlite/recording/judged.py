@@ -26,8 +26,10 @@ from fleetmdm.store.sqlite.recording.block_state import (
     KeptColumns,
     Places,
     empty_state,
+    read_part,
     read_state,
 )
+from fleetmdm.store.sqlite.recording.digests import Digests, parse_digests
 from fleetmdm.store.sqlite.recording.work import Packed
 
 
@@ -76,18 +78,21 @@ class Judged:
         numbers = np.frombuffer(packed.handles, np.int64)
         codes = np.frombuffer(packed.codes, np.uint8).reshape(len(numbers), self._policies)
         ends = np.frombuffer(packed.ends, np.int64)
-        results = np.frombuffer(packed.results, np.uint8).reshape(-1, HASH_BYTES)
-        inventory = np.frombuffer(packed.inventory, np.uint8).reshape(-1, HASH_BYTES)
+        leaves = {"results": packed.results, "inventory": packed.inventory}
         for block, rows, places in self._by_block(numbers):
             state = self._state(block)
             self._count(state.codes[places], -1)
             self._count(codes[rows], 1)
             state.put("codes", places, codes[rows])
             state.put("ends", places, ends[rows])
-            state.put("results", places, results[rows])
-            state.put("inventory", places, inventory[rows])
+            for part, told in leaves.items():
+                if told is None:
+                    state.take_over(part, read_part(self._connection, block, part))
+                else:
+                    hashes = np.frombuffer(told, np.uint8).reshape(-1, HASH_BYTES)
+                    state.put(part, places, hashes[rows])
             state.since = max(state.since, self._as_of)
-            state.rows = packed.rows_hash if packed.task.block is not None else b""
+            state.digests = packed.digests.stored()
 
     def begin_block(self, block: int) -> set[int]:
         """Judge a block as a whole; answers the numbers of the devices that were in it."""
@@ -105,14 +110,16 @@ class Judged:
         """Take new leaf hashes of devices that were only seen again."""
         table = np.frombuffer(b"".join(leaves), np.uint8).reshape(-1, HASH_BYTES)
         for block, rows, places in self._by_block(np.array(handles, dtype=np.int64)):
-            self._state(block).put("inventory", places, table[rows])
+            state = self._state(block)
+            state.put("inventory", places, table[rows])
+            state.digests = Digests(parse_digests(state.digests).rows).stored()
 
     def drop(self, handles: Sequence[int]) -> None:
         """Devices that are no longer in the fleet."""
         for block, _, places in self._by_block(np.array(handles, dtype=np.int64)):
             state = self._state(block)
             self._count(state.codes[places], -1)
-            state.rows = b""
+            state.digests = b""
             for part, nothing in (
                 ("codes", ABSENT),
                 ("ends", NEVER),
@@ -188,16 +195,18 @@ class Judged:
             "INSERT INTO judged_blocks VALUES (?, ?, ?, ?) ON CONFLICT (block) DO UPDATE"
             " SET since = excluded.since, until = excluded.until, rows = excluded.rows"
             " WHERE (since, until, rows) IS NOT (excluded.since, excluded.until, excluded.rows)",
-            (block, state.since, state.until(), state.rows),
+            (block, state.since, state.until(), state.digests),
         )
-        wanted = state.changed if self._kept else PARTS
+        wanted = state.changed if self._kept else [one for one in PARTS if one not in state.kept]
         parts = {part: getattr(state, part).data.cast("B") for part in wanted}
         kept = {}
         if not self._kept:
             # Begun from nothing: what came out may be what is kept all the same.
             kept = dict(
                 self._connection.execute(
-                    "SELECT part, data FROM judged_parts WHERE block = ?", (block,)
+                    "SELECT part, data FROM judged_parts"
+                    " WHERE block = ? AND part IN (SELECT value FROM json_each(?))",
+                    (block, json.dumps(wanted)),
                 ).fetchall()
             )
         self._connection.executemany(
@@ -207,9 +216,10 @@ class Judged:
         )
 
 
-def read_rows_hashes(connection: sqlite3.Connection) -> dict[int, bytes]:
-    """By block, the hash of the rows that the run whose verdicts are kept left in it."""
-    return dict(connection.execute("SELECT block, rows FROM judged_blocks").fetchall())
+def read_digests(connection: sqlite3.Connection) -> dict[int, Digests]:
+    """By block, of what the run whose verdicts are kept left in it."""
+    rows = connection.execute("SELECT block, rows FROM judged_blocks")
+    return {block: parse_digests(stored) for block, stored in rows}
 
 
 def forget(connection: sqlite3.Connection) -> None:

@@ -19,6 +19,7 @@ from fleetmdm.store.sqlite.blocks.changes import Changes, read_seen
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
 from fleetmdm.store.sqlite.recording.basis import Basis
 from fleetmdm.store.sqlite.recording.block_state import Places
+from fleetmdm.store.sqlite.recording.digests import NOT_KNOWN, Digests
 from fleetmdm.store.sqlite.recording.judged import Judged
 from fleetmdm.store.sqlite.recording.work import Task
 from fleetmdm.store.sqlite.revisions import IN_FORCE
@@ -38,8 +39,8 @@ class Plan:
     devices: tuple[int, ...] = ()
     seen: tuple[tuple[int, bytes, str], ...] = ()
     """Number, hash of the document, when it was seen."""
-    hashes: Mapping[int, bytes] = field(default_factory=dict)
-    """By block, of the rows that are open in it, where they are known."""
+    known: Mapping[int, Digests] = field(default_factory=dict)
+    """By block, of what the newest run left, where it is known."""
     partly: tuple[int, ...] = ()
     policies: frozenset[str] = frozenset()
 
@@ -47,7 +48,7 @@ class Plan:
         """Blocks, then devices, as many at a time as a block has."""
         places = range(0, len(self.devices), BLOCK_DEVICES)
         return [
-            *(Task(block, rows_hash=self.hashes.get(block, b"")) for block in self.blocks),
+            *(Task(block, known=self.known.get(block, NOT_KNOWN)) for block in self.blocks),
             *(Task(block, policies=self.policies) for block in self.partly),
             *(Task(devices=self.devices[at : at + BLOCK_DEVICES]) for at in places),
         ]

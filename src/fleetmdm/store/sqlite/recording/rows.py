@@ -1,13 +1,8 @@
-"""The stored verdicts of some devices, by policy: what is hashed to see whether they are as before.
-
-Only where they are not, rows are made of them. Rule for editors: the bytes of a digest must tell
-apart whatever rows would.
-"""
+"""The stored verdicts of some devices, by policy, and the rows that are made of them."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,12 +39,6 @@ class PolicyRows:
     findings: Sequence[bytes]
     ends: npt.NDArray[np.int64] | None
 
-    def parts(self) -> tuple[object, ...]:
-        """All of it, to be written down."""
-        ends = None if self.ends is None else self.ends.tobytes()
-        codes, groups = self.codes.tobytes(), self.groups.tobytes()
-        return self.policy, self.devices.tobytes(), codes, groups, self.findings, ends
-
 
 def rows_of(
     handles: Sequence[int], verdicts: VerdictBatch, policies: Mapping[str, int]
@@ -79,11 +68,6 @@ def _of_column(
         [_NO_FINDINGS, *map(encode_findings, column.found.findings)],
         None if column.until is None else column.until[places],
     )
-
-
-def digest_rows(parts: Iterable[PolicyRows]) -> bytes:
-    """Equal only for equal rows."""
-    return hashlib.sha256(_encode([part.parts() for part in parts])).digest()
 
 
 def make_rows(parts: Sequence[PolicyRows]) -> list[Row]:

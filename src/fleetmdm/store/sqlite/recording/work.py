@@ -24,7 +24,8 @@ from fleetmdm.store.sqlite.blocks.columns import BlockReader, NewColumns
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES, read_some_documents
 from fleetmdm.store.sqlite.connection import connect
 from fleetmdm.store.sqlite.recording.block_state import KeptColumns, read_state
-from fleetmdm.store.sqlite.recording.rows import digest_rows, make_rows, pack_rows, rows_of
+from fleetmdm.store.sqlite.recording.digests import NOT_KNOWN, Digests, digest_block
+from fleetmdm.store.sqlite.recording.rows import make_rows, pack_rows, rows_of
 
 READ_TIMEOUT_S: Final = 10.0
 
@@ -37,8 +38,8 @@ class Task:
     devices: tuple[int, ...] = ()
     policies: frozenset[str] | None = None
     """Of a block: the only ones under which it is judged; under the others it stands as it is."""
-    rows_hash: bytes = b""
-    """Of the rows that the newest run left for the block, where they are known."""
+    known: Digests = NOT_KNOWN
+    """Of what the newest run left for the block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,11 @@ class Packed(Judged):
     handles: bytes
     codes: bytes
     ends: bytes
-    results: bytes
-    inventory: bytes
+    results: bytes | None
+    inventory: bytes | None
     rows: bytes | None
-    """As `pack_rows` writes them; None where they are those that the task knows by their hash."""
-    rows_hash: bytes
+    """As `pack_rows` writes them. None, like the leaves, where the task knows that they are kept."""
+    digests: Digests
     renewed: NewColumns | None = None
 
 
@@ -68,6 +69,9 @@ class Desk:
     salt: bytes
     kept: KeptColumns
     """Of the verdicts that the run builds on."""
+    asked: bytes
+    """The digest of the question; empty where nothing that is kept can be known again."""
+    reads_last_seen: bool
 
     def open(self) -> Worker:
         """A worker with a connection of its own, for another process."""
@@ -104,33 +108,47 @@ class Worker:
     def _pack(
         self, task: Task, said: Sequence[tuple[Batch, VerdictBatch]], renewed: NewColumns | None
     ) -> Packed:
-        rows = [
-            part
-            for batch, verdicts in said
-            for part in rows_of(batch.handles, verdicts, self._desk.policies)
-        ]
-        rows_hash = digest_rows(rows)
-        # Where only some policies were judged, the states under the others are still to come.
-        whole = said if task.policies is None else ()
-        results = [
-            hashed for _, each in whole for hashed in self._results.hashes(each.state_codes())
-        ]
-        inventory = [
-            hashed
-            for batch, _ in said
-            for hashed in self._inventory.of(batch.hashes, batch.last_seen)
-        ]
+        digests = self._digest(task, said)
+        kept = bool(digests.rows) and digests.rows == task.known.rows
+        seen = bool(digests.inventory) and digests.inventory == task.known.inventory
         return Packed(
             count=sum(len(batch) for batch, _ in said),
             task=task,
             handles=b"".join(np.array(batch.handles, np.int64).tobytes() for batch, _ in said),
             codes=b"".join(_codes(verdicts) for _, verdicts in said),
             ends=b"".join(_ends(verdicts).tobytes() for _, verdicts in said),
-            results=b"".join(results),
-            inventory=b"".join(inventory),
-            rows=None if rows_hash == task.rows_hash else pack_rows(make_rows(rows)),
-            rows_hash=rows_hash if task.policies is None else b"",
+            results=None if kept else self._hash_results(task, said),
+            inventory=None if seen else self._hash_inventory(said),
+            rows=None if kept else self._make_rows(said),
+            digests=digests,
             renewed=renewed,
+        )
+
+    def _digest(self, task: Task, said: Sequence[tuple[Batch, VerdictBatch]]) -> Digests:
+        if task.block is None or task.policies is not None or not self._desk.asked:
+            return NOT_KNOWN
+        return digest_block(self._desk.asked, said, reads_last_seen=self._desk.reads_last_seen)
+
+    def _make_rows(self, said: Sequence[tuple[Batch, VerdictBatch]]) -> bytes:
+        parts = [
+            part
+            for batch, verdicts in said
+            for part in rows_of(batch.handles, verdicts, self._desk.policies)
+        ]
+        return pack_rows(make_rows(parts))
+
+    def _hash_results(self, task: Task, said: Sequence[tuple[Batch, VerdictBatch]]) -> bytes:
+        # Where only some policies were judged, the states under the others are still to come.
+        whole = said if task.policies is None else ()
+        return b"".join(
+            hashed for _, each in whole for hashed in self._results.hashes(each.state_codes())
+        )
+
+    def _hash_inventory(self, said: Sequence[tuple[Batch, VerdictBatch]]) -> bytes:
+        return b"".join(
+            hashed
+            for batch, _ in said
+            for hashed in self._inventory.of(batch.hashes, batch.last_seen)
         )
 
     def _complete(self, packed: Packed, said: Sequence[tuple[Batch, VerdictBatch]]) -> Packed:

@@ -43,7 +43,8 @@ from fleetmdm.store.sqlite.recording.basis import (
     read_counts,
 )
 from fleetmdm.store.sqlite.recording.block_state import keep_all
-from fleetmdm.store.sqlite.recording.judged import Judged, forget, read_rows_hashes
+from fleetmdm.store.sqlite.recording.digests import digest_question
+from fleetmdm.store.sqlite.recording.judged import Judged, forget, read_digests
 from fleetmdm.store.sqlite.recording.plan import Plan, make_plan, spread
 from fleetmdm.store.sqlite.recording.rows import Row, make_rows, rows_of
 from fleetmdm.store.sqlite.recording.staging import Staging
@@ -111,8 +112,8 @@ class SqliteRunWriter:
                 self._staging.build_on(newest)
             standing = frozenset() if full or basis is None else basis.standing(question)
             if basis is None or not standing or (not alone and not basis.unchanged(question)):
-                known = read_rows_hashes(self._connection) if alone and basis else {}
-                self._plan = Plan(tuple(read_blocks(self._connection)), hashes=known)
+                known = read_digests(self._connection) if alone and basis else {}
+                self._plan = Plan(tuple(read_blocks(self._connection)), known=known)
                 return count_devices(self._connection, self._revision)
             self._kept = kept_columns(basis, self._policies, standing)
             counts = read_counts(self._connection, basis.run, self._policies, standing)
@@ -129,7 +130,16 @@ class SqliteRunWriter:
         """With what tasks are done."""
         with translated(self._path):
             salt = root_salt(read_fleet_key(self._connection))
-            return Desk(self._path, self._revision, self._policies, salt, self._kept)
+            asked = self._question
+            return Desk(
+                self._path,
+                self._revision,
+                self._policies,
+                salt,
+                self._kept,
+                digest_question(asked),
+                reads_last_seen=asked is None or asked.reads_last_seen,
+            )
 
     def tasks(self) -> Sequence[Task]:
         """What the plan holds."""
