@@ -185,6 +185,8 @@ class Checker:
     bound: list[Bound] = field(default_factory=lambda: [""] * CONNECTIONS)
     operations: int = 0
     expired: int = 0
+    doubtful: int = 0
+    """Keys that were taken away when their time may have been over: who took them is not known."""
 
     def do(self, op: Op) -> None:
         """One operation, then every connection's view of it."""
@@ -231,6 +233,7 @@ class Checker:
     def _hold(self, op: Op, comment: str, before_s: float) -> None:
         life = op.lifetime_s
         gone = None if life is None else (before_s + life, self.agent.now() + life)
+        self._doubt(op.key)
         self.held[op.key] = Held(comment, op.destination, gone)
         if op.key == 0:
             self.is_file_shown = True
@@ -244,6 +247,7 @@ class Checker:
             self._forget(op.key)
 
     def _forget(self, key: int) -> None:
+        self._doubt(key)
         self.held.pop(key, None)
         if key == 0:
             self.is_file_shown = False
@@ -252,8 +256,18 @@ class Checker:
         is_fine = self._may_change(op.connection) and self.passphrase is None
         self._expect(op.connection, RemoveAllRequest(), is_fine)
         if is_fine:
-            self.held.clear()
+            self.leave()
             self.is_file_shown = False
+
+    def leave(self) -> None:
+        """All keys were taken away."""
+        for key in self.held:
+            self._doubt(key)
+        self.held.clear()
+
+    def _doubt(self, key: int) -> None:
+        gone_s = self.held[key].gone_s if key in self.held else None
+        self.doubtful += gone_s is not None and self.agent.now() >= gone_s[0]
 
     def _do_lock(self, op: Op) -> None:
         passphrase = PASSPHRASES[op.choice % 2]
@@ -302,7 +316,9 @@ class Checker:
             if held.gone_s is None or self.agent.now() < held.gone_s[0] - slack / 2:
                 continue
             self.agent.sleep(max(0.0, held.gone_s[1] + slack - self.agent.now()))
-            self._forget(key)
+            del self.held[key]
+            if key == 0:
+                self.is_file_shown = False
             self.expired += 1
 
     def _check(self, connection: int, key: int) -> None:
