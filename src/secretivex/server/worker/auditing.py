@@ -89,7 +89,8 @@ class Auditor:
         known = self._texts.get(key) or self._remember(key, job)
         more = _decided(job) if job.rule or job.is_confirmed else ""
         self._number = number = self._number + 1
-        self._waiting.append((self._clock(), known[3], number, more, turn.wait_s, turn.begun_s))
+        done = turn.ended_s or self._clock()
+        self._waiting.append((done, known[3], number, more, turn.wait_s, turn.begun_s))
         if not self._feed.is_due:
             self._feed.wake()
 
@@ -115,7 +116,7 @@ class Auditor:
         """A signature that was refused, or that could not be made."""
         fields = _about(job) + _decided(job)
         if turn.begun_s:
-            sign_us = (self._clock() - turn.begun_s) * 1e6
+            sign_us = ((turn.ended_s or self._clock()) - turn.begun_s) * 1e6
             fields += f',"wait_us":{int(turn.wait_s * 1e6)},"sign_us":{int(sign_us)}'
         self._put("sign", outcome, job.peer, fields)
 

@@ -60,13 +60,13 @@ class TurnOwner(Hashable, Protocol):
 class Turn:
     """One request's place in its connection's order of replies.
 
-    `whole_s` is when the request was whole; `wait_s` and `begun_s` how long a signature waited and
-    when its making began. `is_dropped` once its connection is gone. `kind` is the word for a change.
+    `whole_s` is when the request was whole; `wait_s`, `begun_s` and `ended_s` how long a signature
+    waited and when its making began and ended. `is_dropped` once its connection is gone. `kind` is the word for a change.
     While it waits for a signature it has its `job`, and `since_s` is when that began to wait.
     """
 
     __slots__ = (
-        *("begun_s", "frame", "is_dropped", "job", "kind"),
+        *("begun_s", "ended_s", "frame", "is_dropped", "job", "kind"),
         *("owner", "since_s", "wait_s", "whole_s"),
     )
 
@@ -79,7 +79,7 @@ class Turn:
         self.frame: bytes | None = None
         self.is_dropped = False
         self.kind = ""
-        self.wait_s = self.begun_s = 0.0
+        self.wait_s = self.begun_s = self.ended_s = 0.0
 
 
 Finish = Callable[[SignJob, SignOutcome, Turn], None]
@@ -169,8 +169,9 @@ class SigningQueue:
     def _end_one(self, outcome: SignOutcome, turn: Turn) -> None:
         """A signature was made or failed."""
         self._let_go(turn)
+        turn.ended_s = self._clock()
         self._finish(turn.job, outcome, turn)
-        span_s = self._clock() - turn.since_s
+        span_s = turn.ended_s - turn.since_s
         self._meter.observe(_SIGN, int(span_s * 1e9))
         failure = outcome if isinstance(outcome, str) else ""
         self._stores.note(turn.job.entry.identity.store, failure, int(span_s * 1e9))
@@ -221,12 +222,13 @@ class SigningQueue:
     def _run_batch(self) -> None:
         """Sign for a while, then let the loop look at its sockets.
 
-        What was waited and what came of it is counted at the end, before the replies go out.
+        All is signed before any of it is finished: a signer's tables and the interpreter's own take
+        turns in the caches of a core once a batch, not once a signature. Replies go out together.
         """
         self._batch_is_due = False
         queue, clock = self._inline, self._clock
         waits_s: list[float] = []
-        ended: list[tuple[str, SignOutcome, float]] = []
+        made: list[tuple[Turn, SignOutcome]] = []
         now = clock()
         end = now + MAX_BATCH_S
         while queue and now < end:
@@ -234,18 +236,27 @@ class SigningQueue:
             wait_s = now - turn.since_s
             waits_s.append(wait_s)
             if self._is_due(turn, wait_s):
-                job = turn.job
-                self._let_go(turn)
-                outcome = sign(job)
-                self._finish(job, outcome, turn)
-                ended.append((job.entry.identity.store, outcome, clock() - turn.since_s))
-            now = clock()
+                outcome = sign(turn.job)
+                now = turn.ended_s = clock()
+                made.append((turn, outcome))
+            else:
+                now = clock()
         self._meter.observe_all(_WAIT, waits_s)
-        self._meter.observe_all(_SIGN, [span_s for _, _, span_s in ended])
-        self._stores.note_all(ended)
+        self._end_all(made)
         if queue:
             self._schedule_batch()
         self.batch_ended()
+
+    def _end_all(self, made: list[tuple[Turn, SignOutcome]]) -> None:
+        """Finish a batch and count what came of it."""
+        ended: list[tuple[str, SignOutcome, float]] = []
+        for turn, outcome in made:
+            job = turn.job
+            self._let_go(turn)
+            self._finish(job, outcome, turn)
+            ended.append((job.entry.identity.store, outcome, turn.ended_s - turn.since_s))
+        self._meter.observe_all(_SIGN, [span_s for _, _, span_s in ended])
+        self._stores.note_all(ended)
 
     # Signatures that take long, in threads.
 
