@@ -128,6 +128,16 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
+def trusting(connection: sqlite3.Connection) -> Iterator[None]:
+    """Foreign keys are not looked up: for many rows that name only what was read from the tables."""
+    connection.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+
+@contextmanager
 def staging(connection: sqlite3.Connection) -> Iterator[None]:
     """One transaction over temporary tables alone: no lock on the database is taken."""
     connection.execute("BEGIN DEFERRED")

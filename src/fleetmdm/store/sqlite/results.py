@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Iterator
 
 from fleetmdm.results import ResultRow, Status, Transition
-from fleetmdm.store.codec import decode_findings
 from fleetmdm.store.port import PopulationChange, Presence
+from fleetmdm.store.sqlite.recording.findings import decode_known
 from fleetmdm.store.sqlite.runs import revision_of
 
 _RESULTS = """
-SELECT device_names.name, policy_names.name, status, findings, since_run, until_run
+SELECT device_names.name, policy_names.name, status, findings.data, since_run, until_run
 FROM results JOIN device_names USING (device) JOIN policy_names USING (policy)
+JOIN findings ON findings.number = results.finding
 WHERE since_run <= :run AND (until_run IS NULL OR until_run > :run)
 AND (:device IS NULL OR device_names.name = :device)
 AND (:policy IS NULL OR policy_names.name = :policy)
@@ -35,8 +36,9 @@ def read_results(
 
 
 _INTERVALS = """
-SELECT device_names.name, policy_names.name, status, findings, since_run, until_run
+SELECT device_names.name, policy_names.name, status, findings.data, since_run, until_run
 FROM results JOIN device_names USING (device) JOIN policy_names USING (policy)
+JOIN findings ON findings.number = results.finding
 WHERE (:last IS NULL OR since_run <= :last) AND (until_run IS NULL OR until_run > :first)
 AND (:device IS NULL OR device_names.name = :device)
 AND (:policy IS NULL OR policy_names.name = :policy)
@@ -65,7 +67,7 @@ def read_intervals(
 def _parse_rows(rows: sqlite3.Cursor, statuses: frozenset[Status]) -> Iterator[ResultRow]:
     for device, policy, status, findings, since, until in rows:
         if not statuses or status in statuses:
-            decoded = decode_findings(findings)
+            decoded = decode_known(findings)
             yield ResultRow(device, policy, Status(status), decoded, since, until)
 
 
@@ -104,21 +106,22 @@ _BEFORE = f"{_AT.format('old', 'before')} AND NOT {_AT.format('old', 'after')}"
 _AFTER = f"{_AT.format('new', 'after')} AND NOT {_AT.format('new', 'before')}"
 
 _TRANSITIONS = f"""
-SELECT device_names.name, policy_names.name, changed.before, changed.after, changed.findings
+SELECT device_names.name, policy_names.name, changed.before, changed.after, findings.data
 FROM (
-    SELECT old.device, old.policy, old.status AS before, new.status AS after, new.findings
+    SELECT old.device, old.policy, old.status AS before, new.status AS after, new.finding
     FROM results AS old
     LEFT JOIN results AS new
     ON new.device = old.device AND new.policy = old.policy AND {_AFTER}
     WHERE {_BEFORE} AND old.status IS NOT new.status
     UNION ALL
-    SELECT new.device, new.policy, NULL, new.status, new.findings
+    SELECT new.device, new.policy, NULL, new.status, new.finding
     FROM results AS new
     WHERE {_AFTER} AND NOT EXISTS (
         SELECT 1 FROM results AS old
         WHERE old.device = new.device AND old.policy = new.policy AND {_BEFORE}
     )
 ) AS changed JOIN device_names USING (device) JOIN policy_names USING (policy)
+LEFT JOIN findings ON findings.number = changed.finding
 ORDER BY device_names.name, policy_names.name
 """  # noqa: S608 - constants of this file
 
@@ -136,7 +139,7 @@ def read_transitions(
             policy_id=policy,
             before=None if old is None else Status(old),
             after=None if new is None else Status(new),
-            findings=() if findings is None else decode_findings(findings),
+            findings=() if findings is None else decode_known(findings),
         )
 
 

@@ -11,6 +11,7 @@ from fleetmdm.errors import FleetError
 from fleetmdm.store.failures import translated, translated_files
 from fleetmdm.store.sqlite import ledger, runs
 from fleetmdm.store.sqlite.connection import read_fleet_key, writing
+from fleetmdm.store.sqlite.recording.findings import find_loose_findings
 from fleetmdm.store.sqlite.upgrade import back_up
 
 _MAX_PROBLEMS = 100
@@ -26,6 +27,7 @@ def find_problems(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
     for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
         yield f"{table} row {row} refers to a row of {parent} that is gone"
     yield from _find_broken_intervals(connection)
+    yield from find_loose_findings(connection)
     yield from find_derived_problems(connection)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:

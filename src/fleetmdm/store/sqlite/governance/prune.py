@@ -17,6 +17,7 @@ from typing import Final
 from fleetmdm.store.governance_port import Pruned
 from fleetmdm.store.sqlite.connection import writing
 from fleetmdm.store.sqlite.ledger import append_leaf
+from fleetmdm.store.sqlite.recording.findings import forget_findings
 from fleetmdm.store.sqlite.revisions import new_revision
 from fleetmdm.store.sqlite.runs import no_run
 
@@ -138,4 +139,5 @@ def _prune_results(connection: sqlite3.Connection) -> int:
         pass
     count = connection.execute(_RESULTS).rowcount
     connection.execute("DROP TABLE temp.doomed")
+    forget_findings(connection)
     return count

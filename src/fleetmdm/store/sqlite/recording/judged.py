@@ -182,6 +182,7 @@ class Judged:
         if not self._kept:
             stored = [block for (block,) in execute("SELECT block FROM judged_blocks")]
             for block in set(stored) - set(self._states):
+                execute("DELETE FROM judged_parts WHERE block = ?", (block,))
                 execute("DELETE FROM judged_blocks WHERE block = ?", (block,))
         for block, state in self._states.items():
             self._write_block(block, state)

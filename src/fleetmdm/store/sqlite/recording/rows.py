@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,7 +24,9 @@ _STORED: Final = np.array([state not in SILENT for state in STATES])
 _STATUS_TEXT: Final = tuple(state.value for state in STATES)
 _NO_FINDINGS: Final = encode_findings(())
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(list[Row]).decode
+_decode: Final = msgspec.msgpack.Decoder(tuple[list[bytes], list[bytes]]).decode
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,47 +59,110 @@ def _of_column(
     places: npt.NDArray[np.intp],
     policy: int,
 ) -> PolicyRows:
-    # Rows that only say that the policy is not selected or not checked have no findings.
-    groups = np.zeros(len(places), dtype=np.int32)
-    groups[np.searchsorted(places, column.found.places)] = column.found.groups + 1
+    findings = list(map(encode_findings, column.found.findings))
+    groups = np.full(len(places), len(findings), dtype=np.int32)
+    groups[np.searchsorted(places, column.found.places)] = column.found.groups
+    if len(column.found.places) < len(places):
+        # Rows that only say that the policy is not selected or not checked have no findings.
+        findings.append(_NO_FINDINGS)
     return PolicyRows(
         policy,
         numbers[places],
         column.outcomes[places].astype(np.uint8),
         groups,
-        [_NO_FINDINGS, *map(encode_findings, column.found.findings)],
+        findings,
         None if column.until is None else column.until[places],
     )
 
 
-def make_rows(parts: Sequence[PolicyRows]) -> list[Row]:
-    """The rows in the order of the table that they go to."""
-    if not parts:
-        return []
-    devices = np.concatenate([part.devices for part in parts])
-    policies = np.repeat([part.policy for part in parts], [len(part.devices) for part in parts])
-    status = [_STATUS_TEXT[code] for part in parts for code in part.codes.tolist()]
-    findings = [part.findings[group] for part in parts for group in part.groups.tolist()]
-    stamps = [stamp for part in parts for stamp in _stamps(part)]
-    columns = (devices.tolist(), policies.tolist(), status, findings, stamps)
-    rows = list(zip(*columns, strict=True))
-    return [rows[place] for place in np.lexsort((policies, devices)).tolist()]
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows by column, in the order of the table that they go to; `texts` are named by `findings`."""
+
+    devices: npt.NDArray[np.int64]
+    policies: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.uint8]
+    findings: npt.NDArray[np.int32]
+    ends: npt.NDArray[np.int64]
+    texts: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def whole(self) -> list[Row]:
+        """One by one."""
+        return list(self.told(self.texts))
+
+    def told(self, names: Sequence[T]) -> Iterator[tuple[int, int, str, T, str | None]]:
+        """One by one, each with what stands in `names` for its findings."""
+        return zip(
+            self.devices.tolist(),
+            self.policies.tolist(),
+            map(_STATUS_TEXT.__getitem__, self.codes.tolist()),
+            map(names.__getitem__, self.findings.tolist()),
+            map(_stamp, self.ends.tolist()),
+            strict=True,
+        )
+
+    def chosen(self, places: Sequence[int]) -> Rows:
+        """Some of them, with those texts alone that they need."""
+        needed, findings = np.unique(self.findings[places], return_inverse=True)
+        return Rows(
+            self.devices[places],
+            self.policies[places],
+            self.codes[places],
+            findings.astype(np.int32),
+            self.ends[places],
+            [self.texts[number] for number in needed.tolist()],
+        )
 
 
-def pack_rows(rows: Sequence[Row]) -> bytes:
+def make_rows(parts: Sequence[PolicyRows]) -> Rows:
+    """The rows of several policies together."""
+    texts: dict[bytes, int] = {}
+    findings = [np.zeros(0, np.int32)]
+    for part in parts:
+        numbers = [texts.setdefault(text, len(texts)) for text in part.findings]
+        findings.append(np.array(numbers, np.int32)[part.groups])
+    devices = np.concatenate([np.zeros(0, np.int64), *(part.devices for part in parts)])
+    policies = np.repeat(
+        np.array([part.policy for part in parts], np.int64), [len(part.devices) for part in parts]
+    )
+    order = np.lexsort((policies, devices))
+    codes = np.concatenate([np.zeros(0, np.uint8), *(part.codes for part in parts)])
+    ends = np.concatenate([np.zeros(0, np.int64), *map(_ends, parts)])
+    return Rows(
+        devices[order],
+        policies[order],
+        codes[order],
+        np.concatenate(findings)[order],
+        ends[order],
+        list(texts),
+    )
+
+
+def pack_rows(rows: Rows) -> bytes:
     """Rows as one value, to be handed on or put aside."""
-    return _encode(rows)
+    columns = (rows.devices, rows.policies, rows.codes, rows.findings, rows.ends)
+    return _encode(([column.tobytes() for column in columns], rows.texts))
 
 
-def unpack_rows(data: bytes) -> list[Row]:
+def unpack_rows(data: bytes) -> Rows:
     """What `pack_rows` wrote."""
-    return _decode(data)
+    columns, texts = _decode(data)
+    devices, policies, codes, findings, ends = columns
+    return Rows(
+        np.frombuffer(devices, np.int64),
+        np.frombuffer(policies, np.int64),
+        np.frombuffer(codes, np.uint8),
+        np.frombuffer(findings, np.int32),
+        np.frombuffer(ends, np.int64),
+        texts,
+    )
 
 
-def _stamps(part: PolicyRows) -> list[str | None]:
-    if part.ends is None:
-        return [None] * len(part.devices)
-    return [None if end == NEVER else _stamp(end) for end in part.ends.tolist()]
+def _ends(part: PolicyRows) -> npt.NDArray[np.int64]:
+    return np.full(len(part.devices), NEVER, np.int64) if part.ends is None else part.ends
 
 
 def _stamp(end: int) -> str | None:

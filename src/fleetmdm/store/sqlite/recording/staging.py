@@ -16,6 +16,7 @@ from typing import Final
 
 from fleetmdm.store.port import RunOvertaken
 from fleetmdm.store.sqlite.connection import cache_more, staging
+from fleetmdm.store.sqlite.recording.findings import Findings
 from fleetmdm.store.sqlite.recording.rows import Row, pack_rows, unpack_rows
 from fleetmdm.store.sqlite.runs import newest_run
 
@@ -61,16 +62,18 @@ _COMPARE: Final = (
     SELECT open.device, open.policy
     FROM main.results AS open INDEXED BY results_open
     LEFT JOIN temp.staged AS new ON new.device = open.device AND new.policy = open.policy
+    LEFT JOIN main.findings AS known ON known.data = new.findings
     WHERE open.until_run IS NULL
-    AND (new.device IS NULL OR new.status != open.status OR new.findings != open.findings)
+    AND (new.device IS NULL OR new.status != open.status OR known.number IS NOT open.finding)
     """,
     """
     INSERT INTO temp.renewing
     SELECT new.device, new.policy, new.valid_until
     FROM temp.staged AS new
     JOIN main.results AS open ON open.device = new.device AND open.policy = new.policy
+    JOIN main.findings AS known ON known.number = open.finding
     WHERE open.until_run IS NULL AND new.valid_until IS NOT open.valid_until
-    AND new.status = open.status AND new.findings = open.findings
+    AND new.status = open.status AND new.findings = known.data
     """,
     """
     INSERT INTO temp.opening
@@ -95,20 +98,23 @@ UPDATE results INDEXED BY results_open SET valid_until = ?
 WHERE device = ? AND policy = ? AND until_run IS NULL
 """
 
-_BEGIN: Final = """
-INSERT INTO results (device, policy, since_run, status, findings, valid_until)
-SELECT device, policy, :run, status, findings, valid_until
-FROM temp.staged JOIN temp.opening USING (item)
-"""
-
-_BEGIN_PACKED: Final = """
-INSERT INTO results (device, policy, since_run, status, findings, valid_until)
-VALUES (?, ?, {run:d}, ?, ?, ?)
+_FIND: Final = """
+INSERT INTO findings (data)
+SELECT DISTINCT findings FROM temp.staged WHERE true
+ON CONFLICT (data) DO NOTHING
 """
 
 _BEGIN_ALL: Final = """
-INSERT INTO results (device, policy, since_run, status, findings, valid_until)
-SELECT device, policy, :run, status, findings, valid_until FROM temp.staged ORDER BY item
+INSERT INTO results (device, policy, since_run, status, finding, valid_until)
+SELECT device, policy, :run, status, number, valid_until
+FROM temp.staged CROSS JOIN findings ON data = findings
+"""
+
+_BEGIN: Final = f"{_BEGIN_ALL} WHERE item IN (SELECT item FROM temp.opening)"  # noqa: S608 - constants of this file
+
+_BEGIN_PACKED: Final = """
+INSERT INTO results (device, policy, since_run, status, finding, valid_until)
+VALUES (?, ?, {run:d}, ?, ?, ?)
 """
 
 _OPEN_COUNT: Final = "SELECT count(*) FROM results INDEXED BY results_open WHERE until_run IS NULL"
@@ -118,10 +124,11 @@ _ANY_OPEN: Final = (
 )
 
 _OPEN_ROWS: Final = """
-SELECT open.device, open.policy, open.status, open.findings, open.valid_until
+SELECT open.device, open.policy, open.status, known.data, open.valid_until
 FROM json_each(?) AS wanted
 CROSS JOIN results AS open INDEXED BY results_open
 ON open.device = wanted.value AND open.until_run IS NULL
+CROSS JOIN findings AS known ON known.number = open.finding
 """
 
 
@@ -160,14 +167,14 @@ class Staging:
         With `policies` (numbers), all that there is to say under these.
         """
         if self._basis is None:
-            self.add(unpack_rows(packed), devices)
+            self.add(unpack_rows(packed).whole(), devices)
             return
         with staging(self._connection):
             self._begin()
             if self._open:
                 rows = unpack_rows(packed)
-                opening = self._compare_rows(rows, devices, policies)
-                packed = pack_rows([rows[item] for item in opening]) if opening else b""
+                opening = self._compare_rows(rows.whole(), devices, policies)
+                packed = pack_rows(rows.chosen(opening)) if opening else b""
             if packed:
                 self._connection.execute(
                     "INSERT INTO temp.packed VALUES (?, ?)", (min(devices), packed)
@@ -252,10 +259,14 @@ class Staging:
         run = self._connection.executemany
         run(_END.format(run=run_id), self._listed("SELECT device, policy FROM temp.closing"))
         run(_PROLONG, self._listed("SELECT valid_until, device, policy FROM temp.renewing"))
-        # Where nothing was open, everything opens.
-        self._connection.execute(_BEGIN if self._open else _BEGIN_ALL, chosen)
+        if self._items:
+            self._connection.execute(_FIND)
+            # Where nothing was open, everything opens.
+            self._connection.execute(_BEGIN if self._open else _BEGIN_ALL, chosen)
+        findings = Findings(self._connection)
         for (packed,) in self._listed("SELECT rows FROM temp.packed ORDER BY first"):
-            run(_BEGIN_PACKED.format(run=run_id), unpack_rows(packed))
+            rows = unpack_rows(packed)
+            run(_BEGIN_PACKED.format(run=run_id), rows.told(findings.numbers(rows.texts)))
 
     def _listed(self, sql: str) -> sqlite3.Cursor:
         return self._connection.execute(sql)

@@ -32,7 +32,7 @@ from fleetmdm.store.port import Judge, NewRun, Question, RunHashes
 from fleetmdm.store.sqlite.blocks.columns import NewColumns, read_blocks, write_columns
 from fleetmdm.store.sqlite.blocks.devices import count_devices, has_devices, read_devices
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES, read_documents
-from fleetmdm.store.sqlite.connection import read_fleet_key, writing
+from fleetmdm.store.sqlite.connection import read_fleet_key, trusting, writing
 from fleetmdm.store.sqlite.governance.assignments import read_assignments
 from fleetmdm.store.sqlite.ledger import append_leaf
 from fleetmdm.store.sqlite.policies import keep_forms, load_policies, policy_numbers
@@ -230,7 +230,7 @@ class SqliteRunWriter:
         """`add` by columns."""
         with translated(self._path):
             rows = make_rows(list(rows_of(documents.handles, verdicts, self._policies)))
-            self._staging.add(rows, documents.handles)
+            self._staging.add(rows.whole(), documents.handles)
             for column in verdicts.columns:
                 self._counts[column.policy_id].update(column.counts())
 
@@ -265,7 +265,7 @@ class SqliteRunWriter:
         with translated(self._path):
             devices = self._settle_counts()
             self._staging.settle()
-            with writing(self._connection):
+            with trusting(self._connection), writing(self._connection):
                 run = self._number_run(devices, finished_at, hashes)
                 index = append_leaf(self._connection, leaf(run))
                 self._staging.settle_again()

@@ -1,0 +1,66 @@
+"""What was found, each text of it once; results name it by number.
+
+Rule for editors: a number is never given another text while a result may name it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+from fleetmdm.results import Finding
+from fleetmdm.store.codec import decode_findings
+
+MAX_KNOWN: Final = 65_536
+"""Numbers that are remembered at a time."""
+MAX_DECODED: Final = 4_096
+"""Texts of which the meaning is remembered, of at most so many bytes each."""
+MAX_DECODED_BYTES: Final = 2_048
+
+_decode: Final = lru_cache(MAX_DECODED)(decode_findings)
+
+_NUMBER: Final = "SELECT number FROM findings WHERE data = ?"
+_KEEP: Final = "INSERT INTO findings (data) VALUES (?) RETURNING number"
+_FORGET: Final = "DELETE FROM findings WHERE number NOT IN (SELECT finding FROM results)"
+_LOOSE: Final = "SELECT count(*) FROM results WHERE finding NOT IN (SELECT number FROM findings)"
+
+
+def decode_known(data: bytes) -> tuple[Finding, ...]:
+    """`decode_findings` of what comes again and again: few texts are found on most devices."""
+    return _decode(data) if len(data) <= MAX_DECODED_BYTES else decode_findings(data)
+
+
+class Findings:
+    """Gives numbers, inside the caller's transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: dict[bytes, int] = {}
+
+    def numbers(self, texts: Sequence[bytes]) -> list[int]:
+        """The number of each text; those that are new are kept."""
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        return [self._known.get(text) or self._keep(text) for text in texts]
+
+    def _keep(self, text: bytes) -> int:
+        row = self._connection.execute(_NUMBER, (text,)).fetchone()
+        if row is None:
+            row = self._connection.execute(_KEEP, (text,)).fetchone()
+        number: int = row[0]
+        self._known[text] = number
+        return number
+
+
+def forget_findings(connection: sqlite3.Connection) -> None:
+    """Forget what no result names, inside the caller's transaction."""
+    connection.execute(_FORGET)
+
+
+def find_loose_findings(connection: sqlite3.Connection) -> Iterator[str]:
+    """Sentences about results whose findings are gone."""
+    (count,) = connection.execute(_LOOSE).fetchone()
+    if count:
+        yield f"{count} results name findings that are gone"
