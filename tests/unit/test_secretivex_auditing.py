@@ -66,6 +66,11 @@ class Desk:
         self.now = [1_700_000_000.25, 100.0]
         self.auditor = Auditor(self.feed, lambda: self.now[0], lambda: self.now[1])
 
+    def sign(self, job: SignJob, turn: Turn | None = None) -> None:
+        """A signature that is a batch by itself."""
+        self.auditor.signed(job, turn or turn_of())
+        self.auditor.end_batch()
+
     def records(self) -> list[dict[str, Any]]:
         self.loop.turn()
         return [json.loads(line) for line in self.read().splitlines()]
@@ -99,15 +104,14 @@ def job() -> SignJob:
 
 def turn_of(*, whole_s: float = 99.0, begun_s: float = 99.5, wait_s: float = 0.5) -> Turn:
     turn = Turn(None, whole_s)  # type: ignore[arg-type] # nobody asks whose it is
-    turn.begun_s, turn.wait_s = begun_s, wait_s
+    turn.begun_s, turn.wait_s, turn.ended_s = begun_s, wait_s, begun_s + 0.5
     return turn
 
 
 def test_a_signature_tells_who_for_what_whereto_and_how_long(desk: Desk, job: SignJob) -> None:
-    desk.auditor.signed(job._replace(rule='say "yes"', is_confirmed=True), turn_of())
-    desk.now[1] += 1
-    desk.auditor.signed(job, turn_of(begun_s=100.5))
-    desk.now[0] += 1
+    desk.sign(job._replace(rule='say "yes"', is_confirmed=True))
+    desk.now = [at_s + 1 for at_s in desk.now]
+    desk.sign(job, turn_of(begun_s=100.5))
     first, second = desk.records()
     assert first == {
         "time": "2023-11-14T22:13:20.250000Z",
@@ -131,6 +135,58 @@ def test_a_signature_tells_who_for_what_whereto_and_how_long(desk: Desk, job: Si
         f"{os.getpid()}.2",
     )
     assert "rule" not in second
+
+
+def test_a_record_tells_of_its_own_key_path_rule_and_confirmation(desk: Desk, job: SignJob) -> None:
+    other = TableEntry(Identity(b"other", "", "ssh-rsa", "file"), NoKey(), True, "SHA256:x", "")
+    jobs = [
+        job,
+        job._replace(entry=other),
+        job._replace(bindings=UNBOUND),
+        job._replace(rule="night"),
+        job._replace(is_confirmed=True),
+        job._replace(peer=Peer(7, 8, 10)),
+        job,
+    ]
+    for one in jobs:
+        desk.auditor.signed(one, turn_of())
+    desk.auditor.end_batch()
+    names = ("key", "destination", "rule", "confirmed", "pid")
+    records = desk.records()
+    said = [tuple(record.get(name) for name in names) for record in records]
+    host = fingerprint(HOST)
+    assert said == [
+        ("SHA256:abc", host, None, None, 9),
+        ("SHA256:x", host, None, None, 9),
+        ("SHA256:abc", None, None, None, 9),
+        ("SHA256:abc", host, "night", None, 9),
+        ("SHA256:abc", host, None, True, 9),
+        ("SHA256:abc", host, None, None, 10),
+        ("SHA256:abc", host, None, None, 9),
+    ]
+
+
+def test_records_stand_in_the_order_of_what_happened_whatever_the_clock_does(
+    desk: Desk, job: SignJob
+) -> None:
+    moments = [0.0, 0.999_999_4, 1.0, 0.5, 7200.25, -3600.0]
+    for number, since_s in enumerate(moments):
+        desk.now[0] = 1_700_000_000 + since_s
+        if number % 3:
+            desk.sign(job)
+        else:
+            desk.auditor.rejected("too_many", PEER)
+    records = desk.records()
+    assert [record["time"][11:] for record in records] == [
+        "22:13:20.000000Z",
+        "22:13:20.999999Z",
+        "22:13:21.000000Z",
+        "22:13:20.500000Z",
+        "00:13:20.250000Z",
+        "21:13:20.000000Z",
+    ]
+    numbers = [int(record["request"].partition(".")[2]) for record in records]
+    assert numbers == list(range(1, len(moments) + 1))
 
 
 def test_a_refused_signature_tells_its_key_and_destination(desk: Desk, job: SignJob) -> None:
@@ -182,6 +238,7 @@ def test_what_is_written_at_once_is_never_more_than_a_pipe_takes_whole(
         for _ in range(20):
             auditor.signed(long, turn_of())
             auditor.signed(job, turn_of())
+        auditor.end_batch()
         desk.loop.turn()
         source.setblocking(False)
         pieces = []
@@ -198,7 +255,7 @@ def test_a_full_pipe_refuses_or_drops_and_counts(job: SignJob, *, must_record: b
     desk = Desk(must_record=must_record)
     lines = 0
     while not (desk.feed.is_refusing or desk.cells.dropped):
-        desk.auditor.signed(job, turn_of())
+        desk.sign(job)
         lines += 1
         if lines % 10 == 0:
             desk.loop.turn()

@@ -12,8 +12,6 @@ import hashlib
 import hmac
 from typing import NamedTuple
 
-from secretivex.audit.record import encode_line
-
 ROOT_KEY_BYTES = 32
 HASH_BYTES = 32
 
@@ -39,7 +37,9 @@ def ratchet(key: bytes) -> bytes:
 
 def make_seal(key: bytes, number: int, records: int, before: bytes, batch: bytes) -> Seal:
     """The seal of a batch of whole lines, `before` being the digest of the seal before it."""
-    digest = hashlib.sha256(before + batch).digest()
+    hashed = hashlib.sha256(before)
+    hashed.update(batch)
+    digest = hashed.digest()
     return Seal(number, records, digest, make_mac(key, number, records, digest))
 
 
@@ -49,15 +49,10 @@ def make_mac(key: bytes, number: int, records: int, digest: bytes) -> bytes:
 
 
 def encode_seal(seal: Seal) -> bytes:
-    """A seal as a line."""
-    return encode_line(
-        {
-            "event": "seal",
-            "number": seal.number,
-            "records": seal.records,
-            "hash": seal.digest.hex(),
-            "mac": seal.mac.hex(),
-        }
+    """A seal as a line, as `encode_line` would write it."""
+    return b'{"event":"seal","number":%d,"records":%d,"hash":"%s","mac":"%s"}\n' % (
+        *(seal.number, seal.records),
+        *(seal.digest.hex().encode(), seal.mac.hex().encode()),
     )
 
 

@@ -56,7 +56,7 @@ class AuditFeed:
         self._must_record = line.must_record
         self._worker = worker
         self._loop = loop
-        self.source: Callable[[], str] = str
+        self.source: Callable[[], bytes] = bytes
         """Gives the lines that wait, each time that some are written."""
         self.is_due = False
         """Whether they will be asked for; who has one and sees that they are not calls `wake`."""
@@ -75,7 +75,7 @@ class AuditFeed:
     def flush(self) -> None:
         """Write what waits, as far as the pipe takes it."""
         self.is_due = False
-        for piece in _pieces(self.source().encode()):
+        for piece in _pieces(self.source()):
             self._take(piece)
         while self._blocked:
             if not self._write(self._blocked[0]):

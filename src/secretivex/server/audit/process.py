@@ -27,13 +27,16 @@ from secretivex.errors import SecretiveError
 from secretivex.server.audit.cells import AuditCells
 from secretivex.server.audit.feed import AuditLine
 from secretivex.server.audit.sinks import Sink, open_sink
-from secretivex.server.audit.writer import AuditWriter, WriterRules
+from secretivex.server.audit.writer import AuditWriter, WriterRules, gather_s_for
 from secretivex.server.signals import TAKEN
 
 LOG = logging.getLogger("secretivex.audit")
 
 PIPE_ROOM_BYTES = 1024 * 1024
 """What the pipe may hold, where the system lets us ask: some thousands of records."""
+
+LEAST_ROOM_BYTES = 16 * 1024
+"""What it holds where the system does not tell: macOS begins with that."""
 
 CHAIN_NAME_BYTES = 8
 
@@ -80,9 +83,7 @@ class AuditLog:
         self._plan = plan
         self._source, pipe = os.pipe()
         os.set_blocking(pipe, False)
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_ROOM_BYTES)
+        self._room_bytes = _widen(pipe)
         self.line = AuditLine(pipe, AuditCells(workers), plan.must_record)
         self._pid = 0
         self._life: socket.socket | None = None
@@ -137,7 +138,7 @@ class AuditLog:
                 signal.signal(number, signal.SIG_IGN)
             for close in closers:
                 close()
-            rules = WriterRules(self._plan.fsync)
+            rules = WriterRules(self._plan.fsync, gather_s_for(self._room_bytes))
             AuditWriter(self._source, sink, chain, self.line.cells, rules, now=utc_now).run()
             status = 0
         except BaseException:
@@ -164,6 +165,15 @@ class AuditLog:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
         self.drop()
+
+
+def _widen(pipe: int) -> int:
+    """Give a pipe as much room as the system lets us; how much it has then."""
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        return LEAST_ROOM_BYTES
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_ROOM_BYTES)
+    return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
 
 
 def _keep_key(path: Path, name: str, root_key: bytes) -> None:

@@ -6,6 +6,7 @@ nothing but its kind, its key's fingerprint and its outcome ever gets into a rec
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -28,15 +29,21 @@ UNKNOWN_EVENT = "unknown_message"
 
 _MEMO = 4096
 
-_SIGNED = '%s%06d%s%d"%s,"wait_us":%d,"sign_us":%d}\n'
-"""A signature's record around what is remembered; this way of putting figures in cuts them by itself."""
+_SIGNED = b'%s%d","wait_us":%d,"sign_us":%d}\n'
+"""A signature's record after its time: what is remembered, its number, wait and making. This way of
+putting figures in cuts them by itself."""
+
+_Made = tuple[SignJob, float, float]
+"""A signature, how long it waited for its turn and how long its making took, in seconds."""
+
+_Batch = tuple[float, int, list[_Made]]
+"""What was signed at a time: when that was, and how many requests there were before."""
+
+_Known = tuple[bytes, TableEntry, Peer, Bindings, str, bool]
+"""A text, and what it says: key, caller, path, rule and whether a person was asked."""
 
 
-_Known = tuple[TableEntry, Peer, Bindings, str]
-"""What a text is kept for, and the text."""
-
-_Made = tuple[float, str, int, str, float, float]
-"""A signature: when it was made, its text, its number, what else was decided, wait and beginning."""
+_NOTHING = b"", None, None, None, "", False
 
 
 class Auditor:
@@ -56,10 +63,11 @@ class Auditor:
         self._number = 0
         self._pid = os.getpid()
         self._changes: dict[Turn, tuple[str, Peer, str]] = {}
-        # What a signature's record says, made once for a key, a caller and a path. They are kept
-        # with it, so that no other object can have their number meanwhile.
-        self._texts: dict[tuple[int, int, int], _Known] = {}
-        self._waiting: list[_Made | str] = []
+        # What a signature's record says, made once for a connection. Its peer is kept with it, so that
+        # no other can have its number meanwhile.
+        self._texts: dict[int, _Known] = {}
+        self._made: list[_Made] = []
+        self._waiting: list[_Batch | bytes] = []
         feed.source = self._render
 
     @property
@@ -84,33 +92,42 @@ class Auditor:
         self._put(REQUEST_WORDS.get(number, UNKNOWN_EVENT), reply.outcome, peer, fields)
 
     def signed(self, job: SignJob, turn: Turn) -> None:
-        """A signature that was made: the way of nearly every record, which is put in words later."""
-        key = id(job.entry), id(job.peer), id(job.bindings)
-        known = self._texts.get(key) or self._remember(key, job)
-        more = _decided(job) if job.rule or job.is_confirmed else ""
-        self._number = number = self._number + 1
-        done = turn.ended_s or self._clock()
-        self._waiting.append((done, known[3], number, more, turn.wait_s, turn.begun_s))
-        if not self._feed.is_due:
-            self._feed.wake()
+        """A signature that was made: the way of nearly every record. `end_batch` is to follow."""
+        self._made.append((job, turn.wait_s, turn.ended_s - turn.begun_s))
 
-    def _render(self) -> str:
-        """What waits, as lines; many at a time cost less each than one at a time."""
-        waiting, self._waiting = self._waiting, []
-        # Each was timed by the clock that nobody sets; what that is in wall time is found out once.
-        offset = self._now() - self._clock()
-        return "".join(
-            one if isinstance(one, str) else self._line_of(one, offset) for one in waiting
-        )
+    def end_batch(self) -> None:
+        """What was signed since the last time is recorded as of now."""
+        if self._made:
+            self._add((self._now(), self._number, self._made))
+            self._number += len(self._made)
+            self._made = []
 
-    def _line_of(self, made: _Made, offset: float) -> str:
-        done, text, number, more, wait_s, begun_s = made
-        since = done + offset - self._second
-        if not 0 <= since < 1:
-            self._begin_second(done + offset)
-            since = done + offset - self._second
-        sign_us = (done - begun_s) * 1e6
-        return _SIGNED % (self._head, since * 1e6, text, number, more, wait_s * 1e6, sign_us)
+    def _render(self) -> bytes:
+        """What waits, as lines: one form for all of them, for to fill many costs each much more."""
+        self.end_batch()
+        forms: list[bytes] = []
+        figures: list[bytes | float] = []
+        for one in self._waiting:
+            if isinstance(one, bytes):
+                forms.append(b"%s")
+                figures.append(one)
+            else:
+                at_s, number, made = one
+                forms.append((self._time(at_s).encode() + _SIGNED) * len(made))
+                self._tell_signed(number, made, figures)
+        self._waiting.clear()
+        return b"".join(forms) % tuple(figures)
+
+    def _tell_signed(self, number: int, made: list[_Made], figures: list[bytes | float]) -> None:
+        """Add what differs between the records of a batch."""
+        texts = self._texts
+        for job, wait_s, sign_s in made:
+            text, entry, _, bindings, rule, is_confirmed = texts.get(id(job.peer), _NOTHING)
+            is_same = entry is job.entry and bindings is job.bindings and rule is job.rule
+            if not is_same or is_confirmed is not job.is_confirmed:
+                text = self._remember(job)
+            number += 1
+            figures += text, number, wait_s * 1e6, sign_s * 1e6
 
     def not_signed(self, job: SignJob, outcome: str, turn: Turn) -> None:
         """A signature that was refused, or that could not be made."""
@@ -120,14 +137,15 @@ class Auditor:
             fields += f',"wait_us":{int(turn.wait_s * 1e6)},"sign_us":{int(sign_us)}'
         self._put("sign", outcome, job.peer, fields)
 
-    def _remember(self, key: tuple[int, int, int], job: SignJob) -> _Known:
+    def _remember(self, job: SignJob) -> bytes:
         """What records of signatures by this key, for this caller, on this path have in common."""
         if len(self._texts) >= _MEMO:
             self._texts.clear()
-        fields = f"{_caller(job.peer)}{_about(job)}"
-        text = f'Z","event":"sign","outcome":"ok"{fields},"request":"{self._pid}.'
-        known = self._texts[key] = job.entry, job.peer, job.bindings, text
-        return known
+        fields = f"{_caller(job.peer)}{_about(job)}{_decided(job)}"
+        text = f'"event":"sign","outcome":"ok"{fields},"request":"{self._pid}.'.encode()
+        about = job.entry, job.peer, job.bindings, job.rule, job.is_confirmed
+        self._texts[id(job.peer)] = text, *about
+        return text
 
     def change_begun(self, change: Change, peer: Peer, turn: Turn) -> None:
         """Remember whose change a turn stands for."""
@@ -147,22 +165,26 @@ class Auditor:
         self._put("connect", why, peer, "")
 
     def _put(self, event: str, outcome: str, peer: Peer | None, fields: str) -> None:
+        self.end_batch()
         self._number += 1
-        now = self._now()
-        if not 0 <= now - self._second < 1:
-            self._begin_second(now)
-        self._waiting.append(
-            f'{self._head}{int((now - self._second) * 1e6):06d}Z","event":"{event}",'
-            f'"outcome":"{outcome}"{_caller(peer)}{fields},"request":"{self._pid}.{self._number}"}}\n'
+        line = (
+            f'{self._time(self._now())}"event":"{event}","outcome":"{outcome}"'
+            f'{_caller(peer)}{fields},"request":"{self._pid}.{self._number}"}}\n'
         )
+        self._add(line.encode())
+
+    def _add(self, waiting: _Batch | bytes) -> None:
+        self._waiting.append(waiting)
         if not self._feed.is_due:
             self._feed.wake()
 
-    def _begin_second(self, now: float) -> None:
-        """The beginning of a record, to the point before the microseconds, is made once a second."""
-        self._second = int(now)
-        second = datetime.fromtimestamp(self._second, UTC)
-        self._head = second.strftime('{"time":"%Y-%m-%dT%H:%M:%S.')
+    def _time(self, at_s: float) -> str:
+        """The beginning of a record of that moment; up to its second it is made once a second."""
+        if not 0 <= at_s - self._second < 1:
+            self._second = math.floor(at_s)
+            second = datetime.fromtimestamp(self._second, UTC)
+            self._head = second.strftime('{"time":"%Y-%m-%dT%H:%M:%S.')
+        return f'{self._head}{int((at_s - self._second) * 1e6):06d}Z",'
 
 
 def change_event(change: Change) -> str:

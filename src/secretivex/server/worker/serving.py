@@ -83,6 +83,7 @@ class Worker:
         self._number = number
         feed = None if shared.audit is None else AuditFeed(shared.audit, number, loop)
         self._auditor = None if feed is None else Auditor(feed)
+        self._must_refuse = False
         self._tally = Tally(shared.meters.meter(number))
         self._vitals = Vitals(self._tally.meter)
         self._limits = ServerLimits()
@@ -205,15 +206,14 @@ class Worker:
     ) -> Reply | SignJob | ConfirmJob | Change:
         """Ask the engine."""
         answer = self._engine.handle(payload, peer, time.time(), bindings)
-        auditor = self._auditor
-        if auditor is None and type(answer) is SignJob:
+        if type(answer) is SignJob and not self._must_refuse:
             return answer  # nearly always
-        if auditor is not None and auditor.is_refusing and not isinstance(answer, Reply):
+        if self._must_refuse and not isinstance(answer, Reply):
             answer = failure("audit_unavailable")
         if isinstance(answer, Reply):
             self._tally.answered(payload, answer.outcome)
-            if auditor is not None:
-                auditor.answered(payload, peer, bindings, answer)
+            if self._auditor is not None:
+                self._auditor.answered(payload, peer, bindings, answer)
         return answer
 
     def identify(self, peer: Peer, connected: socket.socket) -> Peer:
@@ -262,10 +262,15 @@ class Worker:
         now = time.monotonic()
         self.arrival_s = (self._looked_s + now) / 2 if self._is_late else now
         self._looked_s = now
+        if self._auditor is not None:
+            # Asked once for all that is seen now: it takes half as long as a record.
+            self._must_refuse = self._auditor.is_refusing
 
     def _end_batch(self) -> None:
         self._is_late = self._signing.is_behind
         self._watch.flush()
+        if self._auditor is not None:
+            self._auditor.end_batch()
         self._memory.feed(self._signing.held_bytes)
 
     def keep(self, change_bytes: int) -> bool:
@@ -309,6 +314,8 @@ class Worker:
         if self._auditor is not None:
             if reply.outcome == "ok":
                 self._auditor.signed(job, turn)
+                if not job.entry.is_cheap:
+                    self._auditor.end_batch()  # for it was made by itself
             else:
                 self._auditor.not_signed(job, reply.outcome, turn)
         turn.owner.fill(turn, reply.frame)
