@@ -86,7 +86,11 @@ def verify_signature(key: PublicKey, signature: bytes, data: bytes) -> None:
     Reasons: `malformed_signature`, `unsupported_signature`, `algorithm_mismatch`, `sha1_refused`,
     `bad_signature`.
     """
-    fields = load_public_fields(key)
+    verify_by(load_public_fields(key), signature, data)
+
+
+def verify_by(fields: PublicFields, signature: bytes, data: bytes) -> None:
+    """The same by a key that is loaded already, for whoever verifies many by one key."""
     parsed = _parse_untrusted(signature)
     if parsed.format not in fields.row.signature_formats:
         raise VerificationError(

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from secretivex.identity import Signer
@@ -204,12 +205,16 @@ def serve_one(connection: socket.socket, password: bytes, sign: Sign) -> None:
         raise again
 
 
+# Every request of a client names one of few keys.
+_parse_key = lru_cache(maxsize=64)(parse_public_key)
+
+
 def _sign(request: bytes, password: bytes, sign: Sign) -> bytes:
     try:
         reader = Reader(request)
         if not hmac.compare_digest(reader.string(), password):
             raise TokenError("not_allowed", "the caller is none of the agent's processes")
-        key = parse_public_key(reader.string())
+        key = _parse_key(reader.string())
         flags = reader.uint32()
         data = reader.string()
         reader.finish()
