@@ -270,6 +270,10 @@ class Engine:
         self._table = table
         self._is_locked = is_locked
 
+    def narrow(self, table: KeyTable) -> None:
+        """From now on answer from this table of fewer keys; all else stays."""
+        self._table = table
+
     def handle(
         self,
         payload: bytes | memoryview,

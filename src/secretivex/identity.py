@@ -34,6 +34,8 @@ class Restrictions:
     pin: bytes = field(default=b"", repr=False)
     confirm: bool = False
     """Whether a person is to be asked before every use."""
+    expires_s: float | None = None
+    """When its life ends, by `lifetime_clock`; None where it has no end."""
 
 
 UNRESTRICTED = Restrictions()

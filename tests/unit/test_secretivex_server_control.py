@@ -27,7 +27,7 @@ STATE = WorkerState(
         KeyRecord(
             Identity(b"b2", "", "ssh-ed25519", "memory"),
             b"s",
-            Restrictions("lib", b"steps", confirm=True),
+            Restrictions("lib", b"steps", confirm=True, expires_s=12.5),
         ),
     ),
 )

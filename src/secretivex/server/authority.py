@@ -18,6 +18,7 @@ from secretivex.identity import AddRules, Identity, KeyRecord, KeyStore, StoreEv
 from secretivex.key_table import count_listed, list_health
 from secretivex.lock import SALT_BYTES, Lock
 from secretivex.server.state import ServerLimits, WorkerState
+from secretivex.server.surroundings.lifetime import lifetime_clock
 from secretivex.stores.opening import environ_of_modules, open_stores
 from secretivex.stores.registry import Registry
 from secretivex.stores.token.device_lock import make_device_lock
@@ -42,13 +43,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("secretivex.stores")
 
 OpenStores = Callable[[AgentConfig, Mapping[str, str]], Sequence[KeyStore]]
-
-
-def lifetime_clock() -> float:
-    """Seconds that go on while the machine sleeps, and that nobody can set back."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 class Authority:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from secretivex.identity import AddRules, KeyRecord, Restrictions
 from secretivex.stores.memory import MemoryStore
@@ -77,9 +78,8 @@ class ClientKeys:
         size = len(request.private_fields) + _size_of(restrictions) + len(request.comment)
         if not self._has_room(blob, size, stored):
             return "too_many_keys"
-        self._store.add(key, restrictions)
+        self._store.add(key, self._begin_life(blob, restrictions, constraints, now))
         self._sizes[blob] = size
-        self._begin_life(blob, constraints, now)
         return OK
 
     def add_module(self, loaded: LoadedModule, now: float, stored: Iterable[bytes] = ()) -> str:
@@ -99,9 +99,9 @@ class ClientKeys:
             size = len(public.blob) + _size_of(restrictions) + len(comment)
             if not self._has_room(public.blob, size, stored):
                 break
-            self._store.add_on_module(public, comment, restrictions)
+            lasting = self._begin_life(public.blob, restrictions, request.constraints, now)
+            self._store.add_on_module(public, comment, lasting)
             self._sizes[public.blob] = size
-            self._begin_life(public.blob, request.constraints, now)
             added += 1
         return OK if added else "no_new_key"
 
@@ -118,14 +118,19 @@ class ClientKeys:
         max_bytes = self._max_keys * MEAN_KEY_BYTES
         return len(served) <= self._max_keys and held_bytes + size <= max_bytes
 
-    def _begin_life(self, blob: bytes, constraints: Constraints, now: float) -> None:
+    def _begin_life(
+        self, blob: bytes, restrictions: Restrictions, constraints: Constraints, now: float
+    ) -> Restrictions:
+        """The key is there from now on; its restrictions with its end, if it has one."""
         self._hidden.discard(_digest(blob))
         self._expiries.pop(blob, None)
         lifetime_s = constraints.lifetime_s
         if lifetime_s is None:
             lifetime_s = self._rules.lifetime_s
-        if lifetime_s is not None:
-            self._expiries[blob] = now + lifetime_s
+        if lifetime_s is None:
+            return restrictions
+        self._expiries[blob] = now + lifetime_s
+        return replace(restrictions, expires_s=now + lifetime_s)
 
     def _restrict(self, key: PrivateKey, constraints: Constraints) -> Restrictions:
         """What a worker enforces; raises `UnsupportedError` for what none does, `TokenError`."""

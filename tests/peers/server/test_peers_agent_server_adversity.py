@@ -58,6 +58,22 @@ def test_a_wall_clock_that_jumps_changes_no_lifetime(
     assert "(ED25519)" in service.ssh_add("-l").stdout
 
 
+def test_a_lifetime_ends_on_workers_that_hear_nothing_of_it(
+    start_service: Start, key_files: dict[str, Path], wait: Wait
+) -> None:
+    service = start_service("--key", key_files["ed25519"], workers=2)
+    assert service.ssh_add("-q", "-t", "2", str(key_files["rsa"])).returncode == 0
+    os.kill(service.process.pid, signal.SIGSTOP)
+    try:
+        wait(lambda: "(RSA)" not in service.ssh_add("-l").stdout, "the key outlived its time")
+        public = str(key_files["rsa"].with_suffix(".pub"))
+        for _ in range(8):  # whichever worker takes the connection
+            assert service.ssh_add("-T", public).returncode != 0
+            assert "(ED25519)" in service.ssh_add("-l").stdout
+    finally:
+        os.kill(service.process.pid, signal.SIGCONT)
+
+
 @WORKERS
 def test_an_agent_that_slept_goes_on_and_what_expired_meanwhile_is_gone(
     start_service: Start, key_files: dict[str, Path], workers: int, wait: Wait

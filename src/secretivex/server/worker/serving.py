@@ -38,6 +38,7 @@ from secretivex.server.sockets.memory import MAX_KEPT_BYTES, Memory
 from secretivex.server.sockets.watch import Watch
 from secretivex.server.sockets.wire import Wire
 from secretivex.server.state import ServerLimits, WorkerState
+from secretivex.server.surroundings.lifetime import lifetime_clock
 from secretivex.server.worker.accepting import Acceptor, Refusals
 from secretivex.server.worker.auditing import Auditor, change_event
 from secretivex.server.worker.changes import Ask, ChangeDesk
@@ -45,7 +46,7 @@ from secretivex.server.worker.confirming import ConfirmDesk
 from secretivex.server.worker.connection import Connection
 from secretivex.server.worker.shared import Shared
 from secretivex.server.worker.signing import SigningQueue, Turn
-from secretivex.server.worker.tokens import TokenDesk, load_entries
+from secretivex.server.worker.tokens import TokenDesk, leave_living, load_entries
 from secretivex.stores.token.tools import TokenTools
 from sshwire.agent.numbers import RequestNumber
 
@@ -103,6 +104,9 @@ class Worker:
         self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
         self._tools: Mapping[str, Any] = {}
         self._entries: dict[KeyRecord, TableEntry] = {}
+        self._next_end_s: float | None = None
+        """When the next of them ends, by `lifetime_clock`."""
+        self._generation = 0
         self._refusals = Refusals(self._tally, self._auditor)
         self._acceptor = self._make_door(shared)
         self._connections: set[Connection] = set()
@@ -129,7 +133,9 @@ class Worker:
         is_same = (state.limits, state.tools) == (self._limits, self._tools)
         self._tools = state.tools
         self._tokens.tools = self.confirming.tools = TokenTools.from_table(state.tools)
-        self._entries = load_entries(state, self._entries if is_same else {}, self._tokens)
+        loaded = load_entries(state, self._entries if is_same else {}, self._tokens)
+        self._entries, self._next_end_s = leave_living(loaded, lifetime_clock())
+        self._generation = state.generation
         table = build_table(state.generation, self._entries.values())
         decide, terms = judge_by(policy, self._rates, state.limits)
         self._engine.replace(
@@ -205,6 +211,8 @@ class Worker:
         self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
     ) -> Reply | SignJob | ConfirmJob | Change:
         """Ask the engine."""
+        if self._next_end_s is not None and lifetime_clock() >= self._next_end_s:
+            self._let_keys_end()
         answer = self._engine.handle(payload, peer, time.time(), bindings)
         if type(answer) is SignJob and not self._must_refuse:
             return answer  # nearly always
@@ -215,6 +223,11 @@ class Worker:
             if self._auditor is not None:
                 self._auditor.answered(payload, peer, bindings, answer)
         return answer
+
+    def _let_keys_end(self) -> None:
+        """Go on without the keys whose time is over: word of the supervisor's may come late."""
+        self._entries, self._next_end_s = leave_living(self._entries, lifetime_clock())
+        self._engine.narrow(build_table(self._generation, self._entries.values()))
 
     def identify(self, peer: Peer, connected: socket.socket) -> Peer:
         """The peer with the program that it runs."""

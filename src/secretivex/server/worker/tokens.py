@@ -116,3 +116,16 @@ def load_entries(
             continue
         entries[record] = entry
     return entries
+
+
+def leave_living(
+    entries: Mapping[KeyRecord, TableEntry], now_s: float
+) -> tuple[dict[KeyRecord, TableEntry], float | None]:
+    """The keys whose life is not over by `lifetime_clock`, and when the next of them ends."""
+    living = {
+        record: entry
+        for record, entry in entries.items()
+        if (end_s := record.restrictions.expires_s) is None or end_s > now_s
+    }
+    ends = (record.restrictions.expires_s for record in living)
+    return living, min((end_s for end_s in ends if end_s is not None), default=None)
