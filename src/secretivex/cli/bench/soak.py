@@ -97,7 +97,8 @@ def _watch(call: BenchCall, scenario: Scenario, probe: Probe) -> tuple[Outcome, 
 
         outcome = run_scenario(scenario, advance)
     check_ceiling(outcome)
-    return outcome, [*judge_vitals(watcher.points), judge_latency(outcome)]
+    signs = judge_vitals(watcher.points, clients=scenario.clients)
+    return outcome, [*signs, judge_latency(outcome)]
 
 
 def _name(sign: VitalSign) -> str:
