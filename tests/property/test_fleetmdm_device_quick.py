@@ -6,14 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fleetmdm.device import DeviceLimits, decode_facts, encode_facts, parse_device
-from fleetmdm.device.quick import QuickReader
+from fleetmdm.device.quick import MAX_LESSONS, QuickReader
+from fleetmdm.device.shapes import MAX_NAMES, plain_document
 from fleetmdm.evaluate.columns import encode_column
 from fleetmdm.evaluate.fact_path import MISSHAPEN, MISSING, NULL
 from fleetmdm.evaluate.operators.kinds import same
+from fleetmdm.evaluate.table import build_table
 from fleetmdm.evaluate.table.cells import OBJECT, decode_cells, encode_cells, encode_values
 from fleetmdm.rfc3339 import encode_time
 from fleetmdm.store.codec import encode_stamp, time_to_stamp
@@ -65,10 +67,21 @@ documents = st.fixed_dictionaries(
 )
 
 
-@given(documents)
-def test_a_quick_document_is_the_careful_one(document: dict[str, Any]) -> None:
-    quick = QuickReader(NOW, LIMITS).read(msgspec.json.encode(document))
+def learned(some: list[dict[str, Any]]) -> QuickReader:
+    """A reader that knows how these documents look."""
+    reader = QuickReader(NOW, LIMITS)
+    found = (reader.read(msgspec.json.encode(one)) for one in some)
+    reader.learn([one for one in found if one is not None])
+    return reader
+
+
+@given(st.lists(documents, max_size=4), documents)
+def test_a_quick_document_is_the_careful_one(
+    before: list[dict[str, Any]], document: dict[str, Any]
+) -> None:
+    quick = learned(before).read(msgspec.json.encode(document))
     if quick is None:
+        assert QuickReader(NOW, LIMITS).read(msgspec.json.encode(document)) is None
         return
     device = parse_device(document, now=NOW, limits=LIMITS)
     assert (quick.device_id, quick.serial) == (device.device_id, device.serial)
@@ -76,8 +89,9 @@ def test_a_quick_document_is_the_careful_one(document: dict[str, Any]) -> None:
     assert time_to_stamp(quick.last_seen) == encode_stamp(device.last_seen)
     assert quick.facts == encode_facts(device)
     assert decode_facts(quick.facts, device.last_seen) == device
-    assert quick.document["facts"] == device.facts
-    assert quick.document["tags"] == list(device.tags)
+    plain = plain_document(quick.document)
+    assert plain["facts"] == device.facts
+    assert plain["tags"] == list(device.tags)
 
 
 def test_ordinary_documents_are_quick() -> None:
@@ -89,7 +103,96 @@ def test_ordinary_documents_are_quick() -> None:
         ) % tag.encode()
         found = reader.read(data)
         assert found is not None
-        assert found.document["tags"] == sorted({tag.lower(), "a"})
+        assert plain_document(found.document)["tags"] == sorted({tag.lower(), "a"})
+
+
+facts = st.dictionaries(
+    st.sampled_from("abc"),
+    st.sampled_from(scalars) | st.dictionaries(st.sampled_from("de"), values, max_size=2),
+)
+
+
+MANY = {f"n{number}": number for number in range(MAX_NAMES + 1)}
+
+
+@given(st.lists(facts, min_size=1, max_size=12), st.lists(facts, max_size=3))
+@example([{"a": MANY}, {"a": MANY}, {"b": 1}, {"a": {"n1": 2}}], [])
+@example([{"a": {"d": 1}}, {"a": {"d": 2}}, {}], [{"a": 1}])
+def test_columns_of_shaped_documents_are_those_of_plain_ones(
+    asked: list[dict[str, Any]], before: list[dict[str, Any]]
+) -> None:
+    texts = [
+        msgspec.json.encode(
+            {
+                "device_id": "a",
+                "hostname": "h",
+                "os": "linux",
+                "os_version": "12",
+                "last_seen": "2026-03-01T10:00:00Z",
+                "facts": one,
+            },
+            # An object that is kept whole shows its names in the order of the source.
+            order="sorted",
+        )
+        for one in [*before, *asked]
+    ]
+    plain_reader, reader = QuickReader(NOW, LIMITS), QuickReader(NOW, LIMITS)
+    plain = [one for one in map(plain_reader.read, texts) if one is not None]
+    reader.learn(plain)
+    shaped = [one for one in map(reader.read, texts) if one is not None]
+    assert {type(one.document) for one in shaped} != {dict}
+    assert [one.facts for one in shaped] == [one.facts for one in plain]
+    first = len(before)
+    assert build_table([one.document for one in shaped[first:]]) == build_table(
+        [one.document for one in plain[first:]]
+    )
+
+
+def test_a_shape_takes_no_more_than_the_limits() -> None:
+    limits = DeviceLimits(max_depth=2, max_text_chars=20, max_key_chars=10)
+    text = (
+        b'{"device_id":"a","hostname":"h","os":"linux","os_version":"12",'
+        b'"last_seen":"2026-03-01T10:00:00Z","facts":%b}'
+    )
+    reader = QuickReader(NOW, limits)
+    known = reader.read(text % b'{"a":{"b":1},"c":2}')
+    assert known is not None
+    reader.learn([known])
+    for good in (b'{"a":{"b":"abc"}}', b'{"c":[1]}', b"{}"):
+        found = reader.read(text % good)
+        assert found is not None
+        assert not isinstance(found.document, dict)
+    bad = (
+        b'{"a":{"b":"abcdefghijklmnopqrstu"}}',
+        b'{"a":{"b":[1]}}',
+        b'{"c":[[1]]}',
+        b'{"c":9223372036854775808}',
+        b'{"c":"\\ud800"}',
+        b'{"c":"\xff"}',
+        b'{"c":{"abcdefghijk":1}}',
+        b'{"abcdefghijk":1}',
+        b'{"a":{"b":1e999}}',
+        b'{"c":NaN}',
+    )
+    for one in bad:
+        assert reader.read(text % one) is None
+
+
+def test_names_that_keep_changing_are_no_shape() -> None:
+    reader = QuickReader(NOW, LIMITS)
+    for number in range(3 * MAX_LESSONS):
+        document = {
+            "device_id": "a",
+            "hostname": "h",
+            "os": "linux",
+            "os_version": "12",
+            "last_seen": "2026-03-01T10:00:00Z",
+            "facts": {f"name{number}": {"x": 1}},
+        }
+        found = reader.read(msgspec.json.encode(document))
+        assert found is not None
+        assert type(found.document) is dict
+        reader.learn([found])
 
 
 cells = st.lists(

@@ -74,7 +74,7 @@ def _parse(document: Any, now: datetime, limits: DeviceLimits, *, sound: bool) -
         except ValueFault as fault:
             raise fault.at("facts") from None
     serial = document.get("serial")
-    if has_plain_identifiers(document, limits):
+    if are_plain([document[key] for key in REQUIRED[:4]], serial, limits):
         return Device(
             document["device_id"],
             document["hostname"],
@@ -136,18 +136,10 @@ def _identifier(document: dict[str, Any], key: str, limits: DeviceLimits) -> str
     return text
 
 
-def has_plain_identifiers(document: dict[str, Any], limits: DeviceLimits) -> bool:
-    """Whether all identifiers are short and plain, as they mostly are; said at one look."""
+def are_plain(texts: Sequence[Any], serial: Any, limits: DeviceLimits) -> bool:
+    """Whether four identifiers and the serial are short and plain, as they mostly are, at one look."""
     try:
-        text = "\n".join(
-            (
-                document["device_id"],
-                document["hostname"],
-                document["os"],
-                document["os_version"],
-                "-" if document.get("serial") is None else document["serial"],
-            )
-        )
+        text = "\n".join((*texts, "-" if serial is None else serial))
     except TypeError:
         return False
     return limits.max_identifier_chars >= _SHORT and _FIVE_PLAIN.fullmatch(text) is not None

@@ -30,8 +30,8 @@ def encode_facts(device: Device) -> bytes:
     return _encoder.encode(_facts_document(device))
 
 
-def encode_document(document: Mapping[str, Any]) -> bytes:
-    """`encode_facts` of a device from the same keys and values."""
+def encode_document(document: Mapping[str, Any] | msgspec.Struct) -> bytes:
+    """`encode_facts` of a device from the same keys and values, or fields."""
     return _encoder.encode(document)
 
 

@@ -7,11 +7,22 @@ doubt it answers None, and the slow way says what is wrong.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from fleetmdm.device.document import OPTIONAL, REQUIRED, has_plain_identifiers, parse_tag_list
+from msgspec import UNSET
+
+from fleetmdm.device.document import OPTIONAL, REQUIRED, are_plain, parse_tag_list
 from fleetmdm.device.encoding import encode_document
+from fleetmdm.device.shapes import (
+    MAX_FIELDS,
+    Outline,
+    ShapedDecoder,
+    ShapedDocument,
+    count_fields,
+    learn_outline,
+)
 from fleetmdm.device.values import DeviceLimits, ValueFault, decode_sound
 from fleetmdm.rfc3339 import encode_time
 
@@ -20,6 +31,10 @@ _KNOWN: Final = frozenset(REQUIRED + OPTIONAL)
 _MOMENT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?Z", re.ASCII
 )
+_TEXTS: Final = ("device_id", "hostname", "os", "os_version")
+
+MAX_LESSONS: Final = 8
+"""Where documents looked otherwise so often, and mostly, nothing is learned from them any more."""
 MAX_TAG_LISTS: Final = 1024
 """Lists of tags that are remembered as they were parsed."""
 
@@ -33,7 +48,7 @@ class QuickDocument(NamedTuple):
     """RFC 3339 in UTC, as `encode_time` writes it."""
     facts: bytes
     """What `encode_facts` writes."""
-    document: dict[str, Any]
+    document: Mapping[str, Any] | ShapedDocument
     """What `facts` says."""
 
 
@@ -46,13 +61,37 @@ class QuickReader:
         # Times of one form sort as text does; one second less is decided quickly.
         self._before = encode_time(latest.replace(microsecond=0))[:19]
         self._tags: dict[tuple[Any, ...], list[str]] = {}
+        self._outline: Outline | None = {}
+        self._shaped: ShapedDecoder | None = None
+        self._rounds = self._lessons = 0
 
     def read(self, data: bytes) -> QuickDocument | None:
         """The document, or None where this cannot tell."""
+        if self._shaped is not None:
+            shaped = self._shaped.decode(data)
+            if shaped is not None:
+                return self._keep_shaped(shaped)
+        return self._read_plain(data)
+
+    def _keep_shaped(self, document: ShapedDocument) -> QuickDocument | None:
+        device_id, serial, last_seen = document.device_id, document.serial, document.last_seen
+        texts = (device_id, document.hostname, document.os, document.os_version)
+        if not are_plain(texts, serial, self._limits) or not self._is_moment(last_seen):
+            return None
+        tags = self._parse_tags(document.tags)
+        if tags is None:
+            return None
+        document.tags = tags
+        document.last_seen = UNSET
+        return QuickDocument(device_id, serial, str(last_seen), encode_document(document), document)
+
+    def _read_plain(self, data: bytes) -> QuickDocument | None:
         document = decode_sound(data, self._limits)
         if document is None or not _REQUIRED <= document.keys() <= _KNOWN:
             return None
-        if not has_plain_identifiers(document, self._limits):
+        serial = document.setdefault("serial", None)
+        texts = tuple(map(document.__getitem__, _TEXTS))
+        if not are_plain(texts, serial, self._limits):
             return None
         last_seen = document.pop("last_seen")
         if not self._is_moment(last_seen):
@@ -63,9 +102,23 @@ class QuickReader:
         if tags is None:
             return None
         document["tags"] = tags
-        serial = document.setdefault("serial", None)
         facts = encode_document(document)
         return QuickDocument(document["device_id"], serial, last_seen, facts, document)
+
+    def learn(self, documents: Sequence[QuickDocument]) -> None:
+        """Learn from what was read last how documents look that were not read as they look."""
+        self._rounds += 1
+        new = [one.document["facts"] for one in documents if isinstance(one.document, Mapping)]
+        if not new or self._outline is None:
+            return
+        self._lessons += 1
+        self._outline = learn_outline(new, self._outline)
+        if self._lessons > MAX_LESSONS and self._lessons * 2 > self._rounds:
+            self._outline = None
+        if self._outline is None or count_fields(self._outline) > MAX_FIELDS:
+            self._outline = self._shaped = None
+        else:
+            self._shaped = ShapedDecoder(self._outline, self._limits)
 
     def _is_moment(self, text: Any) -> bool:
         if type(text) is not str or _MOMENT.fullmatch(text) is None or text[:19] >= self._before:

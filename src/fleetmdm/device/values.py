@@ -95,13 +95,9 @@ def check_value(value: Any, limits: DeviceLimits, depth: int = 1, seen: int = 0)
     return seen
 
 
-@lru_cache(maxsize=16)
-def sound_decoder(limits: DeviceLimits) -> msgspec.json.Decoder[dict[str, Any]]:
-    """A decoder that refuses whatever `check_value` could; it refuses deep nesting too.
-
-    What it refuses is to be decoded and checked value by value, which says what is wrong.
-    """
-    key = Annotated[str, Meta(max_length=limits.max_key_chars)]
+@lru_cache(maxsize=64)
+def sound_value(limits: DeviceLimits, depth: int) -> Any:
+    """The type of values within all limits, objects and lists `depth` levels deep among them."""
     scalar = (
         None
         | bool
@@ -109,21 +105,41 @@ def sound_decoder(limits: DeviceLimits) -> msgspec.json.Decoder[dict[str, Any]]:
         | float
         | Annotated[str, Meta(max_length=limits.max_text_chars)]
     )
-    value: Any = scalar
-    for _ in range(min(SOUND_DEPTH, limits.max_depth)):
-        value = scalar | list[value] | dict[key, value]
-    return msgspec.json.Decoder(dict[key, value])
+    if depth < 1:
+        return scalar
+    below: Any = sound_value(limits, depth - 1)
+    return scalar | list[below] | _sound_object(limits, below)
+
+
+def _sound_object(limits: DeviceLimits, value: Any) -> Any:
+    return dict[Annotated[str, Meta(max_length=limits.max_key_chars)], value]
+
+
+@lru_cache(maxsize=16)
+def sound_decoder(limits: DeviceLimits) -> msgspec.json.Decoder[dict[str, Any]]:
+    """A decoder that refuses whatever `check_value` could; it refuses deep nesting too.
+
+    What it refuses is to be decoded and checked value by value, which says what is wrong.
+    """
+    depth = min(SOUND_DEPTH, limits.max_depth)
+    document: Any = _sound_object(limits, sound_value(limits, depth))
+    return msgspec.json.Decoder(document)
 
 
 def decode_sound(data: bytes, limits: DeviceLimits) -> dict[str, Any] | None:
     """An object within all limits; None says nothing but that it was not proven quickly."""
-    # A value takes two bytes at least, so that a short document need not be counted through.
-    if len(data) > 2 * limits.max_values and _count_values(data) > limits.max_values:
+    if exceeds_values(data, limits):
         return None
     try:
         return sound_decoder(limits).decode(data)
     except (ValueError, RecursionError):
         return None
+
+
+def exceeds_values(data: bytes, limits: DeviceLimits) -> bool:
+    """Whether a document may have more values than it should; false where it has not."""
+    # A value takes two bytes at least, so that a short document need not be counted through.
+    return len(data) > 2 * limits.max_values and _count_values(data) > limits.max_values
 
 
 def _count_values(data: bytes) -> int:

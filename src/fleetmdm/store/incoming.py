@@ -7,10 +7,10 @@ Rule for editors: what a block holds depends on its documents alone, whoever mad
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -115,6 +115,7 @@ class BlockBuilder:
                 refused.append(item)
             else:
                 self._read(item, ready, refused)
+        self._quick.learn(ready)
         block = _pack(ready, with_columns=with_columns)
         return ReadBlock(block, tuple(refused), len(ready) + len(refused))
 
@@ -166,5 +167,4 @@ def _columns(ready: Sequence[QuickDocument]) -> dict[str, bytes]:
     # Who only reads a store need not load what makes columns.
     from fleetmdm.evaluate.table import build_table
 
-    documents: list[Mapping[str, Any]] = [one.document for one in ready]
-    return build_table(documents)
+    return build_table([one.document for one in ready])

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from fleetmdm.evaluate.columns import Column, encode_column
 from fleetmdm.evaluate.fact_path import MISSHAPEN, MISSING, NULL, Absent
@@ -46,7 +47,7 @@ def encode_cells(column: Column) -> bytes:
     return _encode((codes.itemsize, codes.tobytes(), values, absent))
 
 
-_SINGLE: Final[set[type]] = {str, int, float, list, dict, Absent}
+_SINGLE: Final[set[type]] = {str, int, float, list, dict, Absent, UnsetType}
 """Kinds whose values can stand by themselves, each at its place."""
 _ALIKE: Final[set[type]] = {bool, int, float}
 """Of which Python takes different values for equal."""
@@ -57,21 +58,28 @@ _encode_nested: Final = msgspec.json.Encoder().encode
 
 
 def encode_values(values: list[Any], types: list[type]) -> bytes:
-    """What `encode_cells` writes of raw values of JSON (None is null) of these types, in one pass."""
+    """What `encode_cells` writes of raw values of JSON of these types, in one pass.
+
+    None is null; UNSET is missing.
+    """
     kinds = set(types)
     alike = len(kinds & _ALIKE) > 1
     single = kinds <= _SINGLE
     if not kinds <= _KNOWN or (alike and not single):
-        return encode_cells(encode_column(values))
+        return _encode_any(values)
     keys, originals = _stand_ins(values, types) if kinds & _NESTED else (values, {})
     distinct = list(dict.fromkeys(keys))
     if single and len(distinct) > len(values) // 2:
         # Hardly any value comes twice: looking them up would gain nothing.
         return _encode((0, b"", *_plain(values, kinds)))
     if alike:
-        return encode_cells(encode_column(values))
+        return _encode_any(values)
     shown = [originals.get(key, key) for key in distinct] if originals else distinct
     return _write(distinct, shown, keys, kinds)
+
+
+def _encode_any(values: list[Any]) -> bytes:
+    return encode_cells(encode_column([MISSING if one is UNSET else one for one in values]))
 
 
 def _stand_ins(values: list[Any], types: list[type]) -> tuple[list[Any], dict[Any, Any]]:
@@ -105,6 +113,9 @@ def _plain(values: list[Any], kinds: set[type]) -> tuple[list[Any], dict[int, in
         places = [at for at, one in enumerate(values) if type(one) is Absent and one is not NULL]
         absent = {at: _NUMBERS[values[at]] for at in places}
         values = [None if type(one) is Absent else one for one in values]
+    if UnsetType in kinds:
+        absent |= {at: 0 for at, one in enumerate(values) if one is UNSET}
+        values = [None if one is UNSET else one for one in values]
     if float in kinds:
         values = [value + 0.0 if type(value) is float else value for value in values]
     return values, absent

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
+from itertools import count, groupby
 
 from fleetmdm.device import Device
 from fleetmdm.ingest.sources import Source
-from fleetmdm.store.incoming import BlockSource, IncomingBlock, IncomingRows, device_blocks
+from fleetmdm.store.incoming import BLOCK_DEVICES, BlockSource, device_blocks
 from fleetmdm.store.port import IngestCounts, SnapshotOvertaken
 from fleetmdm.store.sqlite.blocks.arrivals import Arrivals
+from fleetmdm.store.sqlite.blocks.waiting import Waiting
 from fleetmdm.store.sqlite.connection import cache_more, staging, writing
 from fleetmdm.store.sqlite.revisions import new_revision
 
@@ -31,19 +33,22 @@ def put_blocks(
 ) -> IngestCounts:
     """Stage the documents, then move them in within one short transaction."""
     cache_more(connection)
-    with _tables(connection), closing(Arrivals(connection)) as arrivals:
-        received = 0
+    with _tables(connection), closing(Waiting(connection)) as waiting:
+        arrivals = Arrivals(connection, waiting)
+        received = staged = 0
         for block in blocks(arrivals.fit):
-            _stage(connection, block, arrivals)
+            waiting.add(block)
             received += len(block.device_ids)
+            if not arrivals.take(block):
+                staged = _stage(connection, waiting, staged)
         if arrivals.worthwhile():
             counts = _welcome(connection, arrivals, received, source, now, based_on)
             if counts is not None:
                 return counts
-        _stage_waiting(connection, arrivals)
+        _stage(connection, waiting, staged)
         with writing(connection):
             _check_bases(connection, source, based_on)
-            return _apply(connection, received, source, now)
+            return _apply(connection, waiting, received, source, now)
 
 
 _BASE = """
@@ -72,10 +77,11 @@ def put_within(connection: sqlite3.Connection) -> Iterator[Put]:
 
     def put(device: Device, source: Source, now: datetime) -> IngestCounts:
         for block in device_blocks([device])(lambda: False):
-            _stage_rows(connection, block.rows())
-        return _apply(connection, 1, source, now)
+            waiting.add(block)
+        _stage_rows(connection, waiting, 0)
+        return _apply(connection, waiting, 1, source, now)
 
-    with _tables(connection), writing(connection):
+    with _tables(connection), closing(Waiting(connection)) as waiting, writing(connection):
         yield put
 
 
@@ -97,16 +103,14 @@ def _drop(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE IF EXISTS temp.fates")
 
 
-# What is large comes last, and what is found out about it has a table of its own: large rows are
-# written once and never rewritten.
+# The documents themselves stay where they wait: `item` is the number by which they are found there.
 _INCOMING = """
 CREATE TABLE temp.incoming (
     item INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     last_seen TEXT NOT NULL,
     serial TEXT,
-    facts_hash BLOB NOT NULL,
-    facts BLOB NOT NULL
+    facts_hash BLOB NOT NULL
 ) STRICT
 """
 
@@ -120,32 +124,27 @@ CREATE TABLE temp.fates (
 
 # Of two documents of one device the newer counts; of two of one moment, the later one given.
 _STAGE = """
-INSERT INTO temp.incoming (name, last_seen, serial, facts_hash, facts) VALUES (?, ?, ?, ?, ?)
+INSERT INTO temp.incoming (item, name, last_seen, serial, facts_hash) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET
-    last_seen = excluded.last_seen, serial = excluded.serial,
-    facts_hash = excluded.facts_hash, facts = excluded.facts
+    item = excluded.item, last_seen = excluded.last_seen, serial = excluded.serial,
+    facts_hash = excluded.facts_hash
 WHERE excluded.last_seen >= last_seen
 """
 
 
-def _stage(connection: sqlite3.Connection, block: IncomingBlock, arrivals: Arrivals) -> None:
+def _stage(connection: sqlite3.Connection, waiting: Waiting, staged: int) -> int:
+    """Stage what waits but for the blocks that are; answers how many are then."""
     with staging(connection):
-        if arrivals.take(block):
-            return
-    _stage_waiting(connection, arrivals)
-    with staging(connection):
-        _stage_rows(connection, block.rows())
+        _stage_rows(connection, waiting, staged)
+    return len(waiting)
 
 
-def _stage_waiting(connection: sqlite3.Connection, arrivals: Arrivals) -> None:
-    with staging(connection):
-        for rows in arrivals.drain():
-            _stage_rows(connection, rows)
-
-
-def _stage_rows(connection: sqlite3.Connection, rows: IncomingRows) -> None:
-    each = (rows.device_ids, rows.last_seen, rows.serials, rows.each_hash(), rows.each_facts())
-    connection.executemany(_STAGE, zip(*each, strict=True))
+def _stage_rows(connection: sqlite3.Connection, waiting: Waiting, staged: int) -> None:
+    for block in range(staged, len(waiting)):
+        rows = waiting.read(block)
+        items = count(block * BLOCK_DEVICES)
+        each = (rows.device_ids, rows.last_seen, rows.serials, rows.each_hash())
+        connection.executemany(_STAGE, zip(items, *each, strict=False))
 
 
 _JUDGE = """
@@ -175,11 +174,13 @@ WHERE fates.fate = 'changed' AND documents.device = fates.device
 AND documents.source = :source AND documents.until_revision IS NULL
 """
 
-_OPEN_DOCUMENTS = """
-INSERT INTO documents (device, source, since_revision, facts_hash, facts)
-SELECT device, :source, :revision, facts_hash, facts
-FROM temp.fates JOIN temp.incoming USING (item)
-WHERE fate IN ('added', 'changed')
+_NEW_DOCUMENTS = """
+SELECT item, device, facts_hash FROM temp.fates JOIN temp.incoming USING (item)
+WHERE fate IN ('added', 'changed') ORDER BY item
+"""
+
+_OPEN_DOCUMENT = """
+INSERT INTO documents (device, source, since_revision, facts_hash, facts) VALUES (?, ?, ?, ?, ?)
 """
 
 _CLOSE_SIGHTINGS = """
@@ -212,8 +213,6 @@ WHERE fate IN ('added', 'changed') AND serial IS NOT NULL
 """
 
 _CHANGES = (
-    _CLOSE_DOCUMENTS,
-    _OPEN_DOCUMENTS,
     _CLOSE_SIGHTINGS,
     _OPEN_SIGHTINGS,
     _CLOSE_SERIALS,
@@ -222,11 +221,15 @@ _CHANGES = (
 
 
 def _apply(
-    connection: sqlite3.Connection, received: int, source: Source, now: datetime
+    connection: sqlite3.Connection,
+    waiting: Waiting,
+    received: int,
+    source: Source,
+    now: datetime,
 ) -> IngestCounts:
     connection.execute(
         "INSERT OR IGNORE INTO device_names (name) SELECT name FROM temp.incoming"
-        " WHERE name NOT IN (SELECT name FROM device_names)"
+        " WHERE name NOT IN (SELECT name FROM device_names) ORDER BY item"
     )
     number = _source_number(connection, source)
     connection.execute(_JUDGE, {"source": number})
@@ -234,9 +237,24 @@ def _apply(
     if counts.added or counts.changed or counts.refreshed:
         detail = {"source": source.value, **asdict(counts)}
         revision = new_revision(connection, "ingested", detail, now=now)
+        chosen = {"source": number, "revision": revision}
+        connection.execute(_CLOSE_DOCUMENTS, chosen)
+        new = _read_new(connection, waiting, number, revision)
+        connection.executemany(_OPEN_DOCUMENT, new)
         for statement in _CHANGES:
-            connection.execute(statement, {"source": number, "revision": revision})
+            connection.execute(statement, chosen)
     return counts
+
+
+def _read_new(
+    connection: sqlite3.Connection, waiting: Waiting, source: int, revision: int
+) -> Iterator[tuple[int, int, int, bytes, bytes]]:
+    """The rows of documents that begin, with their facts from where they wait."""
+    rows = connection.execute(_NEW_DOCUMENTS)
+    for block, some in groupby(rows, lambda row: row[0] // BLOCK_DEVICES):
+        facts = waiting.read(block).each_facts()
+        for item, device, digest in some:
+            yield device, source, revision, digest, facts[item % BLOCK_DEVICES]
 
 
 class _NotNew(Exception):  # noqa: N818 - it asks for another way, it is no error

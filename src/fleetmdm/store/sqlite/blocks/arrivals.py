@@ -2,25 +2,21 @@
 
 Each block waits as it came, and its devices get numbers of a block of their own, so that the columns
 which came with it are those of a whole block.
-Rule for editors: what waits here may turn out to be known after all; then it is staged as any other.
+Rule for editors: what waits may turn out to be known after all; then it is staged as any other.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
-from typing import IO, Final
+from typing import Any, Final
 
-from fleetmdm.store.incoming import FEWEST, IncomingBlock, IncomingRows, decode_rows
+import msgspec
+
+from fleetmdm.store.incoming import BLOCK_DEVICES, FEWEST, IncomingBlock, IncomingRows
 from fleetmdm.store.sqlite.blocks.columns import encode_devices
-from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
-
-HELD_BYTES: Final = 8 * 1024 * 1024
-"""So much waits in memory; more waits in a temporary file."""
+from fleetmdm.store.sqlite.blocks.waiting import Waiting
 
 _KNOWN: Final = """
 SELECT EXISTS (
@@ -50,66 +46,46 @@ _BLOCK: Final = "INSERT INTO fact_blocks (block, revision, devices) VALUES (?, ?
 _COLUMNS: Final = "INSERT INTO fact_columns (block, name, cells) VALUES (?, ?, ?)"
 
 
+def _encode_json(values: Sequence[Any]) -> str:
+    return msgspec.json.encode(values).decode()
+
+
 class Arrivals:
     """Blocks that wait, for as long as all of their devices may be new."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, waiting: Waiting) -> None:
         self._connection = connection
-        # Beside the database: there must be room for the documents anyway.
-        folder = str(Path(connection.execute("PRAGMA database_list").fetchone()[2]).parent)
-        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(HELD_BYTES, dir=folder)  # noqa: SIM115 - `close`
-        self._sizes: list[int] = []
-        self._bytes: list[int] = []
+        self._waiting = waiting
+        self._count = 0
         self._fit = True
-
-    def close(self) -> None:
-        """Forget everything."""
-        self._spool.close()
 
     def fit(self) -> bool:
         """Whether nothing is known yet that is not new."""
         return self._fit
 
     def take(self, block: IncomingBlock) -> bool:
-        """Let a block wait here; false if it cannot, and then neither can any other."""
+        """Whether a block can move in as it is; if it cannot, neither can any other."""
         self._fit = self._fit and self._is_new(block.device_ids)
-        if self._fit:
-            self._spool.write(block.data)
-            self._sizes.append(len(block.device_ids))
-            self._bytes.append(len(block.data))
+        self._count += len(block.device_ids)
         return self._fit
 
     def _is_new(self, names: Sequence[str]) -> bool:
         # A device that stands in two blocks is found out when they move in.
-        row = self._connection.execute(_KNOWN, (json.dumps(names, ensure_ascii=False),)).fetchone()
+        row = self._connection.execute(_KNOWN, (_encode_json(names),)).fetchone()
         return not row[0] and len(set(names)) == len(names)
 
     def worthwhile(self) -> bool:
         """Whether what waits makes blocks that are not too empty."""
-        count = sum(self._sizes)
-        return self._fit and count >= FEWEST and 2 * count >= BLOCK_DEVICES * (len(self._sizes) - 1)
-
-    def drain(self) -> Iterator[IncomingRows]:
-        """All that waits, to be staged instead; nothing waits any more."""
-        self._fit = False
-        yield from self._waiting()
-        self._sizes.clear()
-        self._bytes.clear()
-
-    def _waiting(self) -> Iterator[IncomingRows]:
-        self._spool.seek(0)
-        for size in self._bytes:
-            yield decode_rows(self._spool.read(size))
+        enough = 2 * self._count >= BLOCK_DEVICES * (len(self._waiting) - 1)
+        return self._fit and self._count >= FEWEST and enough
 
     def move(self, *, source: int, revision: int) -> bool:
         """Move everything in, inside the caller's transaction; false if a device is not new."""
         last = self._connection.execute("SELECT max(device) FROM device_names").fetchone()[0]
-        for block, rows in enumerate(self._waiting(), (last or 0) // BLOCK_DEVICES + 1):
+        first = (last or 0) // BLOCK_DEVICES + 1
+        for block, rows in enumerate(map(self._waiting.read, range(len(self._waiting))), first):
             try:
-                chosen = {
-                    "first": block * BLOCK_DEVICES,
-                    "names": json.dumps(rows.device_ids, ensure_ascii=False),
-                }
+                chosen = {"first": block * BLOCK_DEVICES, "names": _encode_json(rows.device_ids)}
                 self._connection.execute(_NAMES, chosen)
             except sqlite3.IntegrityError:
                 return False
@@ -125,9 +101,9 @@ class Arrivals:
             "revision": revision,
             "hashes": rows.hashes,
             "facts": rows.facts,
-            "places": json.dumps(places),
-            "last_seen": json.dumps(rows.last_seen),
-            "serials": json.dumps(rows.serials, ensure_ascii=False),
+            "places": _encode_json(places),
+            "last_seen": _encode_json(rows.last_seen),
+            "serials": _encode_json(rows.serials),
         }
         for statement in (_DOCUMENTS, _SIGHTINGS, _SERIALS):
             self._connection.execute(statement, chosen)
