@@ -1,7 +1,9 @@
-"""Full checks of ever larger fleets: how time grows with devices, and the most memory it takes.
+"""Ingest and full checks of ever larger fleets: how time grows with devices, and the most memory.
 
-Each size is filled and checked in a process of its own; the memory is that of the first check and
-a full one after it. `--largest 1000000` is the row of the table of targets and takes a while.
+Each size is ingested and checked in processes of their own; the memory of a check is that of the
+first one and a full one after it. Time is the processor's, of all processes together: it grows as
+the work does, also where others use the machine. `--largest 1000000` is the row of the table of
+targets and takes a while.
 """
 
 from __future__ import annotations
@@ -13,13 +15,18 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from bench_check import check, fill
-from fleet import NOW
+import msgspec
+
+from bench_check import check
+from bench_ingest import ingest
+from fleet import NOW, make_documents, make_policies
 from fleetmdm.store.sqlite import open_store
-from ratio import bound, finish, read_options, seconds
+from ratio import Measured, bound, finish, read_options, with_note
 
 EXPONENT = 1.05
 MEBIBYTES = 1024
@@ -29,64 +36,99 @@ LARGE = 100_000
 """Of more devices than this one full check is enough: it takes long, and varies less."""
 
 
-def measure(path: Path, devices: int) -> dict[str, float]:
-    """Of a store that is filled: the first check, the best of some full ones, the peak."""
+def make(source: Path, devices: int) -> dict[str, float]:
+    """The documents of a fleet; nothing of it is measured."""
+    with source.open("wb") as file:
+        for document in make_documents(devices):
+            file.write(msgspec.json.encode(document) + b"\n")
+    return {}
+
+
+def take_in(source: Path, _devices: int) -> dict[str, float]:
+    """A new store of these documents."""
+    taken = cpu_seconds(lambda: ingest(source, source.with_suffix(".db")))
+    return {"ingest_s": taken, "ingest_mib": peak_mib()}
+
+
+def judge(source: Path, devices: int) -> dict[str, float]:
+    """Of the store: the first check, the best of some full ones, the peak."""
     rounds = ROUNDS if devices <= LARGE else 1
-    with closing(open_store(path, now=NOW)) as store:
-        first = seconds(lambda: check(store))
-        again = min(seconds(lambda: check(store)) for _ in range(rounds))
+    with closing(open_store(source.with_suffix(".db"), now=NOW)) as store:
+        store.put_policies(make_policies(), now=NOW)
+        first = cpu_seconds(lambda: check(store))
+        again = min(cpu_seconds(lambda: check(store)) for _ in range(rounds))
+    return {"first_s": first, "again_s": again, "check_mib": peak_mib()}
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Of this process and of those that it started and that ended."""
+    begun = _processor_s()
+    work()
+    return _processor_s() - begun
+
+
+def _processor_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def peak_mib() -> float:
+    """Of this process and those it started together."""
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Of the others only the largest is known; with this one they are as many as cores.
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    # Of the others that judge only the largest is known; with this one they are as many as cores.
-    together = usage + children * ((os.cpu_count() or 1) - 1)
-    return {"first_s": first, "again_s": again, "peak_mib": together / 1024}
+    return (usage + children * ((os.cpu_count() or 1) - 1)) / 1024
 
 
-def in_process(mode: str, path: Path, devices: int) -> str:
-    """This file again, for one part of the work."""
-    argv = [sys.executable, __file__, mode, str(path), str(devices)]
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+STEPS = {"--make": make, "--ingest": take_in, "--check": judge}
+
+
+def measure(devices: int) -> dict[str, float]:
+    """Every step for a fleet of this size, each by this file in a process of its own."""
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "fleet.ndjson"
+        for step in STEPS:
+            argv = [sys.executable, __file__, step, str(source), str(devices)]
+            done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
+            figures |= json.loads(done.stdout)
+    return figures
 
 
 def main() -> None:
     """Every size, then the exponent between the first and the last."""
     options = read_options(largest=100_000)
-    sizes: list[int] = []
+    sizes = [SMALLEST]
     while len(sizes) < 2 or sizes[-1] < options.largest:
-        sizes.append(SMALLEST * 10 ** len(sizes))
+        sizes.append(min(sizes[-1] * 10, max(options.largest, LARGE)))
     measured = {}
     for devices in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "fleet.db"
-            in_process("--fill", path, devices)
-            measured[devices] = json.loads(in_process("--measure", path, devices))
+        measured[devices] = measure(devices)
         print(devices, measured[devices], flush=True)
-    span = math.log(sizes[-1] / sizes[0])
-    rows = [
-        bound(
-            f"{name} check, {sizes[0]} to {sizes[-1]} devices",
-            [math.log(measured[sizes[-1]][key] / measured[sizes[0]][key]) / span],
-            at_most=EXPONENT,
-            unit="exponent",
-        )
-        for name, key in (("first", "first_s"), ("full", "again_s"))
-    ]
-    peak = measured[sizes[-1]]["peak_mib"]
-    rows.append(
-        bound(
-            f"check of {sizes[-1]} devices, memory of all its processes",
-            [peak],
-            at_most=MEBIBYTES,
-            unit="MiB",
-        )
-    )
-    finish(rows, options)
+    finish(_rows(sizes, measured), options)
+
+
+def _rows(sizes: list[int], measured: dict[int, dict[str, float]]) -> list[Measured]:
+    last = measured[sizes[-1]]
+    rows = []
+    for name, key in (
+        ("ingest", "ingest_s"),
+        ("first check", "first_s"),
+        ("full check", "again_s"),
+    ):
+        grown = math.log(last[key] / measured[sizes[0]][key]) / math.log(sizes[-1] / sizes[0])
+        work = f"{name}, {sizes[0]} to {sizes[-1]} devices"
+        row = bound(work, [grown], at_most=EXPONENT, unit="exponent")
+        told = ", ".join(f"{measured[size][key]:.3g} s of {size}" for size in sizes)
+        rows.append(with_note(row, f"of processor time: {told}"))
+    for name in ("ingest", "check"):
+        work = f"{name} of {sizes[-1]} devices, memory of all its processes"
+        rows.append(bound(work, [last[f"{name}_mib"]], at_most=MEBIBYTES, unit="MiB"))
+    return rows
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--fill"]:
-        fill(Path(sys.argv[2]), int(sys.argv[3]), keep=False)
-    elif sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(Path(sys.argv[2]), int(sys.argv[3]))))
+    if sys.argv[1:2] and sys.argv[1] in STEPS:
+        print(json.dumps(STEPS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))))
     else:
         main()
