@@ -19,6 +19,7 @@ from fleetmdm.policy_yaml.form import FORM_VERSION
 from fleetmdm.results import Run
 from fleetmdm.store.port import NewRun
 from fleetmdm.store.sqlite import SqliteStore, open_store
+from fleetmdm.store.sqlite.recording.changed import MAX_ITEMS
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POLICIES = parse_policies(
@@ -133,6 +134,46 @@ def packed_anew(store: SqliteStore, *, days: int, tool_version: str = "0") -> se
         judge = Evaluator(programs, new.as_of).judge
         packed = [writer.do(task, judge) for task in writer.tasks()]
     return {one.task.block for one in packed if one.rows is not None}
+
+
+def beside(store: SqliteStore) -> int:
+    """Rows of changes that are kept beside the blocks."""
+    sql = "SELECT count(*) FROM judged_changes"
+    count: int = store._connection.execute(sql).fetchone()[0]
+    return count
+
+
+def test_few_changes_are_kept_beside_the_blocks_until_they_are_many(store: SqliteStore) -> None:
+    check(store)
+    rows = []
+    for n in range(5):
+        store.put_devices([device(100 * n + at, n=5000 + n) for at in range(120)], now=NOW)
+        run, judged = check(store)
+        assert judged == 120
+        rows.append(beside(store))
+        assert not list(store.find_problems())
+    # The fourth hundred of three blocks is more than an eighth of these.
+    assert rows == [1, 2, 3, 0, 1]
+    later = NOW + timedelta(hours=1)
+    gone = {f"d{number:05}" for number in range(50, 60)}
+    store.put_devices([replace(device(3, n=5000), last_seen=later)], now=later)
+    for name in gone:
+        store.retire_device(name, now=later)
+    run, _ = check(store)
+    assert beside(store) == 2
+    assert same(run, check(store, full=True)[0])
+    assert beside(store) == 0
+    assert not list(store.find_problems())
+
+
+def test_many_rows_of_changes_become_one(store: SqliteStore) -> None:
+    check(store)
+    for n in range(MAX_ITEMS + 1):
+        store.put_devices([device(n % 7, n=3000 + n)], now=NOW)
+        run, _ = check(store)
+    assert beside(store) == 1
+    assert not list(store.find_problems())
+    assert same(run, check(store, full=True)[0])
 
 
 def judged_under(store: SqliteStore) -> list[frozenset[str] | None]:

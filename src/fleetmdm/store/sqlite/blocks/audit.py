@@ -29,12 +29,24 @@ from fleetmdm.store.sqlite.blocks.documents import (
 from fleetmdm.store.sqlite.connection import read_fleet_key
 from fleetmdm.store.sqlite.policies import find_odd_forms
 from fleetmdm.store.sqlite.recording.basis import read_basis
-from fleetmdm.store.sqlite.recording.block_state import keep_all, read_state
+from fleetmdm.store.sqlite.recording.block_state import (
+    ABSENT,
+    BlockState,
+    keep_all,
+    read_state,
+)
+from fleetmdm.store.sqlite.recording.changed import read_changed
 from fleetmdm.store.sqlite.revisions import latest_revision
 
 _decode: Final = msgspec.json.Decoder().decode
 _STORED: Final = np.array([state not in SILENT for state in STATES] + [False] * (256 - len(STATES)))
 """By the byte of a state, the absent device's included."""
+
+
+def _read_states(connection: sqlite3.Connection, policies: int) -> Iterator[tuple[int, BlockState]]:
+    kept, changed = keep_all(policies), read_changed(connection, policies)
+    for (block,) in connection.execute("SELECT block FROM judged_blocks ORDER BY block").fetchall():
+        yield block, read_state(connection, block, kept, changed)
 
 
 def find_derived_problems(connection: sqlite3.Connection) -> Iterator[str]:
@@ -47,8 +59,11 @@ def find_derived_problems(connection: sqlite3.Connection) -> Iterator[str]:
             if isinstance(batch, FactBatch):
                 for documents in read_some_documents(connection, revision, batch.handles):
                     yield from _compare(block, batch, documents)
-    yield from _find_stray_verdicts(connection)
-    yield from _find_stray_leaves(connection)
+    try:
+        yield from _find_stray_verdicts(connection)
+        yield from _find_stray_leaves(connection)
+    except RunOvertaken:
+        yield "what is kept of the newest run cannot be read"
     yield from find_odd_forms(connection)
 
 
@@ -75,10 +90,9 @@ def _find_stray_verdicts(connection: sqlite3.Connection) -> Iterator[str]:
         return
     run, devices, policies = row
     stored = there = 0
-    for (data,) in connection.execute("SELECT data FROM judged_parts WHERE part = 'codes'"):
-        codes = np.frombuffer(data, np.uint8)
-        stored += int(_STORED[codes].sum())
-        there += int((codes.reshape(-1, policies)[:, 0] != 0xFF).sum()) if policies else 0
+    for _, state in _read_states(connection, policies):
+        stored += int(_STORED[state.codes].sum())
+        there += int((state.codes[:, 0] != ABSENT).sum()) if policies else 0
     sql = "SELECT count(*) FROM results WHERE until_run IS NULL"
     if stored != connection.execute(sql).fetchone()[0]:
         yield f"the verdicts kept of run {run} are not those that its rows tell"
@@ -92,12 +106,7 @@ def _find_stray_leaves(connection: sqlite3.Connection) -> Iterator[str]:
         return
     salt, names = root_salt(read_fleet_key(connection)), sorted(basis.policies)
     of_results, of_inventory = ResultLeaves(names, STATES, salt), InventoryLeaves(salt)
-    for (block,) in connection.execute("SELECT block FROM judged_blocks ORDER BY block").fetchall():
-        try:
-            state = read_state(connection, block, keep_all(len(names)))
-        except RunOvertaken:
-            yield f"what is kept of block {block} cannot be read"
-            continue
+    for block, state in _read_states(connection, len(names)):
         for batch in read_block_documents(connection, basis.revision, block):
             places = np.array(batch.handles, np.int64) % BLOCK_DEVICES
             codes = map(bytes, state.codes[places])

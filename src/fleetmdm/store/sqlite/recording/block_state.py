@@ -18,13 +18,12 @@ from fleetmdm.evaluate.operators.times import NEVER
 from fleetmdm.ledger.merkle import HASH_BYTES
 from fleetmdm.store.port import RunOvertaken
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
+from fleetmdm.store.sqlite.recording.changed import Changed
 
 ABSENT: Final = 0xFF
 """The code of a device that is not there, and of a policy under which it was not judged."""
 
 LONG_AGO: Final = int(np.iinfo(np.int64).min)
-
-PARTS: Final = ("codes", "ends", "results", "inventory")
 
 Places = npt.NDArray[np.intp]
 
@@ -69,6 +68,8 @@ class BlockState:
     """The parts that differ from what is kept."""
     kept: set[str] = field(default_factory=set)
     """The parts that are what is kept, of a block begun from nothing."""
+    written: set[str] = field(default_factory=set)
+    """The parts that are kept at all."""
 
     def until(self) -> int:
         """Before this moment, time alone changes nothing here."""
@@ -116,8 +117,10 @@ def read_part(connection: sqlite3.Connection, block: int, part: str) -> npt.NDAr
     return np.frombuffer(row[0], np.uint8).reshape(BLOCK_DEVICES, HASH_BYTES)
 
 
-def read_state(connection: sqlite3.Connection, block: int, kept: KeptColumns) -> BlockState:
-    """A block as it is kept; empty where nothing is.
+def read_state(
+    connection: sqlite3.Connection, block: int, kept: KeptColumns, changed: Changed
+) -> BlockState:
+    """A block as it is kept, with what is `changed` in it; empty where nothing is.
 
     Raises `RunOvertaken` where it is of another run than `kept` tells of.
     """
@@ -128,7 +131,12 @@ def read_state(connection: sqlite3.Connection, block: int, kept: KeptColumns) ->
         if len(data) != array.nbytes:
             raise RunOvertaken
         # Copied when it is changed.
-        setattr(state, part, np.frombuffer(data, array.dtype).reshape(array.shape))
+        written = np.frombuffer(data, array.dtype).reshape(array.shape)
+        state.written.add(part)
+        shown = changed.lay_over(block, part, written)
+        setattr(state, part, shown)
+        if shown is not written:
+            state.changed.add(part)
     moved = kept.move(state.codes)
     if moved is not state.codes:
         state.codes = moved

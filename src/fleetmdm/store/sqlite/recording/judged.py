@@ -21,13 +21,20 @@ from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
 from fleetmdm.store.sqlite.recording.block_state import (
     ABSENT,
     LONG_AGO,
-    PARTS,
     BlockState,
     KeptColumns,
     Places,
     empty_state,
     read_part,
     read_state,
+)
+from fleetmdm.store.sqlite.recording.changed import (
+    MOST_SHARE,
+    PARTS,
+    Changed,
+    forget_changed,
+    keep_changed,
+    read_changed,
 )
 from fleetmdm.store.sqlite.recording.digests import Digests, parse_digests
 from fleetmdm.store.sqlite.recording.work import Packed
@@ -46,11 +53,18 @@ class Judged:
         self._states: dict[int, BlockState] = {}
         self._kept: KeptColumns | None = None
         """Where blocks that were not touched stay as they are."""
+        self._changed = Changed()
+        """What is kept beside the blocks that this builds on."""
+        self._touched: list[npt.NDArray[np.int64]] = []
+        """The numbers of devices that were judged, dropped or seen one by one."""
+        self._whole = False
+        """A block was judged as a whole, or all were under some policies."""
         self.counts = np.zeros((policies, len(STATES)), dtype=np.int64)
 
     def build_on(self, kept: KeptColumns, counts: npt.NDArray[np.int64]) -> None:
         """Begin with what is kept, and with the counts of the policies that stand."""
         self._kept = kept
+        self._changed = read_changed(self._connection, kept.before)
         self.counts = counts.copy()
 
     def due_by_time(self, *, timely: bool) -> dict[int, Places | None]:
@@ -69,7 +83,7 @@ class Judged:
                 if timely:
                     due[block] = None
                 continue
-            ends = read_state(self._connection, block, self._kept).ends
+            ends = read_state(self._connection, block, self._kept, self._changed).ends
             due[block] = np.flatnonzero(ends <= self._as_of)
         return due
 
@@ -96,6 +110,7 @@ class Judged:
 
     def begin_block(self, block: int) -> set[int]:
         """Judge a block as a whole; answers the numbers of the devices that were in it."""
+        self._whole = True
         state = self._state(block)
         # Everything in it is about to be judged at one moment.
         state.since = LONG_AGO
@@ -104,6 +119,7 @@ class Judged:
 
     def begin_partly(self, block: int) -> None:
         """Judge a block under some policies, whose states were other ones or none."""
+        self._whole = True
         self._state(block)
 
     def renew_inventory(self, handles: Sequence[int], leaves: Sequence[bytes]) -> None:
@@ -128,10 +144,10 @@ class Judged:
             ):
                 state.put(part, places, nothing)
 
-    @staticmethod
     def _by_block(
-        numbers: npt.NDArray[np.int64],
+        self, numbers: npt.NDArray[np.int64]
     ) -> Iterator[tuple[int, npt.NDArray[np.bool_], Places]]:
+        self._touched.append(numbers)
         blocks = numbers // BLOCK_DEVICES
         for block in np.unique(blocks).tolist():
             rows = blocks == block
@@ -141,7 +157,7 @@ class Judged:
         state = self._states.get(block)
         if state is None:
             state = (
-                read_state(self._connection, block, self._kept)
+                read_state(self._connection, block, self._kept, self._changed)
                 if self._kept
                 else empty_state(self._policies)
             )
@@ -166,7 +182,9 @@ class Judged:
                 "SELECT block, data FROM judged_parts WHERE part = ?", (part,)
             )
             tables += [
-                np.frombuffer(data, np.uint8).reshape(-1, HASH_BYTES)
+                self._changed.lay_over(
+                    block, part, np.frombuffer(data, np.uint8).reshape(-1, HASH_BYTES)
+                )
                 for block, data in rows
                 if block not in self._states
             ]
@@ -184,12 +202,46 @@ class Judged:
             for block in set(stored) - set(self._states):
                 execute("DELETE FROM judged_parts WHERE block = ?", (block,))
                 execute("DELETE FROM judged_blocks WHERE block = ?", (block,))
+        more = self._few_changes()
+        if more is None:
+            for block in self._changed.blocks():
+                self._state(block)
         for block, state in self._states.items():
             self._write_block(block, state)
+            if more is None:
+                self._write_parts(block, state)
+        if more is None:
+            forget_changed(self._connection)
+        elif len(more):
+            keep_changed(self._connection, self._changed, more)
         told = {"text": question.text, "policies": dict(question.policies)}
         asked = json.dumps(told, sort_keys=True)
         execute("DELETE FROM judged")
         execute("INSERT INTO judged VALUES (1, ?, ?, ?)", (run, revision, asked))
+
+    def _few_changes(self) -> Changed | None:
+        """What may be kept beside the blocks; None where these are to be written again."""
+        if not self._kept or self._whole:
+            return None
+        if not self._touched:
+            return Changed()
+        numbers = np.unique(np.concatenate(self._touched))
+        sql = "SELECT count(*) FROM judged_blocks"
+        room = self._connection.execute(sql).fetchone()[0] * BLOCK_DEVICES
+        written = all(state.written for state in self._states.values())
+        if not written or (len(numbers) + len(self._changed)) * MOST_SHARE > room:
+            return None
+        blocks = [
+            (self._state(block), numbers[numbers // BLOCK_DEVICES == block] % BLOCK_DEVICES)
+            for block in sorted(set((numbers // BLOCK_DEVICES).tolist()))
+        ]
+        return Changed(
+            numbers,
+            {
+                part: np.concatenate([getattr(state, part)[places] for state, places in blocks])
+                for part in PARTS
+            },
+        )
 
     def _write_block(self, block: int, state: BlockState) -> None:
         self._connection.execute(
@@ -198,7 +250,11 @@ class Judged:
             " WHERE (since, until, rows) IS NOT (excluded.since, excluded.until, excluded.rows)",
             (block, state.since, state.until(), state.digests),
         )
-        wanted = state.changed if self._kept else [one for one in PARTS if one not in state.kept]
+
+    def _write_parts(self, block: int, state: BlockState) -> None:
+        wanted = (
+            list(state.changed) if self._kept else [one for one in PARTS if one not in state.kept]
+        )
         parts = {part: getattr(state, part).data.cast("B") for part in wanted}
         kept = {}
         if not self._kept:

@@ -24,6 +24,7 @@ from fleetmdm.store.sqlite.blocks.columns import BlockReader, NewColumns
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES, read_some_documents
 from fleetmdm.store.sqlite.connection import connect
 from fleetmdm.store.sqlite.recording.block_state import KeptColumns, read_state
+from fleetmdm.store.sqlite.recording.changed import Changed, read_changed
 from fleetmdm.store.sqlite.recording.digests import NOT_KNOWN, Digests, digest_block
 from fleetmdm.store.sqlite.recording.rows import make_rows, pack_rows, rows_of
 
@@ -85,6 +86,7 @@ class Worker:
         self._connection = connection
         self._desk = desk
         self._blocks: BlockReader | None = None
+        self._changed: Changed | None = None
         names = list(desk.policies)
         self._results = ResultLeaves(names, STATES, desk.salt)
         self._inventory = InventoryLeaves(desk.salt)
@@ -154,7 +156,9 @@ class Worker:
     def _complete(self, packed: Packed, said: Sequence[tuple[Batch, VerdictBatch]]) -> Packed:
         """Lay what was said of some policies over what is kept of a block."""
         assert packed.task.block is not None  # noqa: S101 - only blocks are judged so
-        kept = read_state(self._connection, packed.task.block, self._desk.kept)
+        if self._changed is None:
+            self._changed = read_changed(self._connection, self._desk.kept.before)
+        kept = read_state(self._connection, packed.task.block, self._desk.kept, self._changed)
         places = np.frombuffer(packed.handles, np.int64) % BLOCK_DEVICES
         codes = kept.codes[places]
         judged = [column.policy_id for column in said[0][1].columns] if said else []
