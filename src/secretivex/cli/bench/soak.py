@@ -23,6 +23,9 @@ from secretivex.errors import SecretiveError
 MIN_S = 3.0
 SAMPLES = 200
 
+FIRST_LOOK_S = 5.0
+"""How long an agent may take from its first answer to the first figures of its processes."""
+
 
 @click.command("soak")
 @shape_options(formats=("text", "json"), load=False)
@@ -73,7 +76,13 @@ def probe_of(address: str, pids: Sequence[int]) -> Probe:
     """How the agent is watched."""
     if pids:
         return watch_processes(pids)
-    if read_snapshot(address).get("processes"):
+    end = time.monotonic() + FIRST_LOOK_S
+    while not (is_told := bool(read_snapshot(address).get("processes"))):
+        # An agent that was started a moment ago answers before its processes looked at themselves.
+        if time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    if is_told:
         return lambda: [
             Vitals(row["pid"], row["rss_bytes"], row["fds"])
             for row in read_snapshot(address).get("processes", ())
