@@ -164,7 +164,7 @@ def interrupt_after(delay_s: float) -> Callable[[], None]:
     """Ctrl-C so long after the command began."""
 
     def prepare() -> None:
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
         signal.setitimer(signal.ITIMER_REAL, delay_s)
 
     return prepare
