@@ -1,8 +1,8 @@
 """Tasks done by several processes, this one among them; answers come in the order of the tasks.
 
 Processes are spawned, never forked: neither connections to databases nor threads survive a fork.
-Each has a line of its own to this process and shares nothing with others: one that is killed in the
-middle of an answer ends its line and nothing else.
+Each has lines of its own from and to this process and shares nothing with others: one that is killed
+in the middle of an answer ends its lines and nothing else.
 Rule for editors: what goes between processes is values; what comes of a task does not depend on who
 did it; how much waits is bounded, however many tasks there are.
 """
@@ -14,6 +14,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -27,7 +28,10 @@ AHEAD: Final = 4
 """Tasks for each worker that are asked for before the oldest is taken: bounds what waits."""
 SWITCH_S: Final = 0.0005
 """How long who works keeps the interpreter from the threads that read and write its line, which ask
-for it again every 64 KiB."""
+for it again at every read."""
+PIPE_BYTES: Final = 1024 * 1024
+"""Of a line between two processes, where the system lets it be so wide: as much as Linux lets anybody
+have. Who asks must not wait until who works has a moment to read."""
 
 _Task = TypeVar("_Task")
 _Answer = TypeVar("_Answer")
@@ -108,7 +112,7 @@ class Crew(Generic[_Task, _Answer]):
             return False
         hand.asked.append(place)
         try:
-            hand.line.send(place.task)
+            hand.asking.send(place.task)
         except OSError:
             self._lose(hand)
         return True
@@ -122,10 +126,10 @@ class Crew(Generic[_Task, _Answer]):
         """Take in the answers that have come."""
         if not self._hands:
             return
-        ready = wait([hand.line for hand in self._hands], timeout_s)
-        for hand in [each for each in self._hands if each.line in ready]:
+        ready = wait([hand.answering for hand in self._hands], timeout_s)
+        for hand in [each for each in self._hands if each.answering in ready]:
             try:
-                is_well, answer = hand.line.recv()
+                is_well, answer = hand.answering.recv()
             except (EOFError, OSError):
                 self._lose(hand)
                 continue
@@ -150,24 +154,40 @@ class _Hand:
     def __init__(
         self, there: Callable[[Any], Any], start: Callable[..., object], given: tuple[Any, ...]
     ) -> None:
-        context = get_context("spawn")
-        self.line, far = context.Pipe()
+        tasks, self.asking = _pipe()
+        self.answering, answers = _pipe()
         self.asked: deque[_Place] = deque()
         self.is_listening = False
         """It says so first: before, a large task would keep waiting whoever asks."""
-        self._process = context.Process(target=_work, args=(far, there, start, given), daemon=True)
+        self._process = get_context("spawn").Process(
+            target=_work, args=(tasks, answers, there, start, given), daemon=True
+        )
         self._process.start()
-        far.close()
+        tasks.close()
+        answers.close()
 
     def end(self) -> None:
         """Let the process go; what it was doing is not wanted any more."""
-        self.line.close()
+        self.asking.close()
+        self.answering.close()
         self._process.terminate()
         self._process.join()
 
 
+def _pipe() -> tuple[Connection, Connection]:
+    """Where one reads, and where one writes."""
+    reading, writing = get_context("spawn").Pipe(duplex=False)
+    if sys.platform == "linux":
+        from fcntl import F_SETPIPE_SZ, fcntl
+
+        with suppress(OSError):
+            fcntl(writing.fileno(), F_SETPIPE_SZ, PIPE_BYTES)
+    return reading, writing
+
+
 def _work(
-    line: Connection,
+    tasks: Connection,
+    answers: Connection,
     there: Callable[[Any], Any],
     start: Callable[..., object],
     given: tuple[Any, ...],
@@ -179,7 +199,7 @@ def _work(
     asked: SimpleQueue[Any] = SimpleQueue()
     told: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
     # Somebody listens and somebody speaks at all times, so that nobody waits for the other.
-    for move, queue in ((_listen, asked), (_speak, told)):
+    for move, line, queue in ((_listen, tasks, asked), (_speak, answers, told)):
         Thread(target=move, args=(line, queue), daemon=True).start()
     told.put((True, None))
     start(*given)

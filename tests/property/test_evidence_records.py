@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetmdm.device import Device, decode_facts, encode_facts
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.records.cells import CellBook
 from fleetmdm.evidence.records.commit import Field, encode_record, make_cell
 from fleetmdm.evidence.records.flatten import flatten
+from fleetmdm.evidence.records.layout import KEYS, read_leaves
 from fleetmdm.evidence.records.maker import quiet
 from fleetmdm.evidence.records.reading import LineReader, Taken, parse_record
 from fleetmdm.evidence.records.values import RecordError
 from fleetmdm.evidence.redact import Profile, Redaction, classify, fits, is_open, leaks
 
 KEY = bytes(32)
-KEYS = FleetKeys(bytes(range(32)))
+NOW = datetime(2026, 11, 22, 13, tzinfo=UTC)
+FLEET = FleetKeys(bytes(range(32)))
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _atoms = st.one_of(
@@ -30,10 +34,14 @@ _atoms = st.one_of(
     _texts,
     st.sampled_from(["web-01", "", "\\", '"', "\x00", "\x7f", "ü", "\u2028", "{", "}],[", "1"]),
 )
+_names = st.one_of(
+    _texts,
+    st.sampled_from(['":', '":{"', "{", "[", '":1,"', '},"a":', "\\", '\\":', "\n", "facts"]),
+)
 _values = st.recursive(
     _atoms,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(_texts, inner, max_size=3)
+        st.lists(inner, max_size=3), st.dictionaries(_names, inner, max_size=3)
     ),
     max_leaves=8,
 )
@@ -98,20 +106,23 @@ def test_a_spoilt_line_is_refused_or_read_alike_both_ways(line: bytes, data: st.
 
 @given(
     st.dictionaries(st.sampled_from("abc"), _values, max_size=3),
-    st.lists(st.dictionaries(_texts, _values, max_size=3), max_size=3),
+    st.lists(st.dictionaries(_names, _values, max_size=3), max_size=3),
     st.sampled_from(list(Profile)),
 )
 def test_facts_are_taken_apart_as_their_leaves_are(
     shared: dict[str, Any], others: list[dict[str, Any]], profile: Profile
 ) -> None:
     """Also where the same places have had other values, or values that compare equal."""
-    book = CellBook(KEYS, Redaction(profile))
+    book = CellBook(FLEET, Redaction(profile))
     for facts in (shared, *others, shared):
         document = json.loads(json.dumps({"kernel": {"release": "web-01 6"}, **facts}))
-        names: set[str] = {"web-01"}
-        found = quiet(book.facts(document, names), {"web-01"})
-        own = [cell for cell in found if not cell.path.startswith("pseudonym.")]
-        pairs = list(flatten("facts", document))
+        stored = encode_facts(Device("web-01", "h", "linux", "1", None, NOW, document, ("a", "b")))
+        places, values = read_leaves(book, stored)
+        assert [place.path for place in (places[0], *places[-5:])] == [KEYS[0], *KEYS[2:]]
+        leaves = list(zip(places, values, strict=True))[1:-5]
+        found = [cell for place, raw in leaves for cell in place.known.get(raw) or place.learn(raw)]
+        own = [cell for cell in quiet(found, {"web-01"}) if not cell.path.startswith("pseudonym.")]
+        pairs = list(flatten("facts", decode_facts(stored, NOW).facts))
         assert [cell.path for cell in own] == [path for path, _ in pairs]
         for cell, (path, value) in zip(own, pairs, strict=True):
             shown = is_open(classify(path), profile) and not (

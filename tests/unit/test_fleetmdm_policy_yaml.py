@@ -192,6 +192,11 @@ def test_scalars_follow_the_core_schema(written: str, value: object) -> None:
         ("id: [1, 2\n", (2, 1, "yaml_syntax")),
         ("a: b: c\n", (1, 5, "yaml_syntax")),
         ("a: \x07\n", (1, 4, "yaml_syntax")),
+        (r'a: "\ud83d"', (1, 4, "yaml_syntax")),
+        ('a: 1\nb: "x \\ude00\\ud83d"', (2, 4, "yaml_syntax")),
+        ('"\\ud800": 1', (1, 1, "yaml_syntax")),
+        ('a: 1\nb: ["\\U00110000"]', (2, 6, "yaml_syntax")),
+        ('a: "\\Uffffffff"', (1, 5, "yaml_syntax")),
         ("", (1, 1, "missing_key")),
         ("# nothing\n", (1, 1, "missing_key")),
         (f"{HEAD}{CHECKS}---\n{HEAD}{CHECKS}", (5, 1, "duplicate_id")),
@@ -206,6 +211,13 @@ def test_what_is_wrong_is_named_with_its_place(
     text: str | bytes, place: tuple[int, int, str]
 ) -> None:
     assert place in found(text)
+
+
+def test_two_escapes_that_are_a_pair_are_one_character() -> None:
+    """As in JSON, of which YAML 1.2 is a superset."""
+    escaped = r'"\ud83d\ude00 \U0001f600 \u00fc"'
+    policy = parse_policy(f"id: a\nname: {escaped}\n{CHECKS}".encode(), name="f")
+    assert policy.name == "\U0001f600 \U0001f600 \xfc"
 
 
 def test_every_problem_of_a_file_is_given_at_once() -> None:

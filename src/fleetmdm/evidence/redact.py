@@ -225,14 +225,20 @@ def leaks(value: Any, identifiers: frozenset[str]) -> bool:
 
 def leaking_text(path: str, value: Any) -> str:
     """Every text of a field that shows, its path too, case-folded: for one look at all of them."""
+    if type(value) is str:
+        return f"{path}\n{value}".casefold()
     return "\n".join((path, *texts_of(value))).casefold()
 
 
 def identifiers_in(values: Iterator[Any]) -> frozenset[str]:
     """The identifiers to look for inside other values of the same device; hosts by label too."""
-    texts = [text.strip().casefold() for value in values for text in texts_of(value)]
-    labels = [text.partition(".")[0] for text in texts]
-    return frozenset(text for text in (*texts, *labels) if len(text) >= MIN_LEAK_CHARACTERS)
+    texts = [
+        text.strip().casefold()
+        for value in values
+        for text in ((value,) if type(value) is str else texts_of(value))
+    ]
+    labels = [text.partition(".")[0] for text in texts if "." in text]
+    return frozenset([text for text in texts + labels if len(text) >= MIN_LEAK_CHARACTERS])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from fleetmdm.device import Device, encode_device, facts_hash
-from fleetmdm.ledger.merkle import EMPTY_ROOT, HASH_BYTES, TreeHasher, node_hash
+from fleetmdm.device import DocumentBatch
+from fleetmdm.ledger.merkle import EMPTY_ROOT, HASH_BYTES, TreeHasher, leaf_hash, node_hash
 from fleetmdm.results import Status
-from fleetmdm.rfc3339 import encode_time
 
 MAX_KNOWN_STATES: Final = 65_536
 """Combinations of states that are remembered at a time."""
@@ -64,13 +63,9 @@ class InventoryLeaves:
             for digest, seen in zip(hashes, last_seen, strict=True)
         ]
 
-    def of_device(self, device: Device) -> bytes:
-        """The same for a decoded device."""
-        return self.of([bytes.fromhex(facts_hash(device))], [encode_time(device.last_seen)])[0]
-
 
 class RunInventory:
-    """Computes the inventory root of a run again, device by device in the order of their ids."""
+    """Computes the inventory root of a run again, from its documents in the order of their ids."""
 
     def __init__(self, roots: int, fleet_key: bytes) -> None:
         """`roots` is that of the run."""
@@ -78,12 +73,19 @@ class RunInventory:
         self._hashes = bytearray()
         self._list = TreeHasher()
 
-    def add(self, device: Device) -> None:
-        """Take the next device."""
+    def hash(self, batch: DocumentBatch) -> list[bytes]:
+        """The leaf hashes of some documents; takes none of them."""
         if self._leaves is None:
-            self._list.add(encode_device(device))
+            return [leaf_hash(document) for document in batch.whole()]
+        sha256 = hashlib.sha256
+        return self._leaves.of([sha256(facts).digest() for facts in batch.facts], batch.last_seen)
+
+    def add(self, hashes: list[bytes]) -> None:
+        """Take the next documents by their leaf hashes."""
+        if self._leaves is None:
+            self._list.add_hashes(hashes)
         else:
-            self._hashes += self._leaves.of_device(device)
+            self._hashes += b"".join(hashes)
 
     def root(self) -> bytes:
         """The root over the devices so far."""

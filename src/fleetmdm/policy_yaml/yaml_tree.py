@@ -7,6 +7,7 @@ and no anchor, alias or tag ever takes effect.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -40,6 +41,8 @@ _CONSTANTS: Final[dict[str, Any]] = {
     "False": False,
     "FALSE": False,
 }
+_LONG_ESCAPE = re.compile(r"\\U([0-9A-Fa-f]{8})")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _AMBIGUOUS = frozenset({"yes", "no", "on", "off"})
 
 
@@ -115,11 +118,25 @@ def _events(text: str, problems: Problems) -> Iterator[Any]:
     except YAMLError as error:
         problems.add(_reader_place(error, text), "yaml_syntax", "a character YAML does not allow")
         raise YamlStopError from error
+    except (ValueError, OverflowError) as error:
+        # The parser hands such an escape to `chr` as it is.
+        problems.add(_escape_place(text), "yaml_syntax", "an escape is no character of Unicode")
+        raise YamlStopError from error
+
+
+def _escape_place(text: str) -> Position:
+    escapes = (found for found in _LONG_ESCAPE.finditer(text) if int(found[1], 16) > sys.maxunicode)
+    found = next(escapes, None)
+    return Position(1, 1) if found is None else _position(text, found.start())
 
 
 def _reader_place(error: Exception, text: str) -> Position:
     index = getattr(error, "position", 0)
-    before = text[: index if isinstance(index, int) else 0]
+    return _position(text, index if isinstance(index, int) else 0)
+
+
+def _position(text: str, index: int) -> Position:
+    before = text[:index]
     return Position(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
 
 
@@ -196,9 +213,24 @@ class _Builder:
             self._problems.add(where, "tag", f"tags are not allowed: {str(event.tag)[:80]!r}")
         if name == "ScalarEvent":
             plain = not event.style and event.tag is None
-            value = self._scalar(event.value, where) if plain else event.value
+            value = self._scalar(event.value, where) if plain else self._text(event.value, where)
             return Node("scalar", where, value)
         return Node("list" if name == "SequenceStartEvent" else "mapping", where)
+
+    def _text(self, text: str, where: Position) -> str:
+        """A quoted text: two escapes that are a pair of surrogates are one character, as in JSON.
+
+        YAML 1.2.2 is a superset of JSON (section 1.2), whose only way to escape most characters is
+        such a pair (RFC 8259 section 7). A lone surrogate is no character and has no UTF-8.
+        """
+        if text.isascii() or not _SURROGATE.search(text):
+            return text
+        try:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            message = "an escape is half a surrogate pair: write the character, or both halves"
+            self._problems.add(where, "yaml_syntax", message)
+            return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
     def _scalar(self, text: str, where: Position) -> Any:
         """A plain scalar by the core schema (YAML 1.2.2 section 10.3.2), less its traps."""

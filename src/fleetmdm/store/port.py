@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from fleetmdm.device import Device
+from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import ResultRow, Run, Status, Transition
 from fleetmdm.store.governance_port import GovernanceStore
@@ -165,6 +165,10 @@ class FleetStore(InventoryStore, GovernanceStore, UpkeepStore, Protocol):
 
     def run_devices(self, run_id: int, *, device_id: str | None = None) -> Iterator[Device]:
         """The documents that a run judged, as they were then, in the order of their ids."""
+        ...
+
+    def run_documents(self, run_id: int, batch_devices: int) -> Iterator[DocumentBatch]:
+        """The same devices, still as bytes, about so many at a time."""
         ...
 
     def run_intake(self, run_id: int) -> Intake:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from fleetmdm.device import Device
+from fleetmdm.device import DocumentBatch
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.names import (
@@ -43,11 +43,13 @@ from fleetmdm.evidence.records.batches import (
     BATCH_DEVICES,
     BATCH_ROWS,
     DeviceBatch,
+    MadeDevices,
     RowBatch,
     Unwritable,
     in_batches,
     make_together,
 )
+from fleetmdm.evidence.records.commit import Block
 from fleetmdm.evidence.records.decisions import (
     assignment_key,
     assignment_pairs,
@@ -59,9 +61,10 @@ from fleetmdm.evidence.records.maker import (
     NOT_IN_FLEET,
     RETIRED,
     RecordMaker,
-    guarded_names,
+    names_in,
+    say,
 )
-from fleetmdm.evidence.redact import Redaction
+from fleetmdm.evidence.redact import Redaction, identifiers_in
 from fleetmdm.evidence.sign import allowed_signers_line, principal_of
 from fleetmdm.governance.effective import Differences, JudgedRow
 from fleetmdm.ledger.entries import parse_leaf
@@ -69,7 +72,6 @@ from fleetmdm.ledger.merkle import leaf_hash
 from fleetmdm.ledger.proof import RunProof, prove_run
 from fleetmdm.ledger.roots import RunInventory, policy_set_hash
 from fleetmdm.policy import CompliancePolicy
-from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run
 from fleetmdm.rfc3339 import encode_time
 from fleetmdm.store.port import FleetStore
@@ -101,7 +103,7 @@ class PackContents:
         self.proof = self._prove()
         salt_key = self.keys.salt_key(leaf_hash(self.proof.leaf))
         self.maker = RecordMaker(self.keys, salt_key, redaction)
-        self.crew = make_together(self.maker, store.fleet_key(), salt_key, workers)
+        self.crew = make_together(self.maker, run.roots, store.fleet_key(), salt_key, workers)
 
     def write(
         self,
@@ -139,28 +141,31 @@ class PackContents:
     def _write_devices(self, folder: PackFolder, advance: Callable[[int], None]) -> None:
         reason = f"judged by run {self.run.run_id}"
         judged = RunInventory(self.run.roots, self.store.fleet_key())
-        batches = in_batches(self._devices(judged), BATCH_DEVICES)
-        tasks = (DeviceBatch(reason, batch) for batch in batches)
+        tasks = (DeviceBatch(reason, *batch) for batch in self._documents())
         with folder.records(POPULATION) as population, folder.records(INVENTORY) as inventory:
             for made in self.crew.do(tasks):
                 if isinstance(made, Unwritable):
                     message = f"device {made.device_id} cannot be recorded: {made.problem}"
                     raise FleetError("inventory_invalid", message)
-                for writer, block in zip((population, inventory), made, strict=True):
-                    writer.add_block(block)
-                advance(len(made[0].leaves))
+                if isinstance(made, MadeDevices):
+                    population.add_block(made.population)
+                    inventory.add_block(made.inventory)
+                    judged.add(made.leaves)
+                    advance(len(made.leaves))
             self._write_outsiders(population)
         self._require(INVENTORY, judged.root().hex(), self.run.inventory_root)
         self.tally.intake = self.store.run_intake(self.run.run_id)
 
-    def _devices(self, judged: RunInventory) -> Iterator[tuple[Device, bool | None]]:
-        """Every device that the run judged, counted on its way."""
-        for device in self.store.run_devices(self.run.run_id):
-            listed = None if self.outside is None else self.outside.meets(device)
-            judged.add(device)
-            self.tally.devices += 1
-            self.tally.on_list += bool(listed)
-            yield device, listed
+    def _documents(self) -> Iterator[tuple[DocumentBatch, tuple[bool, ...] | None]]:
+        """Every device that the run judged and whether an outside list has it, counted."""
+        outside = self.outside
+        for batch in self.store.run_documents(self.run.run_id, BATCH_DEVICES):
+            listed = None
+            if outside is not None:
+                listed = tuple([outside.meets(*names_in(one)) for one in batch.facts])
+            self.tally.devices += len(batch)
+            self.tally.on_list += sum(listed or ())
+            yield DocumentBatch(batch.device_ids, batch.facts, batch.last_seen), listed
 
     def _write_outsiders(self, population: RecordWriter) -> None:
         """Who is not in scope: those who left, and those on the outside list alone."""
@@ -170,7 +175,7 @@ class PackContents:
             population.add(self.maker.outsider(each.device_id, scope=RETIRED, reason=reason))
             tally.retired += 1
             if self.outside is not None:
-                tally.retired_on_list += self.outside.meets_names(each.device_id)
+                tally.retired_on_list += self.outside.meets(each.device_id)
         if self.outside is None:
             return
         reason = "on the outside list, and unknown to the fleet"
@@ -184,7 +189,7 @@ class PackContents:
         names = documents.name_policies(sources)
         for policy_id, source in sources.items():
             folder.add_whole(names[policy_id], source)
-        self.policies = [parse_policy(source, name=names[key]) for key, source in sources.items()]
+        self.policies = list(self.store.policies_of_run(self.run.run_id))
         self.tally.policies = len(sources)
         self._require(POLICIES, policy_set_hash(sources.items()), self.run.policy_set_hash)
 
@@ -200,12 +205,12 @@ class PackContents:
     def _write_results(self, folder: PackFolder, standing: RunStanding) -> None:
         names = GuardedNames(self._names())
         judged = standing.judge(self.store.results(self.run.run_id))
-        rows = ((one, names.of(one.row.device_id)) for one in self._counted(judged))
+        rows = (say(one, names.of(one.row.device_id)) for one in self._counted(judged))
         tasks = (RowBatch(batch) for batch in in_batches(rows, BATCH_ROWS))
         with folder.records(RESULTS) as results:
             for made in self.crew.do(tasks):
-                if not isinstance(made, Unwritable):
-                    results.add_block(made[0])
+                if isinstance(made, Block):
+                    results.add_block(made)
 
     def _counted(self, rows: Iterable[JudgedRow]) -> Iterator[JudgedRow]:
         for one in rows:
@@ -258,8 +263,10 @@ class PackContents:
                 history.add(self.maker.history(stood, moments.get(row.since_run), until))
 
     def _names(self) -> Iterator[tuple[str, frozenset[str]]]:
-        for device in self.store.run_devices(self.run.run_id):
-            yield device.device_id, guarded_names(device)
+        for batch in self.store.run_documents(self.run.run_id, BATCH_DEVICES):
+            for document in batch.facts:
+                names = names_in(document)
+                yield names[0], identifiers_in(iter(names))
 
     def _run_before(self) -> Run | None:
         earlier = (run for run in self.store.runs() if run.run_id < self.run.run_id)

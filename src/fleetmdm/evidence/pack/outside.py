@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fleetmdm.device import Device
-
 MAX_NAMES = 5_000_000
 
 
@@ -26,12 +24,8 @@ class OutsideList:
     def __len__(self) -> int:
         return len(self._names)
 
-    def meets(self, device: Device) -> bool:
-        """Whether a device is on the list by any of its names."""
-        return self.meets_names(device.device_id, device.serial, device.hostname)
-
-    def meets_names(self, *names: str | None) -> bool:
-        """The same for names alone."""
+    def meets(self, *names: str | None) -> bool:
+        """Whether the device of these names is on the list."""
         known = {name.strip().casefold() for name in names if name} & self._names.keys()
         self._met |= known
         return bool(known)

@@ -13,13 +13,13 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from clikit.crew import Crew
-from fleetmdm.device import Device
+from fleetmdm.device import DocumentBatch
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.records.commit import Block, Written, pack_block
-from fleetmdm.evidence.records.maker import RecordMaker
+from fleetmdm.evidence.records.maker import RecordMaker, Said
 from fleetmdm.evidence.records.values import RecordError
 from fleetmdm.evidence.redact import Redaction
-from fleetmdm.governance.effective import JudgedRow
+from fleetmdm.ledger.roots import RunInventory
 
 _log: Final = logging.getLogger("fleetmdm.evidence")
 
@@ -29,19 +29,21 @@ BATCH_ROWS: Final = 256
 _Item = TypeVar("_Item")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeviceBatch:
-    """Devices in the order of their ids, each with whether an outside list has it."""
+    """Devices in the order of their ids."""
 
     reason: str
-    devices: tuple[tuple[Device, bool | None], ...]
+    documents: DocumentBatch
+    listed: tuple[bool, ...] | None
+    """Whether an outside list has each; None where there is no such list."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RowBatch:
-    """Verdicts, each with the names of its device that no field may give away."""
+    """Verdicts."""
 
-    rows: tuple[tuple[JudgedRow, frozenset[str]], ...]
+    rows: tuple[Said, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +54,45 @@ class Unwritable:
     problem: str
 
 
+@dataclass(frozen=True)
+class MadeDevices:
+    """The records of some devices."""
+
+    population: Block
+    inventory: Block
+    leaves: list[bytes]
+    """Of the tree over what the run judged (`RunInventory`)."""
+
+
 Batch = DeviceBatch | RowBatch
-Made = tuple[Block, ...] | Unwritable
-"""Of devices the blocks of population and inventory, of rows that of results."""
+Made = MadeDevices | Block | Unwritable
 
 
-def make_batch(maker: RecordMaker, batch: Batch) -> Made:
-    """The blocks of a batch."""
-    if isinstance(batch, RowBatch):
-        return (pack_block([maker.result(row, names) for row, names in batch.rows]),)
-    pairs: list[tuple[Written, Written]] = []
-    for device, listed in batch.devices:
-        try:
-            pairs.append(maker.device(device, reason=batch.reason, listed=listed))
-        except RecordError as error:
-            return Unwritable(device.device_id, str(error))
-    return pack_block([who for who, _ in pairs]), pack_block([what for _, what in pairs])
+@dataclass(frozen=True)
+class Desk:
+    """What makes records: in this process, or in another."""
+
+    maker: RecordMaker
+    inventory: RunInventory
+
+    def make(self, batch: Batch) -> Made:
+        """The records of a batch."""
+        if isinstance(batch, RowBatch):
+            return pack_block(list(map(self.maker.result, batch.rows)))
+        pairs: list[tuple[Written, Written]] = []
+        documents = batch.documents
+        listed = batch.listed or (None,) * len(documents)
+        rows = zip(documents.device_ids, documents.facts, documents.last_seen, listed, strict=True)
+        for device_id, facts, seen, known in rows:
+            try:
+                pairs.append(self.maker.device(facts, seen, reason=batch.reason, listed=known))
+            except RecordError as error:
+                return Unwritable(device_id, str(error))
+        return MadeDevices(
+            pack_block([who for who, _ in pairs]),
+            pack_block([what for _, what in pairs]),
+            self.inventory.hash(documents),
+        )
 
 
 def in_batches(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
@@ -78,28 +103,32 @@ def in_batches(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]
 
 
 def make_together(
-    maker: RecordMaker, secret: bytes, salt_key: bytes, workers: int
+    maker: RecordMaker, roots: int, secret: bytes, salt_key: bytes, workers: int
 ) -> Crew[Batch, Made]:
-    """Those who make batches: `maker` here, and `workers` processes with one of their own."""
+    """Those who make batches: `maker` here, and `workers` processes with one of their own.
+
+    `roots` is that of the run.
+    """
     return Crew(
         workers,
-        here=lambda batch: make_batch(maker, batch),
+        here=Desk(maker, RunInventory(roots, secret)).make,
         there=_do,
         start=_start,
-        given=(secret, salt_key, maker.redaction),
+        given=(roots, secret, salt_key, maker.redaction),
         killed=lambda: _log.warning(
             "a process that made records was killed; its part is made by the others"
         ),
     )
 
 
-_makers: list[RecordMaker] = []
+_desks: list[Desk] = []
 """Of a worker process: its own; set once, by `_start`."""
 
 
-def _start(secret: bytes, salt_key: bytes, redaction: Redaction) -> None:
-    _makers.append(RecordMaker(FleetKeys(secret), salt_key, redaction))
+def _start(roots: int, secret: bytes, salt_key: bytes, redaction: Redaction) -> None:
+    maker = RecordMaker(FleetKeys(secret), salt_key, redaction)
+    _desks.append(Desk(maker, RunInventory(roots, secret)))
 
 
 def _do(batch: Batch) -> Made:
-    return make_batch(_makers[0], batch)
+    return _desks[0].make(batch)

@@ -1,21 +1,19 @@
-"""Cells of facts, found by path and value: what is the same on many devices is decided once. Pure.
+"""Cells of fields, found by path and value: what is the same on many devices is decided once. Pure.
 
-A tree of places follows the names of the facts. Each place knows what the tables say of its path,
-and the cells of the values that it has seen. Memory is bounded, whatever a fleet holds.
+Each place knows what the tables say of its path, and the cells of the values that it has seen, by
+the bytes in which documents have them. Memory is bounded, whatever a fleet holds.
 Rule for editors: a cell may depend on path, value and redaction alone, never on the device; and two
-values share a cell only if they are written alike, so `True`, `1` and `1.0` never do.
+values share a cell only if they are written alike, so `true`, `1` and `1.0` never do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from fleetmdm.evidence.keys import FleetKeys
-from fleetmdm.evidence.records.commit import Cell, make_cell
-from fleetmdm.evidence.records.flatten import flatten, render_name
+from fleetmdm.evidence.records.commit import Cell, begin_cell
 from fleetmdm.evidence.records.values import carry, encode_carried, encode_text
 from fleetmdm.evidence.redact import (
     GUARDED_KINDS,
@@ -25,7 +23,6 @@ from fleetmdm.evidence.redact import (
     Redaction,
     classify,
     fits,
-    identifiers_in,
     is_open,
     is_pseudonym_open,
     leaking_text,
@@ -37,7 +34,15 @@ MAX_VALUES: Final = 1024
 MAX_HELD: Final = 32_768
 """Values of all places together, and places: then all is forgotten."""
 
+MAX_VALUE_BYTES: Final = 1024
+"""A longer value is not remembered."""
+
+SAFE_DIGITS: Final = 15
+"""A whole number of so many digits is written by RFC 8785 as it is."""
+
+_QUOTE: Final = ord('"')
 _encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
 
 Cells = tuple[Cell, ...]
 
@@ -46,8 +51,8 @@ class Place:
     """One path of the facts, or of the fields beside them."""
 
     __slots__ = (
-        *("_begin", "_book", "_kind", "_name", "_shape", "_shows_mark", "_tells", "_text"),
-        *("below", "guards", "known", "path", "shows"),
+        *("_begin", "_book", "_kind", "_mark", "_mark_begin", "_mark_name", "_name", "_quiet"),
+        *("_shape", "_shows_mark", "_tells", "guards", "known", "path", "shows"),
     )
 
     def __init__(self, book: CellBook, path: str, *, judged_as: str | None = None) -> None:
@@ -57,58 +62,64 @@ class Place:
         fact = judged_as is not None or path.startswith("facts")
         self._book = book
         self.path = path
-        self.below: dict[str, Place] = {}
         self.shows = is_open(treatment, redaction.profile)
         strict = fact and redaction.profile is Profile.STRICT
         self._shape = treatment.shape if strict else None
-        self._text = fact and redaction.profile is not Profile.NONE
+        self._quiet = not fact or redaction.profile is Profile.NONE
         self._tells = path if judged_as is None else ""
         own = classify(path)
         named = judged_as is None and own.cls is Class.IDENTIFIER and own.kind not in UNNAMED_KINDS
         self._kind = own.kind if named else ""
+        self._mark = f"pseudonym.{path}"
         self._shows_mark = is_pseudonym_open(treatment, redaction.profile)
         self.guards = own.kind in GUARDED_KINDS
-        name = encode_text(path)
-        self._begin, self._name = b'",' + name + b",", name + b':["'
-        self.known: dict[Any, Cells] = {}
+        self._begin, self._name = begin_cell(path)
+        self._mark_begin, self._mark_name = begin_cell(self._mark)
+        self.known: dict[bytes, Cells] = {}
 
     def cells(self, value: Any) -> Cells:
         """The field with this value, and behind it the pseudonym that stands in for it."""
         kind = type(value)
-        if kind is str or value is None or kind is bool:
-            key = value
-        elif kind is int:
-            key = (value,)
-        else:
-            key = _key(value)
-            if key is None:
+        if kind is str or kind is bool or value is None or kind is int:
+            try:
+                raw = _encode(value)
+            except (OverflowError, UnicodeEncodeError):
                 return self._make(value)
-        cells = self.known.get(key)
-        if cells is None:
-            cells = self._make(value)
-            self._book.hold(self.known, key, cells)
+            return self.known.get(raw) or self.learn(raw)
+        return self._make(value)
+
+    def learn(self, raw: bytes) -> Cells:
+        """The same for a value that is not among the `known` ones, in the bytes of msgspec."""
+        if raw[0] == _QUOTE:
+            # RFC 8785 writes most texts as msgspec does; the others may be escaped in two ways.
+            is_plain = b"\\" not in raw
+        else:
+            is_plain = raw.isdigit() and len(raw) <= SAFE_DIGITS
+        cells = self._make(_decode(raw), raw if is_plain else None)
+        if len(self.known) < MAX_VALUES and len(raw) <= MAX_VALUE_BYTES:
+            self._book.hold(self.known, raw, cells)
         return cells
 
-    def _make(self, value: Any) -> Cells:
+    def once(self, text: str) -> Cells:
+        """The same for a text that hardly another record has."""
+        return self._make(text, encode_text(text))
+
+    def _make(self, value: Any, written: bytes | None = None) -> Cells:
+        """`written` is its canonical form, if it is known."""
         shows = self.shows and (self._shape is None or fits(value, self._shape))
-        text = leaking_text(self._tells, value) if shows and self._text else ""
-        written = encode_text(value) if type(value) is str else encode_carried(carry(value))
-        cell = Cell(
-            *(self.path, self._begin + written + b"]", self._name, b'",' + written + b"]"),
-            *(shows, text),
-        )
-        mark = self._book.pseudonym(self._kind, value) if self._kind else None
+        if written is None:
+            written = encode_carried(carry(value))
+        text = "" if self._quiet or not shows else leaking_text(self._tells, value)
+        end = written + b"]"
+        cell = Cell(self.path, self._begin + end, self._name, b'",' + end, shows, text)
+        if not self._kind or not value:
+            return (cell,)
+        mark = self._book.pseudonym(self._kind, value)
         if mark is None:
             return (cell,)
-        return cell, make_cell(f"pseudonym.{self.path}", mark, is_open=self._shows_mark)
-
-
-def _key(value: Any) -> bytes | None:
-    """Equal for values that are written alike; None for one that cannot be told so."""
-    try:
-        return _encode(value)
-    except (OverflowError, TypeError, ValueError, msgspec.MsgspecError):
-        return None
+        end = (encode_text(mark) if type(mark) is str else encode_carried(mark)) + b"]"
+        begin, name, shows = self._mark_begin, self._mark_name, self._shows_mark
+        return cell, Cell(self._mark, begin + end, name, b'",' + end, shows)
 
 
 class CellBook:
@@ -119,6 +130,8 @@ class CellBook:
         self._keys = keys
         self._held = 0
         self._places: dict[tuple[str, str | None], Place] = {}
+        self.layouts: dict[bytes, tuple[Place, ...]] = {}
+        """The places of the leaves of a document, by all of it that is no value (`layout`)."""
 
     def place(self, path: str, judged_as: str | None = None) -> Place:
         """The place of a path."""
@@ -128,44 +141,6 @@ class CellBook:
             self.hold(self._places, (path, judged_as), place)
         return place
 
-    def facts(self, facts: Mapping[str, Any], names: set[str]) -> list[Cell]:
-        """A cell for every leaf of the facts; the device's own names among them go to `names`."""
-        found: list[Cell] = []
-        if facts:
-            self._walk(self.place("facts"), facts, found, names)
-        else:
-            found += self.place("facts").cells({})
-        return found
-
-    def _walk(
-        self, place: Place, facts: Mapping[str, Any], found: list[Cell], names: set[str]
-    ) -> None:
-        below = place.below
-        for name, value in facts.items():
-            at = below.get(name) or self._below(place, name)
-            kind = type(value)
-            if kind is dict and value:
-                self._walk(at, value, found, names)
-                continue
-            if kind is str or kind is bool or kind is int:
-                # The way that nearly all facts go.
-                found += (at.known.get(value) if kind is str else None) or at.cells(value)
-                if at.guards:
-                    names |= identifiers_in(iter((value,)))
-                continue
-            for path, leaf in flatten(at.path, value):
-                self._take(at if path == at.path else self.place(path), leaf, found, names)
-
-    def _take(self, at: Place, value: Any, found: list[Cell], names: set[str]) -> None:
-        found += at.cells(value)
-        if at.guards:
-            names |= identifiers_in(iter((value,)))
-
-    def _below(self, place: Place, name: str) -> Place:
-        at = Place(self, f"{place.path}.{render_name(name)}")
-        self.hold(place.below, name, at)
-        return at
-
     def hold(self, where: dict[Any, Any], key: Any, value: Any) -> None:
         """Remember something, within bounds."""
         if len(where) >= MAX_VALUES:
@@ -174,6 +149,7 @@ class CellBook:
         if self._held > MAX_HELD:
             # Places and what they hold go with their roots; those in use stay until they are left.
             self._places.clear()
+            self.layouts.clear()
             self._held = 0
         where[key] = value
 

@@ -83,11 +83,15 @@ class Block(NamedTuple):
 
 def make_cell(path: str, value: Any, *, is_open: bool, text: str = "") -> Cell:
     """The cell of a field; raises `RecordError` for what is no JSON value."""
+    begin, name = begin_cell(path)
+    end = (encode_text(value) if type(value) is str else encode_carried(carry(value))) + b"]"
+    return Cell(path, begin + end, name, b'",' + end, is_open, text)
+
+
+def begin_cell(path: str) -> tuple[bytes, bytes]:
+    """What stands before the value of a cell where it is hashed; and its name as it is shown."""
     name = encode_text(path)
-    end = (
-        b'",' + (encode_text(value) if type(value) is str else encode_carried(carry(value))) + b"]"
-    )
-    return Cell(path, b'",' + name + end[1:], name + b':["', end, is_open, text)
+    return b'",' + name + b",", name + b':["'
 
 
 class _Shape:

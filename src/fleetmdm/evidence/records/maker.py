@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -18,6 +19,7 @@ from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.names import HISTORY, INVENTORY, POPULATION, RESULTS, TRANSITIONS
 from fleetmdm.evidence.records.cells import CellBook, Cells
 from fleetmdm.evidence.records.commit import Cell, RecordEncoder, Written, make_cell
+from fleetmdm.evidence.records.layout import read_leaves
 from fleetmdm.evidence.redact import (
     Profile,
     Redaction,
@@ -39,10 +41,30 @@ ABSENT: Final = "none"
 """How a pair without a row is written: it passes, does not apply, or was not known."""
 
 MAX_FINDINGS: Final = 4096
-"""Findings that are remembered at a time: few say what no other says."""
+"""Findings, and what stands before them, that are remembered at a time: few say what no other says."""
 
 _encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+_decode_findings: Final = msgspec.json.Decoder(tuple[Finding, ...]).decode
 _time = lru_cache(maxsize=1024)(encode_time)
+
+
+class Said(NamedTuple):
+    """One verdict as its record says it; small, since it is sent to other processes."""
+
+    device_id: str
+    head: tuple[Any, ...]
+    """The values of `_RESULT_HEAD`."""
+    findings: bytes
+    """JSON."""
+    names: frozenset[str]
+    """Of the device, which no field may give away (`guarded_names`)."""
+
+
+def say(judged: JudgedRow, names: frozenset[str]) -> Said:
+    """What is recorded of a verdict."""
+    row = judged.row
+    return Said(row.device_id, _result_head(judged), _encode(row.findings), names)
 
 
 class RecordMaker:
@@ -53,60 +75,62 @@ class RecordMaker:
         self.redaction = redaction
         self._book = CellBook(keys, redaction)
         self._encoder = RecordEncoder(salt_key)
-        self._findings: dict[Any, Cells] = {}
+        self._heads: dict[tuple[Any, ...], Cells] = {}
+        self._findings: dict[bytes, Cells] = {}
+        self._known: dict[tuple[int, bytes], Cells] = {}
         place = self._book.place
         self._device, self._device_id = place("device"), place("device_id")
-        self._names = (place("hostname"), place("serial"), place("os"), place("os_version"))
-        self._seen, self._tags = place("last_seen"), place("tags")
+        self._seen = place("last_seen")
+        self._last: tuple[str, Cells] | None = None
         self._head = tuple([place(path) for path in _RESULT_HEAD])
 
     def device(
-        self, device: Device, *, reason: str, listed: bool | None = None
+        self, document: bytes, last_seen: str, *, reason: str, listed: bool | None = None
     ) -> tuple[Written, Written]:
         """Two records: that a device was in scope and why, and the document that was judged.
 
-        `listed` says whether an outside list has it.
+        The document is as `encode_facts` writes it; `listed` says whether an outside list has it.
         """
-        names: set[str] = set()
-        head = self._named(device)
-        names |= guarded_names(device)
+        places, values = read_leaves(self._book, document)
+        leaves = [
+            place.known.get(raw) or place.learn(raw)
+            for place, raw in zip(places, values, strict=True)
+        ]
+        device_id: str = _decode(values[0])
+        mark = self._device.once(self.keys.pseudonym("device", device_id))
+        seen = self._seen.once(last_seen)
+        names = identifiers_in(
+            _decode(raw) for place, raw in zip(places, values, strict=True) if place.guards
+        )
         place = self._book.place
-        who = [*head, *place("scope").cells(IN_SCOPE), *place("reason").cells(reason)]
+        # After the facts come hostname, os, os_version, serial, and last the tags.
+        who: list[Cell] = [
+            *chain(mark, leaves[0], *leaves[-5:-1], seen),
+            *place("scope").cells(IN_SCOPE),
+        ]
+        who += place("reason").cells(reason)
         if listed is not None:
             who += place("on_outside_list").cells(listed)
-        what = [
-            *head,
-            *self._tags.cells(list(device.tags)),
-            *self._book.facts(device.facts, names),
-        ]
+        what: list[Cell] = list(chain(mark, seen, *leaves))
         return (
-            self._encode(POPULATION, device.device_id, cells=who),
-            self._encode(INVENTORY, device.device_id, cells=quiet(what, names)),
+            self._encode(POPULATION, device_id, cells=who),
+            self._encode(INVENTORY, device_id, cells=quiet(what, names)),
         )
-
-    def _named(self, device: Device) -> list[Cell]:
-        """What both records say of a device."""
-        cells = list(self._subject(device.device_id))
-        said = (device.hostname, device.serial, device.os, device.os_version)
-        for place, value in zip(self._names, said, strict=True):
-            cells += place.cells(value)
-        cells += self._seen.cells(encode_time(device.last_seen))
-        return cells
 
     def outsider(self, name: str, *, scope: str, reason: str) -> Written:
         """That something was not in scope, and why; `name` is all that is known of it."""
         cells = self._cells([("device_id", name), ("scope", scope), ("reason", reason)])
         return self._encode(POPULATION, name, scope, cells=[*self._subject(name)[:1], *cells])
 
-    def result(self, judged: JudgedRow, guarded: frozenset[str]) -> Written:
-        """One verdict; `guarded` are the device's own identifiers (`guarded_names`)."""
-        row = judged.row
-        cells = list(self._subject(row.device_id))
-        for place, value in zip(self._head, _result_head(judged), strict=True):
-            cells += place.cells(value)
-        for index, finding in enumerate(row.findings):
-            cells += self._finding(index, finding)
-        return self._encode(RESULTS, row.device_id, row.policy_id, cells=quiet(cells, guarded))
+    def result(self, said: Said) -> Written:
+        """One verdict."""
+        head = self._heads.get(said.head)
+        if head is None:
+            pairs = zip(self._head, said.head, strict=True)
+            head = tuple(chain.from_iterable(at.cells(value) for at, value in pairs))
+            _hold(self._heads, said.head, head)
+        cells = [*self._subject(said.device_id), *head, *self._found(said.findings)]
+        return self._encode(RESULTS, said.device_id, said.head[0], cells=quiet(cells, said.names))
 
     def transition(self, row: Transition, guarded: frozenset[str]) -> Written:
         """One verdict that changed since the run before."""
@@ -116,8 +140,7 @@ class RecordMaker:
             ("after", _status(row.after)),
         ]
         cells = [*self._subject(row.device_id), *self._cells(pairs)]
-        for index, finding in enumerate(row.findings):
-            cells += self._finding(index, finding)
+        cells += self._found(_encode(row.findings))
         return self._encode(TRANSITIONS, row.device_id, row.policy_id, cells=quiet(cells, guarded))
 
     def history(self, row: ResultRow, since: datetime | None, until: datetime | None) -> Written:
@@ -142,8 +165,11 @@ class RecordMaker:
         return self._encoder.encode(cells, "\0".join((file, *identity)))
 
     def _subject(self, device_id: str) -> Cells:
-        mark = self.keys.pseudonym("device", device_id)
-        return self._device.cells(mark) + self._device_id.cells(device_id)
+        """Records of one device stand together."""
+        if self._last is None or self._last[0] != device_id:
+            mark = self.keys.pseudonym("device", device_id)
+            self._last = device_id, self._device.once(mark) + self._device_id.once(device_id)
+        return self._last[1]
 
     def _cells(self, pairs: Iterable[tuple[str, Any]]) -> list[Cell]:
         place = self._book.place
@@ -152,14 +178,22 @@ class RecordMaker:
             cells += place(path).cells(value)
         return cells
 
+    def _found(self, findings: bytes) -> Cells:
+        """The cells of all that was found, by its bytes."""
+        cells = self._findings.get(findings)
+        if cells is None:
+            listed = enumerate(_decode_findings(findings))
+            cells = tuple(chain.from_iterable(self._finding(*each) for each in listed))
+            _hold(self._findings, findings, cells)
+        return cells
+
     def _finding(self, index: int, finding: Finding) -> Cells:
         """What the policy wanted shows; what was seen shows where its fact would."""
         key = (index, _encode(finding))
-        cells = self._findings.get(key)
+        cells = self._known.get(key)
         if cells is None:
-            if len(self._findings) >= MAX_FINDINGS:
-                self._findings.clear()
-            cells = self._findings[key] = self._make_finding(index, finding)
+            cells = self._make_finding(index, finding)
+            _hold(self._known, key, cells)
         return cells
 
     def _make_finding(self, index: int, finding: Finding) -> Cells:
@@ -171,6 +205,12 @@ class RecordMaker:
             *self._book.place(f"{path}.observed", fact).cells(finding.observed),
             make_cell(f"{path}.message", finding.message, is_open=says, text=text),
         )
+
+
+def _hold(where: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(where) >= MAX_FINDINGS:
+        where.clear()
+    where[key] = value
 
 
 def quiet(cells: Sequence[Cell], names: Iterable[str]) -> Sequence[Cell]:
@@ -232,6 +272,23 @@ def _rule(finding: Finding) -> dict[str, Any]:
 def guarded_names(device: Device) -> frozenset[str]:
     """The names of a device that no other field may give away."""
     return identifiers_in(iter((device.device_id, device.hostname, device.serial)))
+
+
+class _Named(msgspec.Struct):
+    """What `guarded_names` looks at, of a document in bytes."""
+
+    device_id: str
+    hostname: str
+    serial: str | None
+
+
+_decode_names: Final = msgspec.json.Decoder(_Named).decode
+
+
+def names_in(document: bytes) -> tuple[str, str, str | None]:
+    """Device id, host name and serial number of a document as `encode_facts` writes it."""
+    named = _decode_names(document)
+    return named.device_id, named.hostname, named.serial
 
 
 def _status(status: Status | None) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleetmdm.device import Device
+from fleetmdm.device import Device, DocumentBatch
 from fleetmdm.ingest.sources import Source
 from fleetmdm.policy import CompliancePolicy
 from fleetmdm.results import ResultRow, Run, Status, Transition
@@ -29,14 +29,8 @@ from fleetmdm.store.port import (
     Retired,
     SerialConflict,
 )
-from fleetmdm.store.sqlite import (
-    identity,
-    intake,
-    policies,
-    results,
-    runs,
-)
-from fleetmdm.store.sqlite.blocks import devices
+from fleetmdm.store.sqlite import identity, intake, policies, results, runs
+from fleetmdm.store.sqlite.blocks import devices, documents
 from fleetmdm.store.sqlite.connection import connect, create_file
 from fleetmdm.store.sqlite.governance.methods import SqliteGovernance
 from fleetmdm.store.sqlite.revisions import latest_revision
@@ -262,6 +256,12 @@ class SqliteStore(SqliteGovernance, SqliteUpkeep):
         with translated(self._path):
             revision = runs.revision_of(self._connection, run_id)
             yield from devices.read_devices(self._connection, revision, device_id=device_id)
+
+    def run_documents(self, run_id: int, batch_devices: int) -> Iterator[DocumentBatch]:
+        """The documents that a run judged, as bytes."""
+        with translated(self._path):
+            revision = runs.revision_of(self._connection, run_id)
+            yield from documents.read_documents(self._connection, revision, batch_devices)
 
     def run_intake(self, run_id: int) -> Intake:
         """What had come in when a run began."""
