@@ -36,6 +36,13 @@ if command -v dpkg-query >/dev/null 2>&1; then
         else
             say "installing Debian packages: $missing"
             log=$(mktemp)
+            # Programs are wanted, not their services: Debian asks this file before it starts one.
+            guard=/usr/sbin/policy-rc.d
+            if [ ! -e "$guard" ]; then
+                trap '$as_root rm -f "$guard"' EXIT
+                printf '#!/bin/sh\nexit 101\n' | $as_root tee "$guard" >/dev/null
+                $as_root chmod 755 "$guard"
+            fi
             # shellcheck disable=SC2086 # both are word lists on purpose
             if ! { $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive \
                 apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1; then
@@ -44,6 +51,10 @@ if command -v dpkg-query >/dev/null 2>&1; then
                 exit 5
             fi
             rm -f "$log"
+            # Nor at the next start of the machine.
+            case " $missing" in
+            *' prometheus '*) $as_root systemctl disable -q prometheus 2>/dev/null || true ;;
+            esac
         fi
     fi
 else

@@ -62,7 +62,8 @@ def _samples(
     if not metric.labels:
         yield {}, totals.value(metric.name)
         return
-    for label, value in totals.labels(metric.name):
+    counted = {**dict.fromkeys(metric.from_start, 0), **dict(totals.labels(metric.name))}
+    for label, value in sorted(counted.items()):
         words = label.split("/", len(metric.labels) - 1)
         words += [""] * (len(metric.labels) - len(words))
         yield dict(zip(metric.labels, words, strict=True)), value

@@ -18,7 +18,9 @@ PREFIX = "secretivex_"
 class Metric:
     """One metric. `name` is also the name of its cells; `labels` part a cell's label at "/".
 
-    A metric that is told `per_process` has a label `process` and is not summed.
+    A metric that is told `per_process` has a label `process` and is not summed. `from_start` are
+    labels that are told before anything is counted under them: Prometheus sees no increase in a
+    series that begins with its first event, so what an alert waits for must stand at 0 before.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Metric:
     labels: tuple[str, ...] = ()
     per_process: bool = False
     source: str = "workers"
+    from_start: tuple[str, ...] = ()
 
 
 METRICS: tuple[Metric, ...] = (
@@ -36,6 +39,7 @@ METRICS: tuple[Metric, ...] = (
         "counter",
         "Requests answered, by what was asked and what came of it.",
         labels=("request", "outcome"),
+        from_start=("sign/ok", "sign/sign_timeout"),
     ),
     Metric("signatures", "counter", "Signatures made, by the store of the key.", labels=("store",)),
     Metric(
@@ -69,6 +73,7 @@ METRICS: tuple[Metric, ...] = (
         "counter",
         "Connections that were not let in, by the reason.",
         labels=("reason",),
+        from_start=("max_connections", "peer_not_admitted", "peer_unknown"),
     ),
     Metric("floods", "counter", "Connections closed because their half messages filled memory."),
     Metric("connections", "gauge", "Connections open now.", per_process=True),
@@ -115,7 +120,12 @@ METRICS: tuple[Metric, ...] = (
         "workers_lost", "counter", "Workers that ended and were replaced.", source="the supervisor"
     ),
     Metric(
-        "reloads", "counter", "Reloads, by outcome.", labels=("outcome",), source="the supervisor"
+        "reloads",
+        "counter",
+        "Reloads, by outcome.",
+        labels=("outcome",),
+        source="the supervisor",
+        from_start=("ok", "rejected"),
     ),
     Metric(
         "store_keys", "gauge", "Keys of each store.", labels=("store",), source="the supervisor"

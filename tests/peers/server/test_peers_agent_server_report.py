@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -20,7 +19,6 @@ from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from ruamel.yaml import YAML
 
 from agentclient.client import AgentClient
 from secretivex.errors import SecretiveError
@@ -279,64 +277,3 @@ def test_a_reporter_that_dies_is_made_again_and_takes_no_count_with_it(
             return False
 
     wait(answers, "no reporter any more")
-
-
-NAMES = re.compile(r"secretivex_\w+")
-LABELS = re.compile(r"(secretivex_\w+)\{([^}]*)\}")
-LEGEND = re.compile(r"\{\{(?:\s*\$labels\.)?(\w+)\s*\}\}")
-BY = re.compile(r"\bby \(([^)]*)\)")
-
-
-def queries() -> list[tuple[str, str]]:
-    """Every query that is packaged, with the text that shows its labels."""
-    board = json.loads((ROOT / "packaging" / "grafana" / "dashboard.json").read_text())
-    panels = [
-        (target["expr"], target["legendFormat"])
-        for panel in board["panels"]
-        for target in panel["targets"]
-    ]
-    alerts = YAML(typ="safe").load((ROOT / "packaging" / "prometheus" / "alerts.yml").read_text())
-    rules = alerts["groups"][0]["rules"]
-    summaries = [
-        (rule["expr"], rule["annotations"]["summary"].replace("$labels.", "")) for rule in rules
-    ]
-    return panels + summaries
-
-
-def test_the_packaged_queries_ask_for_what_a_real_agent_serves(
-    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
-) -> None:
-    config = tmp_path / "agent.toml"
-    config.write_text(
-        f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = ["{key_files["ed25519"]}"]\n'
-        '[policy]\nallow_comments = ["ed25519"]\n'
-        '[[policy.rules]]\neffect = "confirm"\nkinds = ["sshsig"]\n'
-    )
-    service = start_service("--config", config, "--max-connections", "2")
-    wait(lambda: control_path(service.address).exists(), "no control socket")
-    sign(service, 2)
-    (tmp_path / "message").write_text("not allowed")
-    public = key_files["ed25519"].with_name(key_files["ed25519"].name + ".pub")
-    command = ("ssh-keygen", "-Y", "sign", "-n", "file", "-f", str(public))
-    assert service.tool(*command, str(tmp_path / "message")).returncode != 0
-    held = [service.connect() for _ in range(6)]
-    told(service, "reload")
-    wait(lambda: told(service)["connection_rejected"] > 0, "no rejection")
-    for one in held:
-        one.close()
-    labels: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(told(service, "openmetrics")["openmetrics"]):
-        for sample in family.samples:
-            labels.setdefault(sample.name, set()).update(sample.labels)
-    found = queries()
-    assert len(found) > 20
-    for query, legend in found:
-        names = NAMES.findall(query)
-        assert names, query
-        assert [name for name in names if name not in labels] == [], query
-        of_all = set.union(*(labels[name] for name in names))
-        for name, matchers in LABELS.findall(query):
-            wanted = set(re.findall(r"(\w+)\s*!?=", matchers))
-            assert wanted <= labels[name], query
-        shown = {word.strip() for words in BY.findall(query) for word in words.split(",")}
-        assert shown | set(LEGEND.findall(legend)) <= of_all, query
