@@ -27,6 +27,7 @@ from forked import (
     nothing,
     run_forked,
 )
+from locales import LOCALES, STRICT, run_in_locale
 
 from clikit.errors import Exit
 from fleetmdm.cli.main import build, main
@@ -214,32 +215,11 @@ def test_ctrl_c_while_waiting_for_input_is_said_and_keepsnothing(calm: Path) -> 
     assert json.loads(gone.stdout)["error"]["code"] == "device_not_found"
 
 
-LOCALES = ("C", "POSIX", "xx_YY.UTF-8", "")
-
-
-STRICT = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-"""An interpreter that takes the locale at its word."""
-
-
-def _in_locale(
-    argv: Sequence[str], place: Path, locale: str, more: Mapping[str, str] = STRICT
-) -> Ended:
-    env = {"HOME": str(place), "PYTHONPATH": str(ROOT / "src"), "PATH": os.defpath}
-    done = subprocess.run(
-        [sys.executable, "-m", "fleetmdm", *argv],
-        capture_output=True,
-        timeout=60,
-        check=False,
-        env={**env, **more, "LC_ALL": locale},
-    )
-    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
 @pytest.mark.parametrize("locale", LOCALES)
 def test_the_locale_does_not_matter(calm: Path, locale: str) -> None:
     argv = ["device", "show", "Gerät\u202e", "--format", "json"]
     for more, code in (({}, "device_not_found"), (STRICT, "usage")):
-        ended = _in_locale(argv, calm, locale, more)
+        ended = run_in_locale("fleetmdm", argv, calm, locale, more)
         assert_sound(ended)
         envelope(ended)
         assert json.loads(ended.stdout)["error"]["code"] in {code, "device_not_found"}
@@ -251,7 +231,7 @@ def test_the_locale_does_not_matter(calm: Path, locale: str) -> None:
 def test_the_locale_does_not_matter_to_any_command(
     path: tuple[str, ...], place: Path, locale: str
 ) -> None:
-    assert_sound(_in_locale([*path, *required(path)], place, locale))
+    assert_sound(run_in_locale("fleetmdm", [*path, *required(path)], place, locale))
 
 
 @pytest.mark.parametrize(

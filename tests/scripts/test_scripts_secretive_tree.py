@@ -24,6 +24,7 @@ from forked import (
     nothing,
     run_forked,
 )
+from locales import LOCALES, STRICT, run_in_locale
 
 from secretivex.cli import agent
 from secretivex.cli.bench import program as bench
@@ -130,6 +131,38 @@ def test_ctrl_c_ends_a_command_at_any_moment(path: tuple[str, ...], place: Path)
     main = PROGRAMS[path[0]][1]
     words = [*path[1:], *required(path), "--format", "json"]
     assert_interrupted_soundly(run_forked(main, words, place, interrupt_after(delay_s)))
+
+
+MODULES = {
+    "secretive-agent": "secretivex.cli.agent",
+    "secretive-client": "secretivex.cli.client",
+    "secretive-bench": "secretivex.cli.bench",
+}
+NAMED = {
+    "secretive-agent": ("check-config", "--config", "Gerät\u202e.toml"),
+    "secretive-client": ("list", "--socket", "Gerät\u202e.sock"),
+    "secretive-bench": ("run", "--socket", "Gerät\u202e.sock"),
+}
+"""A command of each program with a name that not every encoding has."""
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_locale_does_not_matter(program: str, locale: str, place: Path) -> None:
+    more = STRICT if locale in ("C", "xx_YY.UTF-8") else {}
+    argv = [*NAMED[program], "--format", "json"]
+    found = run_in_locale(MODULES[program], argv, place, locale, more)
+    assert_sound(found)
+    assert_envelope(found, CODES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("locale", LOCALES)
+@each_that_ends
+def test_the_locale_does_not_matter_to_any_command(
+    path: tuple[str, ...], locale: str, place: Path
+) -> None:
+    assert_sound(run_in_locale(MODULES[path[0]], [*path[1:], *required(path)], place, locale))
 
 
 @pytest.mark.parametrize(
