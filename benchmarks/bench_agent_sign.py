@@ -6,8 +6,9 @@ The target of 0.75 was set for OpenSSL through `cryptography`, and that row bind
 not turn into a miss. What signs is libsodium, which takes half the time; the row beside it says how much
 of its rate is left for clients. The row after it adds to libsodium what the kernel takes for reading a
 request, writing its reply and waking a client, and nothing else: what an agent could reach whose own code
-cost nothing. With all cores the load tool takes part of them; what two workers could make at most, if a
-request cost no more than with one, is reported too.
+cost nothing. With all cores the load tool takes part of them, so two rows are reported beside the one
+by the clock: what two workers could make at most if a request cost no more than with one, and what they do
+make of a second of their own processor time, which is what the second worker itself costs.
 """
 
 from __future__ import annotations
@@ -114,6 +115,13 @@ def all_cores(rounds: int) -> list[Measured]:
         judge(work, "our own 1 worker", mine, rates(alone), at_least=1.7, unit="/s"),
         judge(
             f"{work}: what the cores could make", "our own 1 worker", most, rates(alone), unit="/s"
+        ),
+        judge(
+            f"{work}: by their own processor time",
+            "our own 1 worker",
+            [CORES * 1e6 / used for used in cpu_us(runs[names[0]])],
+            [1e6 / used for used in cpu_us(alone)],
+            unit="/s",
         ),
         judge(work, OPENSSH, mine, rates(runs[OPENSSH]), unit="/s"),
         bound(f"{work}: failures", failures(runs[names[0]]), at_most=0, worst=True, unit=""),
