@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,8 @@ ABSENT: Final = 0xFF
 LONG_AGO: Final = int(np.iinfo(np.int64).min)
 
 Places = npt.NDArray[np.intp]
+Codes = npt.NDArray[np.uint8]
+Ends = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class BlockState:
     def put(self, part: str, places: Places, values: npt.NDArray[np.generic] | int) -> None:
         """Set what a part says of some devices."""
         array = getattr(self, part)
-        if not np.array_equal(array[places], np.broadcast_to(values, array[places].shape)):
+        if (array[places] != values).any():
             if not array.flags.writeable:
                 array = array.copy()
                 setattr(self, part, array)
@@ -98,13 +101,18 @@ class BlockState:
 
 def empty_state(policies: int) -> BlockState:
     """A block without devices."""
-    leaves = (BLOCK_DEVICES, HASH_BYTES)
-    return BlockState(
-        np.full((BLOCK_DEVICES, policies), ABSENT, dtype=np.uint8),
-        np.full(BLOCK_DEVICES, NEVER, dtype=np.int64),
-        np.zeros(leaves, dtype=np.uint8),
-        np.zeros(leaves, dtype=np.uint8),
-    )
+    return BlockState(*_nothing(policies))
+
+
+@lru_cache(maxsize=4)
+def _nothing(policies: int) -> tuple[Codes, Ends, Codes, Codes]:
+    """The parts of a block without devices; copied when they are changed, like what is read."""
+    codes = np.full((BLOCK_DEVICES, policies), ABSENT, dtype=np.uint8)
+    ends = np.full(BLOCK_DEVICES, NEVER, dtype=np.int64)
+    leaves = np.zeros((BLOCK_DEVICES, HASH_BYTES), dtype=np.uint8)
+    for array in (codes, ends, leaves):
+        array.flags.writeable = False
+    return codes, ends, leaves, leaves
 
 
 def read_part(connection: sqlite3.Connection, block: int, part: str) -> npt.NDArray[np.uint8]:
@@ -126,6 +134,7 @@ def read_state(
     """
     state = empty_state(kept.before)
     rows = connection.execute("SELECT part, data FROM judged_parts WHERE block = ?", (block,))
+    within = changed.within(block)
     for part, data in rows:
         array = getattr(state, part)
         if len(data) != array.nbytes:
@@ -133,7 +142,7 @@ def read_state(
         # Copied when it is changed.
         written = np.frombuffer(data, array.dtype).reshape(array.shape)
         state.written.add(part)
-        shown = changed.lay_over(block, part, written)
+        shown = changed.lay_over(within, part, written)
         setattr(state, part, shown)
         if shown is not written:
             state.changed.add(part)

@@ -50,13 +50,14 @@ class Changed:
 
     def within(self, block: int) -> slice:
         """Where the devices of a block stand."""
+        if not len(self.numbers):
+            return slice(0, 0)
         first = block * BLOCK_DEVICES
         begin, end = np.searchsorted(self.numbers, (first, first + BLOCK_DEVICES)).tolist()
         return slice(begin, end)
 
-    def lay_over(self, block: int, part: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What a part of a block says with its changes."""
-        rows = self.within(block)
+    def lay_over(self, rows: slice, part: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What a part of the block that `rows` are `within` says with its changes."""
         if rows.start == rows.stop:
             return array
         array = array.copy()

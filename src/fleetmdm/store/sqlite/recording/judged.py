@@ -93,10 +93,10 @@ class Judged:
         codes = np.frombuffer(packed.codes, np.uint8).reshape(len(numbers), self._policies)
         ends = np.frombuffer(packed.ends, np.int64)
         leaves = {"results": packed.results, "inventory": packed.inventory}
+        before = []
         for block, rows, places in self._by_block(numbers):
             state = self._state(block)
-            self._count(state.codes[places], -1)
-            self._count(codes[rows], 1)
+            before.append(state.codes[places])
             state.put("codes", places, codes[rows])
             state.put("ends", places, ends[rows])
             for part, told in leaves.items():
@@ -107,6 +107,8 @@ class Judged:
                     state.put(part, places, hashes[rows])
             state.since = max(state.since, self._as_of)
             state.digests = packed.digests.stored()
+        self._count(codes, 1)
+        self._count(np.concatenate([codes[:0], *before]), -1)
 
     def begin_block(self, block: int) -> set[int]:
         """Judge a block as a whole; answers the numbers of the devices that were in it."""
@@ -146,12 +148,14 @@ class Judged:
 
     def _by_block(
         self, numbers: npt.NDArray[np.int64]
-    ) -> Iterator[tuple[int, npt.NDArray[np.bool_], Places]]:
+    ) -> Iterator[tuple[int, slice | Places, Places]]:
         self._touched.append(numbers)
-        blocks = numbers // BLOCK_DEVICES
+        blocks, places = numbers // BLOCK_DEVICES, (numbers % BLOCK_DEVICES).astype(np.intp)
+        ordered = bool((blocks[1:] >= blocks[:-1]).all())
         for block in np.unique(blocks).tolist():
-            rows = blocks == block
-            yield block, rows, (numbers[rows] % BLOCK_DEVICES).astype(np.intp)
+            begin, end = np.searchsorted(blocks, (block, block + 1)).tolist() if ordered else (0, 0)
+            rows = slice(begin, end) if ordered else np.flatnonzero(blocks == block)
+            yield block, rows, places[rows]
 
     def _state(self, block: int) -> BlockState:
         state = self._states.get(block)
@@ -183,7 +187,9 @@ class Judged:
             )
             tables += [
                 self._changed.lay_over(
-                    block, part, np.frombuffer(data, np.uint8).reshape(-1, HASH_BYTES)
+                    self._changed.within(block),
+                    part,
+                    np.frombuffer(data, np.uint8).reshape(-1, HASH_BYTES),
                 )
                 for block, data in rows
                 if block not in self._states
@@ -191,7 +197,11 @@ class Judged:
         if not tables:
             return root_of_set(b"")
         every = np.concatenate(tables)
-        there = every.view(np.uint64).any(axis=1)
+        words = every.view(np.uint64)
+        # Hardly ever does a hash begin with eight zeros; then all of it is looked at.
+        there = words[:, 0] != 0
+        if not there.all():
+            there = words.any(axis=1)
         return root_of_set((every if there.all() else every[there]).tobytes())
 
     def write(self, run: int, revision: int, question: Question) -> None:
