@@ -60,7 +60,7 @@ def check_fresh(path: Path) -> None:
 
 def main() -> None:
     """Time both runs."""
-    options = read_options(devices=20_000)
+    options = read_options(devices=100_000)
     decode = msgspec.json.Decoder().decode
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "fleet.db"

@@ -160,16 +160,18 @@ def _judge(program: Program, scene: _Scene) -> PolicyColumn:
     marks: list[Codes] = []
     if chosen is not None:
         tree, marks = _guard(chosen, tree), [chosen.outcomes]
-        ends = _earliest(ends, _ends(chosen, np.ones(scene.size, dtype=np.bool_)))
-    outcomes = np.where(aimed, tree.outcomes, np.int8(Outcome.NOT_APPLICABLE)).astype(np.int8)
-    raw = outcomes.copy()
+        ends = _earliest(ends, _ends(chosen, None))
+    outcomes = tree.outcomes
+    if aimed is not None:
+        outcomes = np.where(aimed, outcomes, np.int8(Outcome.NOT_APPLICABLE)).astype(np.int8)
+    raw = outcomes
     search = Search(lambda: _find_all(tree, raw, scene.finder, marks))
     if program.policy.attestation is not None:
-        outcomes[outcomes == Outcome.TRUE] = NOT_CHECKED
+        outcomes = np.where(outcomes == Outcome.TRUE, np.int8(NOT_CHECKED), outcomes)
     if chosen is not None:
         outside = np.isin(chosen.outcomes, (Outcome.FALSE, Outcome.NOT_APPLICABLE))
         # Where the policy is not assigned, its targets are not asked.
-        outcomes[outside] = NOT_SELECTED
+        outcomes = np.where(outside, np.int8(NOT_SELECTED), outcomes)
     return PolicyColumn(policy_id, outcomes, ends, search)
 
 
@@ -201,8 +203,10 @@ def _decide_selection(selected: Selected, scene: _Scene) -> Decided:
     return Decided(outcomes, combine=Combine.ANY, members=tuple(members))
 
 
-def _aimed_at(program: Program, scene: _Scene) -> Mask:
-    """Devices that the policy's os and tags name."""
+def _aimed_at(program: Program, scene: _Scene) -> Mask | None:
+    """Devices that the policy's os and tags name; None is all."""
+    if not program.os and not program.tags:
+        return None
     aimed = np.ones(scene.size, dtype=np.bool_)
     if program.os:
         aimed &= _spread(scene.os, [value in program.os for value in scene.os.values])
@@ -216,12 +220,13 @@ def _spread(column: Column, answers: list[bool]) -> Mask:
     return answered
 
 
-def _ends(tree: Decided, aimed: Mask) -> Moments | None:
-    """The earliest end of any leaf, per device."""
+def _ends(tree: Decided, aimed: Mask | None) -> Moments | None:
+    """The earliest end of any leaf, per device that is aimed at."""
     ends = [leaf.until for leaf in tree.leaves() if leaf.until is not None]
     if not ends:
         return None
-    return np.where(aimed, np.minimum.reduce(ends), NEVER)
+    earliest: Moments = np.minimum.reduce(ends)
+    return earliest if aimed is None else np.where(aimed, earliest, NEVER)
 
 
 def _earliest(one: Moments | None, other: Moments | None) -> Moments | None:
