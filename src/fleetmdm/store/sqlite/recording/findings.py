@@ -22,7 +22,8 @@ MAX_DECODED_BYTES: Final = 2_048
 _decode: Final = lru_cache(MAX_DECODED)(decode_findings)
 
 _NUMBER: Final = "SELECT number FROM findings WHERE data = ?"
-_KEEP: Final = "INSERT INTO findings (data) VALUES (?) RETURNING number"
+_NEXT: Final = "SELECT coalesce(max(number), 0) + 1 FROM findings"
+_INSERT: Final = "INSERT INTO findings (number, data) VALUES (?, ?) ON CONFLICT (data) DO NOTHING"
 _FORGET: Final = "DELETE FROM findings WHERE number NOT IN (SELECT finding FROM results)"
 _LOOSE: Final = "SELECT count(*) FROM results WHERE finding NOT IN (SELECT number FROM findings)"
 
@@ -43,15 +44,19 @@ class Findings:
         """The number of each text; those that are new are kept."""
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        return [self._known.get(text) or self._keep(text) for text in texts]
+        self._keep([text for text in dict.fromkeys(texts) if text not in self._known])
+        return [self._known[text] for text in texts]
 
-    def _keep(self, text: bytes) -> int:
-        row = self._connection.execute(_NUMBER, (text,)).fetchone()
-        if row is None:
-            row = self._connection.execute(_KEEP, (text,)).fetchone()
-        number: int = row[0]
-        self._known[text] = number
-        return number
+    def _keep(self, texts: Sequence[bytes]) -> None:
+        """Know the numbers of texts; mostly all are new, and then nothing is looked up."""
+        execute, before = self._connection.execute, self._connection.total_changes
+        first = execute(_NEXT).fetchone()[0]
+        self._connection.executemany(_INSERT, enumerate(texts, first))
+        numbers = list(range(first, first + len(texts)))
+        if self._connection.total_changes - before < len(texts):
+            found = (execute(_NUMBER, (text,)).fetchone() for text in texts)
+            numbers = [number for (number,) in found]
+        self._known.update(zip(texts, numbers, strict=True))
 
 
 def forget_findings(connection: sqlite3.Connection) -> None:

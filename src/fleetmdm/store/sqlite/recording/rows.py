@@ -100,9 +100,15 @@ class Rows:
             self.policies.tolist(),
             map(_STATUS_TEXT.__getitem__, self.codes.tolist()),
             map(names.__getitem__, self.findings.tolist()),
-            map(_stamp, self.ends.tolist()),
+            self._stamps(),
             strict=True,
         )
+
+    def _stamps(self) -> list[str | None]:
+        stamps: list[str | None] = [None] * len(self)
+        for place in np.flatnonzero(self.ends != NEVER).tolist():
+            stamps[place] = _stamp(int(self.ends[place]))
+        return stamps
 
     def chosen(self, places: Sequence[int]) -> Rows:
         """Some of them, with those texts alone that they need."""
