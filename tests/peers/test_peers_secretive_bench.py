@@ -86,8 +86,10 @@ def test_a_missed_target_is_exit_1_with_its_reason(
 ) -> None:
     target = ("--socket", standing_agent("ssh-agent").address, "--clients", "16")
     options = ("--gate", "smoke", "--target", "min_rps=10000000,queue_wait_p99_ms=1")
-    result = command_line("secretive-bench", "slo", *target, "--processes", "1", *options)
+    more = ("--processes", "1", "--format", "json")
+    result = command_line("secretive-bench", "slo", *target, *more, *options)
     assert result.returncode == 1
+    assert json.loads(result.stdout)["error"]["code"] == "slo_missed"
     assert "min_rps >= 1e+07: measured" in result.stderr
     assert "queue_wait_p99_ms <= 1: no figure to judge by" in result.stderr
 

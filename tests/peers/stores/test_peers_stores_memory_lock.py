@@ -111,14 +111,17 @@ def test_who_demands_it_gets_it_or_no_agent(tmp_path: Path, limited: tuple[str, 
     (tmp_path / "agent.toml").write_text('memory_lock = "require"\n' + file_key(tmp_path))
     command = ("-m", "secretivex.cli.agent", "run", "--config", str(tmp_path / "agent.toml"))
     done = subprocess.run(
-        [*limited, sys.executable, *command, "--socket", str(tmp_path / "sock")],
+        [*limited, sys.executable, *command, "--socket", str(tmp_path / "sock"), "--format=json"],
         env={"PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert (done.returncode, "RLIMIT_MEMLOCK allows" in done.stderr) == (5, True), done.stderr
+    assert done.returncode == 5, done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "memory_not_locked"
+    assert "RLIMIT_MEMLOCK allows" in error["message"]
     assert not (tmp_path / "sock").exists()
 
 
