@@ -6,14 +6,14 @@ for a usage error and for Ctrl-C. Only `run` chooses an exit status.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import click
 
@@ -28,7 +28,8 @@ from clikit.table import show_text
 
 __all__ = ["Call", "Found", "examples", "run", "show_lines", "standard_options"]
 
-_SPOOL_BYTES = 8 * 1024 * 1024
+_READ_CHARS = 64 * 1024
+_SPOOL_CHARS = 4 * 1024 * 1024
 """A document up to this size waits in memory until it is complete; a longer one on disk."""
 
 
@@ -55,6 +56,8 @@ class Call:
         """Columns of the terminal that tables must fit; None in a pipe or a file."""
         if self.output is not None or not self.stdout.isatty():
             return None
+        import shutil  # for a terminal only: it brings every compressor with it
+
         return shutil.get_terminal_size().columns
 
     def emit(
@@ -98,16 +101,38 @@ class Call:
                 for chunk in chunks:
                     file.write(chunk.encode(errors="backslashreplace"))
             return
-        with tempfile.SpooledTemporaryFile(
-            _SPOOL_BYTES, "w+", encoding="utf-8", errors="backslashreplace", newline=""
-        ) as spool:
-            for chunk in chunks:
-                spool.write(chunk)
+        with contextlib.ExitStack() as stack:
+            spool = _spool(chunks, stack)
             spool.seek(0)
             with held_back():
                 OUTPUT.has_begun = True
-                shutil.copyfileobj(spool, self.stdout)
+                while text := spool.read(_READ_CHARS):
+                    self.stdout.write(text)
                 self.stdout.flush()
+
+
+def _spool(chunks: Iterable[str], stack: contextlib.ExitStack) -> IO[str]:
+    """All of a document: in memory if it is short, which needs nothing imported, else on disk."""
+    rest, kept = iter(chunks), 0
+    spool: IO[str] = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", newline="")
+    for chunk in rest:
+        spool.write(chunk)
+        kept += len(chunk)
+        if kept > _SPOOL_CHARS:
+            import tempfile
+
+            short, spool = (
+                spool,
+                stack.enter_context(
+                    tempfile.TemporaryFile(
+                        "w+", encoding="utf-8", errors="backslashreplace", newline=""
+                    )
+                ),
+            )
+            short.seek(0)
+            spool.write(short.read())
+            spool.writelines(rest)
+    return spool
 
 
 def standard_options(

@@ -15,10 +15,8 @@ import contextlib
 import hmac
 import os
 import secrets
-import shutil
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,6 +68,8 @@ class Endpoint:
         """Stop listening."""
         self.listener.close()
         if not self.address.startswith("\0"):
+            import shutil  # nothing that every start should pay for
+
             shutil.rmtree(Path(self.address).parent, ignore_errors=True)
 
 
@@ -79,6 +79,8 @@ def open_endpoint() -> Endpoint:
     if sys.platform == "linux":
         listener.bind("")  # unix(7): autobind gives a name that nobody has
     else:
+        import tempfile
+
         listener.bind(str(Path(tempfile.mkdtemp(prefix="secretivex-")) / "store.sock"))
     listener.listen(BACKLOG)
     listener.setblocking(False)
