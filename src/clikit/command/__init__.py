@@ -114,25 +114,23 @@ class Call:
 def _spool(chunks: Iterable[str], stack: contextlib.ExitStack) -> IO[str]:
     """All of a document: in memory if it is short, which needs nothing imported, else on disk."""
     rest, kept = iter(chunks), 0
-    spool: IO[str] = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", newline="")
+    short = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", newline="")
     for chunk in rest:
-        spool.write(chunk)
+        short.write(chunk)
         kept += len(chunk)
         if kept > _SPOOL_CHARS:
-            import tempfile
+            break
+    else:
+        return short
+    import tempfile
 
-            short, spool = (
-                spool,
-                stack.enter_context(
-                    tempfile.TemporaryFile(
-                        "w+", encoding="utf-8", errors="backslashreplace", newline=""
-                    )
-                ),
-            )
-            short.seek(0)
-            spool.write(short.read())
-            spool.writelines(rest)
-    return spool
+    long = stack.enter_context(
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="")
+    )
+    short.seek(0)
+    long.write(short.read())
+    long.writelines(rest)
+    return long
 
 
 def standard_options(
