@@ -125,7 +125,9 @@ def _spool(chunks: Iterable[str], stack: contextlib.ExitStack) -> IO[str]:
     import tempfile
 
     long = stack.enter_context(
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="")
+        tempfile.TemporaryFile(  # noqa: SIM115 - the stack closes it
+            "w+", encoding="utf-8", errors="backslashreplace", newline=""
+        )
     )
     short.seek(0)
     long.write(short.read())
