@@ -46,10 +46,12 @@ def fill(path: Path, devices: int, *, keep: bool = True) -> list[bytes]:
     return documents
 
 
-def check(store: SqliteStore, *, full: bool = True) -> Run:
-    """One run."""
+def check(store: SqliteStore, *, full: bool = True, workers: int = 0) -> Run:
+    """One run, by as many processes as pay."""
     new = NewRun(started_at=NOW, as_of=NOW, tool_version="benchmark")
-    return record_run(store, new, clock=lambda: NOW + timedelta(seconds=1), full=full).run
+    return record_run(
+        store, new, clock=lambda: NOW + timedelta(seconds=1), full=full, workers=workers
+    ).run
 
 
 def check_fresh(path: Path) -> None:
