@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import pairwise, repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from memory_pack import findings, load_pack
+from memory_pack import find_missed, findings, flip, load_pack
 
 from fleetmdm.device import Device
 from fleetmdm.engines.local import record_run
@@ -23,6 +25,9 @@ from fleetmdm.store.sqlite import open_store
 from sshwire.allowed_signers import parse_allowed_signers
 from sshwire.privkey import PrivateKey
 from sshwire.pubkey import encode_public_line
+
+PARTS = 64
+"""Into which the bytes of a pack are dealt, for processes to take."""
 
 NOW = datetime(2026, 11, 22, 13, tzinfo=UTC)
 
@@ -42,32 +47,19 @@ def _files(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file())
 
 
-def _flips(path: Path, step: int) -> Iterator[int]:
-    """Flip one byte after the other, in place, and put each back."""
-    data = path.read_bytes()
-    for at in range(len(path.name) % step, len(data), step):
-        spoilt = bytearray(data)
-        spoilt[at] ^= 1 << at % 8
-        path.write_bytes(spoilt)
-        yield at
-    path.write_bytes(data)
-
-
-def _missed(pack: Path, trust: Trust, step: int) -> list[tuple[str, int]]:
-    missed = [
-        (path.name, at)
-        for path in _files(pack)
-        for at in _flips(path, step)
-        if not verify_pack(pack, trust).findings
-    ]
-    assert verify_pack(pack, trust).findings == []
-    return missed
-
-
 @pytest.mark.long
-def test_every_flipped_byte_is_found(pack: Path, trust: Trust) -> None:
-    """One at a time, on disk, on the pack with everything in it."""
-    assert _missed(pack, trust, 1) == []
+@pytest.mark.parametrize("profile", ["strict", "none"])
+def test_every_flipped_byte_is_found(
+    tmp_path: Path, export_sample: Callable[..., Path], trust: Trust, profile: str
+) -> None:
+    """One at a time, in memory, of the pack with everything in it; by all processors."""
+    contents = load_pack(export_sample(tmp_path / "pack", profile))
+    assert findings(contents, trust) == []
+    places = [(name, at) for name, data in contents.items() for at in range(len(data))]
+    parts = [places[at::PARTS] for at in range(PARTS)]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        answers = pool.map(find_missed, repeat(contents), repeat(trust), parts)
+        assert [place for missed in answers for place in missed] == []
 
 
 # In every run: each byte of each file of a pack of at most 16 kB, in memory.
@@ -94,19 +86,13 @@ def small(
     return load_pack(folder / "pack")
 
 
-def _flipped(data: bytes, at: int) -> bytes:
-    spoilt = bytearray(data)
-    spoilt[at] ^= 1 << at % 8
-    return bytes(spoilt)
-
-
 def _rounds(
     contents: dict[str, bytes], names: list[str]
 ) -> Iterator[tuple[dict[str, bytes], set[str]]]:
     """Flip the first byte of all these files at once, then the second, to the longest one's last."""
     for at in range(max(len(contents[name]) for name in names)):
         spoilt = {name for name in names if at < len(contents[name])}
-        changes = {name: _flipped(contents[name], at) for name in spoilt}
+        changes = {name: flip(contents[name], at) for name in spoilt}
         yield {**contents, **changes}, spoilt
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -68,7 +69,17 @@ def _plainly(line: bytes) -> Taken | None:
         return None
     cells = [make_cell(path, value, is_open=True) for path, value in record.fields.items()]
     names = tuple(cell.name.removesuffix(b':["')[1:-1] for cell in cells)
-    return Taken(names, tuple(cell.value[2:-1] for cell in cells), record.leaf, record.hidden)
+    document = json.loads(line)
+    salts = [document["fields"][path][0].encode() for path in record.fields]
+    pairs = zip(salts, cells, strict=True)
+    return Taken(
+        names,
+        tuple(salts),
+        tuple(cell.value[2:-1] for cell in cells),
+        [hashlib.sha256(b'["' + salt + cell.committed).digest() for salt, cell in pairs],
+        list(map(bytes.fromhex, document["hidden"])),
+        record.leaf,
+    )
 
 
 def _quickly(reader: LineReader, line: bytes) -> Taken | None:

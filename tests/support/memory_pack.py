@@ -39,3 +39,21 @@ def findings(contents: dict[str, bytes], trust: Trust) -> list[tuple[str, str]]:
     report = PackReport()
     verify_tree(MemoryTree(contents), trust, report)
     return [(each.code, each.file) for each in report.findings]
+
+
+def flip(data: bytes, at: int) -> bytes:
+    """The same with one bit of one byte turned."""
+    spoilt = bytearray(data)
+    spoilt[at] ^= 1 << at % 8
+    return bytes(spoilt)
+
+
+def find_missed(
+    contents: dict[str, bytes], trust: Trust, places: list[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """Of these (file, byte), flipped one at a time, those of which `verify` finds nothing."""
+    return [
+        (name, at)
+        for name, at in places
+        if not findings({**contents, name: flip(contents[name], at)}, trust)
+    ]

@@ -6,10 +6,10 @@ proven by the manifest's roots. Rule for editors: a view can only ever show less
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.archive.write import pack_target
@@ -26,18 +26,9 @@ from fleetmdm.evidence.names import (
 from fleetmdm.evidence.pack.folder import PackFolder, refuse_existing
 from fleetmdm.evidence.pack.guarded import GuardedNames
 from fleetmdm.evidence.records.commit import MAX_RECORD_BYTES
-from fleetmdm.evidence.records.reading import narrow_record, parse_record
-from fleetmdm.evidence.redact import (
-    GUARDED_KINDS,
-    Profile,
-    Redaction,
-    classify,
-    fact_path,
-    fits,
-    identifiers_in,
-    leaks,
-    may_show,
-)
+from fleetmdm.evidence.records.narrow import Narrower
+from fleetmdm.evidence.records.reading import LineReader
+from fleetmdm.evidence.redact import Profile, Redaction, identifiers_in
 from fleetmdm.evidence.rules import NO_RULES, Rules
 from fleetmdm.evidence.sign import MAX_SIGNATURE_FILE_BYTES, OF_THE_VIEW, parse_signature_name
 from fleetmdm.evidence.verify.tree import Tree
@@ -105,64 +96,23 @@ def _write(tree: Tree, folder: PackFolder, redaction: Redaction, manifest_sha256
 
 
 def _narrow(name: str, tree: Tree, folder: PackFolder, redaction: Redaction) -> None:
-    names = GuardedNames(_guarded(tree))
+    names = None if name in (INVENTORY, POPULATION) else GuardedNames(_guarded(tree)).of
+    narrower = Narrower(redaction, names)
     with folder.records(name) as writer, tree.open(name) as file:
         for line in iter(lambda: file.readline(MAX_RECORD_BYTES), b""):
-            keep = _Keep(redaction, names, own=name in (INVENTORY, POPULATION))
-            writer.add(narrow_record(line, keep))
+            writer.add(narrower.narrow(line))
 
 
 def _guarded(tree: Tree) -> Iterator[tuple[str, frozenset[str]]]:
     """The names that the inventory still shows; one that shows none was guarded at export."""
+    reader = LineReader()
     with tree.open(INVENTORY) as file:
         for line in iter(lambda: file.readline(MAX_RECORD_BYTES), b""):
-            fields = parse_record(line).fields
-            if "device_id" in fields:
-                names = identifiers_in(fields.get(each) for each in _TOP_NAMES)
-                yield fields["device_id"], names
+            taken = reader.read(line)
+            shown = dict(zip(taken.names, taken.values, strict=True))
+            if b"device_id" in shown:
+                names = [json.loads(shown[each]) for each in _TOP_NAMES if each in shown]
+                yield names[0], identifiers_in(iter(names))
 
 
-_TOP_NAMES = ("device_id", "hostname", "serial")
-
-
-class _Keep:
-    """Which fields of one record stay open: the rules of an export, on what is left to see."""
-
-    def __init__(self, redaction: Redaction, names: GuardedNames, *, own: bool) -> None:
-        self._redaction = redaction
-        self._names = names
-        self._own = own
-        self._guarded: frozenset[str] | None = None
-
-    def __call__(self, path: str, fields: Mapping[str, Any]) -> bool:
-        if not may_show(path, fields, self._redaction):
-            return False
-        seen = path.endswith(".observed")
-        fact = path.startswith("facts")
-        if self._redaction.profile is Profile.NONE or not (
-            fact or seen or path.endswith(".message")
-        ):
-            return True
-        if self._redaction.profile is Profile.STRICT and (fact or seen):
-            of = fact_path(_key_of(path, fields)) if seen else path
-            if not fits(fields[path], self._redaction.classify(of).shape):
-                return False
-        return not leaks([path, fields[path]] if fact else fields[path], self._guard(fields))
-
-    def _guard(self, fields: Mapping[str, Any]) -> frozenset[str]:
-        if self._guarded is None:
-            self._guarded = self._find(fields)
-        return self._guarded
-
-    def _find(self, fields: Mapping[str, Any]) -> frozenset[str]:
-        if self._own:
-            return identifiers_in(
-                value for path, value in fields.items() if classify(path).kind in GUARDED_KINDS
-            )
-        device_id = fields.get("device_id")
-        return self._names.of(device_id) if isinstance(device_id, str) else frozenset()
-
-
-def _key_of(path: str, fields: Mapping[str, Any]) -> str:
-    """The key that the check of a finding asks for; `may_show` has seen that there is one."""
-    return str(fields[path.removesuffix(".observed")]["key"])
+_TOP_NAMES = (b"device_id", b"hostname", b"serial")

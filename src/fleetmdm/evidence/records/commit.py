@@ -157,6 +157,11 @@ def assemble(
     shut.sort()
     digests += others
     digests.sort()
+    return Written(write_line(parts, shut), b"".join(digests), len(parts), len(shut))
+
+
+def write_line(parts: Sequence[bytes], shut: Sequence[bytes]) -> bytes:
+    """The line of open fields, in the order of their names, and digests of others, in theirs."""
     listed = b"".join(shut).hex(",", 32).replace(",", '","').encode()
     line = b'{"fields":{%b},"hidden":[%b]}\n' % (
         b",".join(parts),
@@ -164,7 +169,7 @@ def assemble(
     )
     if len(line) > MAX_RECORD_BYTES:
         raise RecordError(f"a record of {len(line)} bytes is over the limit of {MAX_RECORD_BYTES}")
-    return Written(line, b"".join(digests), len(parts), len(shut))
+    return line
 
 
 def pack_block(records: Sequence[Written]) -> Block:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import lt
 from struct import Struct
@@ -39,7 +39,6 @@ __all__ = [
     "Record",
     "RecordError",
     "Taken",
-    "narrow_record",
     "parse_record",
     "rewrite_record",
 ]
@@ -104,21 +103,6 @@ def _check_leaf(written: Written) -> None:
         raise RecordError("a field is both opened and hidden")
 
 
-def narrow_record(line: bytes, keep: Callable[[str, Mapping[str, Any]], bool]) -> Written:
-    """The same record with fewer fields open: those for which `keep(path, fields)` is true.
-
-    The leaf stays what it was. Raises `RecordError` as `parse_record` does.
-    """
-    record = parse_record(line)
-    document = json.loads(line)
-    names = sorted(record.fields, key=utf16)
-    cells = [
-        make_cell(name, record.fields[name], is_open=keep(name, record.fields)) for name in names
-    ]
-    salts = [document["fields"][name][0].encode() for name in names]
-    return assemble(cells, salts, map(bytes.fromhex, document["hidden"]))
-
-
 def rewrite_record(line: bytes, values: Mapping[str, Any]) -> bytes:
     """The same line with other values behind its opened fields, under the salts that it has.
 
@@ -135,13 +119,17 @@ def rewrite_record(line: bytes, values: Mapping[str, Any]) -> bytes:
 
 
 class Taken(NamedTuple):
-    """What a line opens, as its bytes stand there, and its leaf; `hidden` counts digests."""
+    """What a line opens, as its bytes stand there, what it hides, and its leaf."""
 
     names: tuple[bytes, ...]
     """Without their quotes."""
+    salts: tuple[bytes, ...]
     values: tuple[bytes, ...]
+    digests: list[bytes]
+    """Of the open fields, in the same order."""
+    shut: list[bytes]
+    """Those of the others, ascending."""
     leaf: bytes
-    hidden: int
 
 
 _TEXT = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
@@ -200,7 +188,7 @@ class LineReader:
         ]
         if not set(digests).isdisjoint(hidden):
             return None
-        return Taken(names, values, b"".join(sorted((*digests, *hidden))), len(hidden))
+        return Taken(names, salts, values, digests, hidden, b"".join(sorted(digests + hidden)))
 
     def _learn(self, names: tuple[bytes, ...]) -> list[bytes] | None:
         """For each name what stands between its salt and its value where it is hashed."""
@@ -259,10 +247,15 @@ def _cut_digests(listed: bytes) -> list[bytes] | None:
 
 def _take_apart(line: bytes) -> Taken:
     record = parse_record(line)
+    salts, _, hidden = _parse(line)
     names = sorted(record.fields, key=utf16)
+    cells = [make_cell(name, record.fields[name], is_open=True) for name in names]
+    pairs = [(salts[name], cell) for name, cell in zip(names, cells, strict=True)]
     return Taken(
         tuple(encode_text(name)[1:-1] for name in names),
-        tuple(encode_carried(carry(record.fields[name])) for name in names),
+        tuple(salt for salt, _ in pairs),
+        tuple(cell.value[2:-1] for cell in cells),
+        [hashlib.sha256(b'["' + salt + cell.committed).digest() for salt, cell in pairs],
+        hidden,
         record.leaf,
-        record.hidden,
     )

@@ -70,7 +70,7 @@ class RecordChecker:
                 continue
             block.leaves.append(sha256(b"\0" + taken.leaf).digest())
             block.opened += len(taken.names)
-            block.hidden += taken.hidden
+            block.hidden += len(taken.shut)
             wrong = refused(taken)
             if wrong and len(block.shows_more) < MAX_SHOWN_TOO_MUCH:
                 block.shows_more += [(number, path) for path in wrong]
