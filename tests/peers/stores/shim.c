@@ -3,7 +3,8 @@
  * PKCS11_SHIM_REAL names the other module, PKCS11_SHIM_ORDERS a file with one order: "sleep N" seconds
  * over each signature, "crash" over the next one (the order is then withdrawn), "hang" when it is
  * loaded, "flags N" to be added to the token's. Each login is noted as a line in PKCS11_SHIM_LOGINS,
- * and so is, as "list", each search for public keys, of which a listing makes one.
+ * with "refused" after it where the PIN was wrong, and so is, as "list", each search for public keys,
+ * of which a listing makes one.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 typedef unsigned long ulong_t;
 typedef struct { unsigned char major, minor; void *calls[68]; } list_t;
 typedef struct { ulong_t type; void *value; ulong_t size; } attribute_t;
+enum { PIN_INCORRECT = 0xA0 };
 enum { INITIALIZE = 0, FUNCTION_LIST = 3, TOKEN_INFO = 6, LOGIN = 18, FIND = 26, SIGN = 43 };
 enum { FLAGS_AT = 96, CLASS = 0, PUBLIC_KEY = 2 };
 
@@ -72,9 +74,13 @@ static ulong_t shim_find(ulong_t session, attribute_t *wanted, ulong_t count)
 
 static ulong_t shim_login(ulong_t session, ulong_t user, unsigned char *pin, ulong_t length)
 {
+    ulong_t result;
     note("%lu\n", user);
-    return ((ulong_t (*)(ulong_t, ulong_t, unsigned char *, ulong_t))real->calls[LOGIN])(
+    result = ((ulong_t (*)(ulong_t, ulong_t, unsigned char *, ulong_t))real->calls[LOGIN])(
         session, user, pin, length);
+    if (result == PIN_INCORRECT)
+        note("refused\n", 0);
+    return result;
 }
 
 static ulong_t shim_sign(ulong_t session, unsigned char *data, ulong_t size, unsigned char *out,
