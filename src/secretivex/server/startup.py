@@ -22,6 +22,7 @@ from secretivex.hardening import MemoryLock, harden, lock_memory
 from secretivex.identity import AddRules
 from secretivex.server.listen_unix import Listener, adopt, listen
 from secretivex.server.signals import Hangup, Interrupt, SignalPipe
+from secretivex.server.surroundings.importing import uncollected
 from secretivex.server.surroundings.notify import Notifier
 from secretivex.server.surroundings.reloading import Read, Reloader
 
@@ -99,16 +100,17 @@ def _lock_memory(config: AgentConfig) -> MemoryLock:
 
 
 def _run(listener: Listener, around: Around, environ: Mapping[str, str], rules: AddRules) -> None:
-    from secretivex.server.authority import Authority
-    from secretivex.stores.opening import host_stores
-
     config = around.reloader.last.config
-    authority = Authority(config, environ, rules, open_=host_stores)
-    authority.start_stores()
-    if config.workers == 1:
-        from secretivex.server.single import run_single as run
-    else:
-        from secretivex.server.supervisor import run_supervised as run
+    with uncollected():
+        from secretivex.server.authority import Authority
+        from secretivex.stores.opening import host_stores
+
+        authority = Authority(config, environ, rules, open_=host_stores)
+        authority.start_stores()
+        if config.workers == 1:
+            from secretivex.server.single import run_single as run
+        else:
+            from secretivex.server.supervisor import run_supervised as run
     run(listener, authority, around)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from secretivex.hardening import name_process
 from secretivex.server.signals import TAKEN
+from secretivex.server.surroundings.importing import uncollected
 from secretivex.server.worker.shared import Shared
 
 LOG = logging.getLogger("secretivex.server")
@@ -124,7 +125,8 @@ END_S = 1.0
 
 def _serve(channel: socket.socket, shared: Shared) -> None:
     """Fork a worker for every request until the supervisor is gone."""
-    _import_for_workers()
+    with uncollected():
+        _import_for_workers()
     while True:
         data, descriptors, _, _ = socket.recv_fds(channel, _NUMBER.size, 1)
         if not data:
