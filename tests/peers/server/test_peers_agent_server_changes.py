@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from secretivex.server.supervisor import START_S
+from secretivex.server.crew.workers import START_S
 from sshwire.agent.requests import (
     LockRequest,
     RemoveRequest,
