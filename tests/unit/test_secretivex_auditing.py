@@ -26,7 +26,7 @@ from sshwire.pubkey import fingerprint
 from sshwire.wire import encode_string, encode_text
 
 HOST, NOBODY = (encode_text("ssh-ed25519") + encode_string(bytes([n]) * 32) for n in (1, 2))
-PEER = Peer(7, 8, 9, Caller("/usr/bin/ssh"))
+PEER = Peer(7, 8, 9, Caller("/usr/bin/ssh", ("/usr/bin/bash", "", "/usr/sbin/init")))
 PATH = Bindings((Binding(HOST, b"session", is_forwarding=True),), is_attempted=True, is_remote=True)
 
 
@@ -118,8 +118,10 @@ def test_a_signature_tells_who_for_what_whereto_and_how_long(desk: Desk, job: Si
         "event": "sign",
         "outcome": "ok",
         "uid": 7,
+        "gid": 8,
         "pid": 9,
         "executable": "/usr/bin/ssh",
+        "ancestors": ["/usr/bin/bash", "", "/usr/sbin/init"],
         "key": job.entry.sha256,
         "algorithm": job.entry.identity.algorithm,
         "destination": fingerprint(HOST),
@@ -229,7 +231,10 @@ def test_removing_what_is_no_key_is_a_record_too(desk: Desk) -> None:
 def test_what_is_written_at_once_is_never_more_than_a_pipe_takes_whole(
     desk: Desk, job: SignJob
 ) -> None:
-    long = job._replace(peer=Peer(1, 1, 1, Caller("\U0001f600" * 4096)), rule="\0" * 4096)
+    long = job._replace(
+        peer=Peer(*(4_294_967_295,) * 3, Caller("\U0001f600" * 4096, ("\U0001f600",) * 32)),
+        rule="\0" * 4096,
+    )
     # Packets keep the pieces apart that a pipe would join.
     source, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with source, end:

@@ -29,6 +29,9 @@ UNKNOWN_EVENT = "unknown_message"
 
 _MEMO = 4096
 
+MAX_CHAIN = 256
+"""Characters of all programs that started a caller, in quotation marks: a record has no room for more."""
+
 _SIGNED = b'%s%d","wait_us":%d,"sign_us":%d}\n'
 """A signature's record after its time: what is remembered, its number, wait and making. This way of
 putting figures in cuts them by itself."""
@@ -208,13 +211,28 @@ def _caller(peer: Peer | None) -> str:
     if peer is None:
         return ""
     pid = "" if peer.pid is None else f',"pid":{peer.pid}'
-    program = "" if peer.caller is None else _program(peer.caller.executable)
-    return f',"uid":{peer.uid}{pid}{program}'
+    fields = f',"uid":{peer.uid},"gid":{peer.gid}{pid}'
+    if peer.caller is None:
+        return fields
+    return fields + _program(peer.caller.executable) + _chain(peer.caller.ancestors or ())
 
 
 @lru_cache(_MEMO)
 def _program(path: str) -> str:
     return f',"executable":{quote(path)}' if path else ""
+
+
+@lru_cache(_MEMO)
+def _chain(ancestors: tuple[str, ...]) -> str:
+    """Who started the program, nearest first, where the policy had it looked up; as many as fit."""
+    told: list[str] = []
+    room = MAX_CHAIN
+    for path in map(quote, ancestors):
+        room -= len(path) + 1
+        if room < 0:
+            break
+        told.append(path)
+    return f',"ancestors":[{",".join(told)}]' if told else ""
 
 
 def _about(job: SignJob) -> str:
