@@ -32,6 +32,7 @@ VERIFY_S = 60.0
 FLAT = 1.25
 """Times the memory of a fleet of a tenth of the size."""
 SALT_BYTES = 16
+Words = tuple[str | Path, ...]
 SAMPLE = 1000
 """Lines of each file from which mean lengths are taken."""
 
@@ -54,6 +55,15 @@ class Counted(NamedTuple):
     """Mean length of what is hashed for a field, of those that show."""
 
 
+class Archive(NamedTuple):
+    """The same pack as one file, and a view of it; of fleets that are not the largest."""
+
+    mib: float
+    export: Spent
+    verify: Spent
+    redact: Spent
+
+
 class Size(NamedTuple):
     """Everything that was measured on one fleet."""
 
@@ -63,6 +73,7 @@ class Size(NamedTuple):
     verify: Spent
     files: list[Counted]
     loops: tuple[float, float]
+    archive: Archive | None
 
 
 def run(*words: str | Path) -> Spent:
@@ -137,7 +148,17 @@ def make_fleet(path: Path, devices: int) -> None:
         check(store)
 
 
-def measure(devices: int, folder: Path) -> Size:
+def measure_archive(folder: Path, fleet: Path, signed: Words, trust: Words) -> Archive:
+    """Export as one file, verify it; and make a strict view of a pack that shows everything."""
+    path, full = folder / "pack.tar.zst", folder / "full"
+    export = run("evidence", "export", "--db", fleet, "--output", path, *signed)
+    verify = run("evidence", "verify", path, *trust)
+    run("evidence", "export", "--db", fleet, "--output", full, "--redact-profile", "none", *signed)
+    redact = run("evidence", "redact", full, "--profile", "strict", "--output", folder / "view")
+    return Archive(path.stat().st_size / 2**20, export, verify, redact)
+
+
+def measure(devices: int, folder: Path, *, as_archive: bool) -> Size:
     """One export and one verification of a fleet: the large ones are long."""
     path, pack, key = folder / "fleet.db", folder / "pack", folder / "key"
     # Elsewhere: a process that starts another hands its own highest memory on to it.
@@ -156,7 +177,8 @@ def measure(devices: int, folder: Path) -> Size:
     verify = run("evidence", "verify", pack, *trust)
     files = count_hashes(pack)
     pack_mib = sum(one.stat().st_size for one in pack.rglob("*") if one.is_file()) / 2**20
-    return Size(devices, pack_mib, export, verify, files, hash_all(pack, files))
+    archive = measure_archive(folder, path, signed, trust) if as_archive else None
+    return Size(devices, pack_mib, export, verify, files, hash_all(pack, files), archive)
 
 
 def render(size: Size) -> list[Measured]:
@@ -175,7 +197,16 @@ def render(size: Size) -> list[Measured]:
         f" {export.mib:.0f} MiB) beside {for_export:.1f} s; verify {verify.wall_s:.1f} s"
         f" ({verify.cpu_s:.1f} s CPU, {verify.mib:.0f} MiB) beside {for_verify:.1f} s"
     )
-    return [with_note(row, note)]
+    rows = [with_note(row, note)]
+    if size.archive is not None:
+        one, count = size.archive, size.devices
+        rows += [
+            bound(f".tar.zst of {count} devices, strict", [one.mib], unit="MiB"),
+            bound(f"evidence export to .tar.zst, {count} devices", [one.export.wall_s]),
+            bound(f"evidence verify of .tar.zst, {count} devices", [one.verify.wall_s]),
+            bound(f"evidence redact, {count} devices, none to strict", [one.redact.wall_s]),
+        ]
+    return rows
 
 
 def main() -> None:
@@ -184,7 +215,8 @@ def main() -> None:
     sizes = []
     for devices in (options.devices // 100, options.devices // 10, options.devices):
         with tempfile.TemporaryDirectory() as name:
-            sizes.append(measure(devices, Path(name)))
+            as_archive = devices < options.devices
+            sizes.append(measure(devices, Path(name), as_archive=as_archive))
     largest, before = sizes[-1], sizes[-2]
     rows = [row for size in sizes for row in render(size)]
     rows.append(

@@ -11,7 +11,10 @@ import pytest
 from fleetmdm.errors import FleetError
 from fleetmdm.evidence.pack.derive import derive_view
 from fleetmdm.evidence.pack.guarded import GuardedNames
-from fleetmdm.evidence.redact import Profile
+from fleetmdm.evidence.records.commit import Field, encode_record
+from fleetmdm.evidence.records.narrow import Narrower
+from fleetmdm.evidence.redact import Profile, Redaction
+from fleetmdm.evidence.rules import Rules
 from fleetmdm.evidence.verify import Trust, verify_pack
 from sshwire.allowed_signers import parse_allowed_signers
 from sshwire.privkey import PrivateKey
@@ -82,3 +85,12 @@ def test_guarded_names_are_read_along_with_the_records() -> None:
         {"y"},
         {"d"},
     ]
+
+
+def test_a_fact_called_as_a_part_of_a_finding_is_a_fact() -> None:
+    fields = [Field("facts.app.observed", "v", is_open=True), Field("os", "linux", is_open=True)]
+    record = encode_record(fields, key=bytes(32))
+    shown = Redaction(Profile.STRICT, Rules(allow=("facts.app.*",)))
+    assert Narrower(shown, None).narrow(record.line) == record
+    narrowed = Narrower(Redaction(Profile.STRICT), None).narrow(record.line)
+    assert (narrowed.opened, narrowed.hidden, narrowed.leaf) == (1, 1, record.leaf)
