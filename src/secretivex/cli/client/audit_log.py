@@ -121,8 +121,12 @@ def describe(record: Mapping[str, Any]) -> str:
     """A record as a person reads it: when, what, what came of it, and the rest by name."""
     first = ("time", "event", "outcome")
     head = [str(record.get(name, "-")) for name in first]
-    rest = [f"{name}={value}" for name, value in record.items() if name not in first]
+    rest = [f"{name}={_said(value)}" for name, value in record.items() if name not in first]
     return show_text(" ".join(head + rest))
+
+
+def _said(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @click.command("verify-audit")
