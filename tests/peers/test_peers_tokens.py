@@ -299,7 +299,9 @@ def test_another_process_of_the_agent_waits_for_the_device() -> None:
             pass_fds=[number],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
         ) as holder:
+            assert holder.stdin is not None
             assert holder.stdout is not None
             holder.stdout.readline()
             with (
@@ -307,7 +309,9 @@ def test_another_process_of_the_agent_waits_for_the_device() -> None:
                 alone_with_device(number, lambda: False),
             ):
                 pass
-            threading.Timer(0.5, lambda: holder.communicate(b"\n")).start()
+            release = threading.Timer(0.5, holder.stdin.write, (b"\n",))
             begin = time.monotonic()
+            release.start()
             with alone_with_device(number, lambda: True):
                 assert time.monotonic() - begin > 0.3
+            release.join()
