@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import is_listening
 
 from agentclient.client import AgentClient
 from secretivex.server.report.control_socket import ask, control_path
@@ -68,7 +69,7 @@ def test_a_worker_that_hangs_is_replaced_at_a_reload(
     service = start_service("--key", folder)
     # One that was never ready has ten seconds for its first acknowledgement.
     path = control_path(service.address)
-    wait(path.exists, "no control socket")
+    wait(lambda: is_listening(path), "no control socket")
     wait(
         lambda: (
             [row["ready"] for row in ask(path, "health", timeout_s=60)["workers"]] == [True] * 2

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from listening import is_listening
 
 from secretivex.server.report.control_socket import ask, control_path
 
@@ -169,7 +170,7 @@ def test_reload_names_the_settings_that_wait_for_the_next_start(
     store = f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = ["{key_files["rsa"]}"]\n'
     config.write_text(store)
     service = start_service("--config", config)
-    wait(control_path(service.address).exists, "no control socket")
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
     config.write_text(f"socket_backlog = 7\naudit_max_bytes = 5000\n{store}")
     done = service.tool(*AGENT, "reload", "--socket", str(service.address))
     assert done.returncode == 0, done.stderr

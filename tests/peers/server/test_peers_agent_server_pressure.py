@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from closed_loop import storm
+from listening import is_listening
 
 from secretivex.server.report.control_socket import ask, control_path
 
@@ -84,7 +85,7 @@ def test_requests_that_waited_too_long_are_counted_as_such(
     service = start_service("--key", key_files["rsa"], *ONE_SIGNER, "--sign-timeout-ms", "1")
     with pytest.raises(AssertionError, match="refused"):
         storm(str(service.address), 60, 20)
-    wait(lambda: control_path(service.address).exists(), "no control socket")
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
     figures = snapshot(service)
     assert figures["timeouts"] > 0
     assert figures["outcomes"]["sign.sign_timeout"] == figures["timeouts"]
@@ -95,7 +96,7 @@ def test_two_hundred_persistent_clients_are_shared_out(
     start_service: Start, key_files: dict[str, Path], wait: Wait, number: int
 ) -> None:
     service = start_service("--key", key_files["ed25519"], workers=2)
-    wait(lambda: control_path(service.address).exists(), "no control socket")
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
     wait(
         lambda: all(
             row["ready"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import is_listening
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
@@ -109,7 +110,7 @@ def scene(start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait
         '[[policy.rules]]\neffect = "deny"\nkinds = ["sshsig"]\n'
     )
     service = start_service("--config", config)
-    wait(lambda: control_path(service.address).exists(), "no control socket")
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
     wait(lambda: all(row["ready"] for row in told(service, "health")["workers"]), "not ready")
     return Scene(service, key_files, config, address)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import is_listening
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from agentclient.client import AgentClient
@@ -69,7 +70,7 @@ def test_counts_are_sums_that_outlive_workers_and_a_reset(
     start_service: Start, key_files: dict[str, Path], wait: Wait, workers: int
 ) -> None:
     service = start_service("--key", key_files["ed25519"], workers=workers)
-    wait(lambda: control_path(service.address).exists(), "no control socket")
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
     assert stat.S_IMODE(control_path(service.address).stat().st_mode) == 0o600
     sign(service, 5)
     before = told(service)
@@ -95,7 +96,7 @@ def test_counts_are_sums_that_outlive_workers_and_a_reset(
     assert samples["secretivex_signatures_total"] == 9
     assert samples["secretivex_workers_lost_total"] == (workers > 1)
     assert service.stop() == 0
-    assert not control_path(service.address).exists()
+    assert not is_listening(control_path(service.address))
 
 
 def test_metrics_are_served_over_loopback_and_written(
@@ -106,7 +107,7 @@ def test_metrics_are_served_over_loopback_and_written(
         *("--key", key_files["ed25519"], "--metrics-listen", f"127.0.0.1:{port}"),
         *("--metrics-output", snapshot),
     )
-    wait(lambda: control_path(service.address).exists(), "no control socket")
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
     sign(service, 2)
     url = f"http://127.0.0.1:{port}/metrics"
     with urllib.request.urlopen(url, timeout=60) as page:
@@ -148,7 +149,7 @@ def test_health_names_what_is_wrong_and_metrics_keeps_bounds(
     start_service: Start, key_files: dict[str, Path], wait: Wait
 ) -> None:
     service = start_service("--key", key_files["ed25519"])
-    wait(lambda: control_path(service.address).exists(), "no control socket")
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
     wait(lambda: all(row["ready"] for row in told(service, "health")["workers"]), "not ready")
     sign(service, 3)
     healthy = client(service, "health", "--format", "json")
@@ -182,7 +183,7 @@ def test_reload_tells_what_came_of_it(
     good = f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = ["{folder}"]\n'
     config.write_text(good)
     service = start_service("--config", config)
-    wait(lambda: control_path(service.address).exists(), "no control socket")
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
     shutil.copy2(key_files["p256"], folder / "two")
     command = [sys.executable, "-m", "secretivex.cli.agent", "reload"]
     environ = {
@@ -218,12 +219,12 @@ def test_a_reload_changes_what_is_reported_and_where(
     )
     config.write_text(f'metrics_listen = "{first}"\nmax_signers = 7\n{store}')
     service = start_service("--config", config, workers=workers)
-    wait(first.exists, "metrics are not served")
+    wait(lambda: is_listening(first), "metrics are not served")
     assert told(service)["max_signers"] == 7
     more = f'metrics_output_path = "{snapshot}"\nmetrics_interval_ms = 100\nmax_signers = 9\n'
     config.write_text(f'metrics_listen = "{second}"\n{more}{store}')
     assert told(service, "reload")["needs_restart"] == []
-    wait(second.exists, "metrics are not served elsewhere")
+    wait(lambda: is_listening(second), "metrics are not served elsewhere")
     wait(lambda: not first.exists(), "metrics are still served where they were")
     wait(snapshot.exists, "no snapshot")
     wait(lambda: told(service)["max_signers"] == 9, "the old limit is told")
@@ -244,7 +245,7 @@ def test_nonsense_at_the_control_socket_harms_nothing(
 ) -> None:
     service = start_service("--key", key_files["ed25519"])
     path = control_path(service.address)
-    wait(path.exists, "no control socket")
+    wait(lambda: is_listening(path), "no control socket")
     for nonsense in (b"", b"\n", b'{"verb":"destroy"}\n', b"\xff" * 200_000, b"[]\n"):
         with socket.socket(socket.AF_UNIX) as connected:
             connected.settimeout(60)
@@ -263,7 +264,7 @@ def test_a_reporter_that_dies_is_made_again_and_takes_no_count_with_it(
     start_service: Start, key_files: dict[str, Path], wait: Wait
 ) -> None:
     service = start_service("--key", key_files["ed25519"])
-    wait(lambda: control_path(service.address).exists(), "no control socket")
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
     sign(service, 4)
     rows = told(service, "health")["processes"]
     (reporter,) = (row["pid"] for row in rows if row["name"] == "reporter")
