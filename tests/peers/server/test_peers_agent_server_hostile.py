@@ -46,12 +46,14 @@ class Bystander:
     def __init__(self, service: Any) -> None:
         self._service = service
         self._is_over = threading.Event()
+        self._has_begun = threading.Event()
         self._thread = threading.Thread(target=self._ask)
         self.longest_s = 0.0
         self.asked = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
+        assert self._has_begun.wait(60), "nobody was answered"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,6 +71,7 @@ class Bystander:
                 assert connected.recv(65536)[4:5] == b"\x0c"
                 self.longest_s = max(self.longest_s, time.monotonic() - begin)
                 self.asked += 1
+                self._has_begun.set()
             connected.close()
         for connected in standing:
             connected.close()
