@@ -31,6 +31,9 @@ SALT_BYTES: Final = 16
 _SALT_LABEL: Final = b"fleetmdm root salt v1"
 _LEAF, _BUCKET = b"\x00", b"\x02"
 
+Table = npt.NDArray[np.uint8]
+"""Hashes, one a row."""
+
 _encode: Final = msgspec.json.Encoder().encode
 """Of a text: RFC 8785 escapes the same characters in the same way."""
 
@@ -133,43 +136,54 @@ class ResultLeaves:
         ]
 
 
-def root_of_set(hashes: bytes) -> bytes:
+def root_of_set(hashes: bytes | Table) -> bytes:
     """The root over leaf hashes, in whatever order they follow each other in `hashes`.
 
     In ascending order they are cut into 2^k buckets by their first k bits, k the least with which a
     bucket has at most `BUCKET_LEAVES` on average. A bucket is SHA-256 of 0x02 and its leaf hashes;
     above them stands RFC 6962's tree. Of no leaves it is SHA-256 of nothing.
     """
-    if not hashes:
+    if not len(hashes):
         return EMPTY_ROOT
-    leaves, first = _ascending(hashes)
-    count = len(first)
-    bits = max(0, -(-count // BUCKET_LEAVES) - 1).bit_length()
-    level = list(_buckets(leaves, first, bits))
+    table: Table = np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES)
+    order, first = _ascending(table)
+    bits = max(0, -(-len(table) // BUCKET_LEAVES) - 1).bit_length()
+    level = list(_buckets(table, order, first, bits))
     while len(level) > 1:
         level = [node_hash(*pair) for pair in zip(level[::2], level[1::2], strict=True)]
     return level[0]
 
 
-def _buckets(leaves: memoryview, first: npt.NDArray[np.uint64], bits: int) -> Iterator[bytes]:
+_BUCKETS_AT_ONCE: Final = 8
+"""Whose leaves are put in order together: not all of them, which would be a second table."""
+
+
+def _buckets(
+    table: Table, order: npt.NDArray[np.intp], first: npt.NDArray[np.uint64], bits: int
+) -> Iterator[bytes]:
     numbers = np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(64 - bits)
-    places = (np.searchsorted(first, numbers) * HASH_BYTES).tolist()
-    for begin, end in pairwise([0, *places, len(leaves)]):
-        bucket = hashlib.sha256(_BUCKET)
-        bucket.update(leaves[begin:end])
-        yield bucket.digest()
+    bounds = [0, *np.searchsorted(first, numbers).tolist(), len(order)]
+    for place in range(0, 1 << bits, _BUCKETS_AT_ONCE):
+        some = bounds[place : place + _BUCKETS_AT_ONCE + 1]
+        leaves = table.take(order[some[0] : some[-1]], axis=0).data.cast("B")
+        cuts = [(bound - some[0]) * HASH_BYTES for bound in some]
+        for begin, end in pairwise(cuts):
+            bucket = hashlib.sha256(_BUCKET)
+            bucket.update(leaves[begin:end])
+            yield bucket.digest()
 
 
-def _ascending(hashes: bytes) -> tuple[memoryview, npt.NDArray[np.uint64]]:
-    """The hashes in order, and the first eight bytes of each as a number."""
-    table = np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES)
-    first = np.frombuffer(hashes, ">u8").reshape(len(table), -1)[:, 0].astype(np.uint64)
+def _ascending(table: Table) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint64]]:
+    """The order of the hashes, and in it the first eight bytes of each as a number."""
+    first = table.view(">u8")[:, 0].astype(np.uint64)
     for order in _orders(first):
         ordered = first.take(order)
         if not (ordered[1:] <= ordered[:-1]).any():
-            return table.take(order, axis=0).data.cast("B"), ordered
+            return order, ordered
     # Nobody finds two such hashes by chance; equal devices would have them.
-    return memoryview(b"".join(sorted(map(bytes, table)))), np.sort(first)
+    rows = list(map(bytes, table))
+    order = np.array(sorted(range(len(rows)), key=rows.__getitem__), np.intp)
+    return order, first.take(order)
 
 
 _PLACE_BITS: Final = 20

@@ -6,11 +6,12 @@ changes none of them, and its leaf hashes. A device that is not in the fleet has
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,8 @@ from fleetmdm.evaluate.operators.times import NEVER
 from fleetmdm.ledger.merkle import HASH_BYTES
 from fleetmdm.store.port import RunOvertaken
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
-from fleetmdm.store.sqlite.recording.changed import Changed
+from fleetmdm.store.sqlite.recording.changed import PARTS, Changed
+from fleetmdm.store.sqlite.recording.digests import Digests, parse_digests
 
 ABSENT: Final = 0xFF
 """The code of a device that is not there, and of a policy under which it was not judged."""
@@ -77,6 +79,10 @@ class BlockState:
     def until(self) -> int:
         """Before this moment, time alone changes nothing here."""
         return int(self.ends.min())
+
+    def forget_digests(self, *, all_of_them: bool) -> None:
+        """Its leaves of the inventory were made anew, or all that it has."""
+        self.digests = b"" if all_of_them else Digests(parse_digests(self.digests).rows).stored()
 
     def present(self) -> npt.NDArray[np.bool_]:
         """Which devices are in the fleet."""
@@ -156,3 +162,81 @@ def read_state(
     if row is not None:
         state.since, state.digests = row
     return state
+
+
+_PARTS: Final = """
+SELECT kept.block, kept.data FROM json_each(:blocks) AS one
+CROSS JOIN judged_parts AS kept ON kept.block = one.value AND kept.part = :part
+"""
+
+
+def read_rows(
+    connection: sqlite3.Connection,
+    part: str,
+    blocks: Sequence[int],
+    changed: Changed,
+    policies: int,
+) -> npt.NDArray[Any]:
+    """What a part says of all devices of some blocks, in their order, with what is `changed`.
+
+    Raises `RunOvertaken` where a block is of another run.
+    """
+    nothing = getattr(empty_state(policies), part)
+    table = np.empty((len(blocks), *nothing.shape), nothing.dtype)
+    missing = {block: at for at, block in enumerate(blocks)}
+    for block, data in connection.execute(_PARTS, {"part": part, "blocks": json.dumps(blocks)}):
+        if len(data) != nothing.nbytes:
+            raise RunOvertaken
+        table[missing.pop(block)] = np.frombuffer(data, nothing.dtype).reshape(nothing.shape)
+    for at in missing.values():
+        table[at] = nothing
+    rows = table.reshape(-1, *nothing.shape[1:])
+    if len(changed):
+        places, known = find_rows(blocks, changed.numbers)
+        rows[places] = changed.parts[part][known]
+    return rows
+
+
+def find_rows(
+    blocks: Sequence[int], numbers: npt.NDArray[np.int64]
+) -> tuple[Places, npt.NDArray[np.bool_]]:
+    """Where `read_rows` has the devices that are in these blocks (ascending); and which are."""
+    listed, wanted = np.array(blocks, np.int64), numbers // BLOCK_DEVICES
+    at = np.searchsorted(listed, wanted)
+    known = np.isin(wanted, listed)
+    return (at * BLOCK_DEVICES + numbers % BLOCK_DEVICES)[known].astype(np.intp), known
+
+
+def write_state(
+    connection: sqlite3.Connection, block: int, state: BlockState, *, anew: bool
+) -> None:
+    """Keep a block, inside the caller's transaction: what differs. `anew`: begun from nothing."""
+    connection.execute(
+        "INSERT INTO judged_blocks VALUES (?, ?, ?, ?) ON CONFLICT (block) DO UPDATE"
+        " SET since = excluded.since, until = excluded.until, rows = excluded.rows"
+        " WHERE (since, until, rows) IS NOT (excluded.since, excluded.until, excluded.rows)",
+        (block, state.since, state.until(), state.digests),
+    )
+    wanted = [one for one in PARTS if one not in state.kept] if anew else list(state.changed)
+    parts = {part: getattr(state, part).data.cast("B") for part in wanted}
+    kept = {}
+    if anew:
+        # What came out may be what is kept all the same.
+        kept = dict(
+            connection.execute(
+                "SELECT part, data FROM judged_parts"
+                " WHERE block = ? AND part IN (SELECT value FROM json_each(?))",
+                (block, json.dumps(wanted)),
+            ).fetchall()
+        )
+    connection.executemany(
+        "INSERT INTO judged_parts VALUES (?, ?, ?)"
+        " ON CONFLICT (block, part) DO UPDATE SET data = excluded.data",
+        [(block, part, data) for part, data in parts.items() if kept.get(part) != data],
+    )
+
+
+def read_digests(connection: sqlite3.Connection) -> dict[int, Digests]:
+    """By block, of what the run whose verdicts are kept left in it."""
+    rows = connection.execute("SELECT block, rows FROM judged_blocks")
+    return {block: parse_digests(stored) for block, stored in rows}

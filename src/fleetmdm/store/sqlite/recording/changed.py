@@ -7,7 +7,7 @@ Rule for editors: a block that is written is written with its changes, and then 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -64,28 +64,29 @@ class Changed:
         array[self.numbers[rows] % BLOCK_DEVICES] = self.parts[part][rows]
         return array
 
-    def followed_by(self, later: Changed) -> Changed:
-        """Both; of a device in both, the later."""
-        if not len(self):
-            return later
-        numbers = np.concatenate([later.numbers, self.numbers])
-        kept, places = np.unique(numbers, return_index=True)
-        parts = {
-            part: np.concatenate([later.parts[part], self.parts[part]])[places] for part in PARTS
-        }
-        return Changed(kept, parts, self.items + later.items)
+    def without(self, numbers: Numbers) -> Numbers:
+        """Of some numbers, those of devices that are not here."""
+        return numbers[~np.isin(numbers, self.numbers)]
+
+
+def lay_together(items: Sequence[Changed]) -> Changed:
+    """All of them; of a device in several, the last."""
+    told = [one for one in reversed(items) if len(one)]
+    if len(told) < 2:
+        return told[0] if told else Changed()
+    numbers, places = np.unique(np.concatenate([one.numbers for one in told]), return_index=True)
+    parts = {part: np.concatenate([one.parts[part] for one in told])[places] for part in PARTS}
+    return Changed(numbers, parts, sum(one.items for one in told))
 
 
 def read_changed(connection: sqlite3.Connection, policies: int) -> Changed:
     """All that is kept beside the blocks, of so many policies. Raises `RunOvertaken`."""
-    found = Changed()
-    for (data,) in connection.execute("SELECT data FROM judged_changes ORDER BY item"):
-        numbers, parts = _decode(data)
-        found = found.followed_by(_parse(np.frombuffer(numbers, np.int64), parts, policies))
-    return found
+    rows = connection.execute("SELECT data FROM judged_changes ORDER BY item").fetchall()
+    return lay_together([_parse(*_decode(data), policies) for (data,) in rows])
 
 
-def _parse(numbers: Numbers, parts: Mapping[str, bytes], policies: int) -> Changed:
+def _parse(listed: bytes, parts: Mapping[str, bytes], policies: int) -> Changed:
+    numbers: Numbers = np.frombuffer(listed, np.int64)
     shapes = {"codes": policies, "results": HASH_BYTES, "inventory": HASH_BYTES}
     arrays: dict[str, npt.NDArray[Any]] = {}
     for part in PARTS:
@@ -101,7 +102,7 @@ def keep_changed(connection: sqlite3.Connection, known: Changed, more: Changed) 
     """Keep more on top of what is known to be kept, inside the caller's transaction."""
     if known.items >= MAX_ITEMS:
         forget_changed(connection)
-        more = known.followed_by(more)
+        more = lay_together([known, more])
     parts = {part: array.tobytes() for part, array in more.parts.items()}
     connection.execute(
         "INSERT INTO judged_changes (data) VALUES (?)", (_encode((more.numbers.tobytes(), parts)),)

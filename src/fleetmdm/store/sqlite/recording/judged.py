@@ -1,5 +1,7 @@
 """What the newest run found on every device: kept by block, so that the next one can build on it.
 
+Blocks that are judged as a whole are brought up and written again; what is said of single devices is
+laid over the others, and kept beside them while it is little.
 Rule for editors: what is kept here follows from the run alone; it is replaced with it, in one piece.
 """
 
@@ -7,12 +9,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fleetmdm.evaluate.operators.times import NEVER
 from fleetmdm.evaluate.verdicts import STATES
 from fleetmdm.ledger.merkle import HASH_BYTES
 from fleetmdm.ledger.roots import root_of_set
@@ -25,18 +27,22 @@ from fleetmdm.store.sqlite.recording.block_state import (
     KeptColumns,
     Places,
     empty_state,
+    find_rows,
     read_part,
+    read_rows,
     read_state,
+    write_state,
 )
 from fleetmdm.store.sqlite.recording.changed import (
     MOST_SHARE,
     PARTS,
     Changed,
+    Numbers,
     forget_changed,
     keep_changed,
+    lay_together,
     read_changed,
 )
-from fleetmdm.store.sqlite.recording.digests import Digests, parse_digests
 from fleetmdm.store.sqlite.recording.work import Packed
 
 
@@ -51,14 +57,17 @@ class Judged:
         self._policies = policies
         self._as_of = as_of
         self._states: dict[int, BlockState] = {}
+        """Blocks that are brought up; nothing is laid over them from then on."""
         self._kept: KeptColumns | None = None
         """Where blocks that were not touched stay as they are."""
         self._changed = Changed()
         """What is kept beside the blocks that this builds on."""
-        self._touched: list[npt.NDArray[np.int64]] = []
-        """The numbers of devices that were judged, dropped or seen one by one."""
-        self._whole = False
-        """A block was judged as a whole, or all were under some policies."""
+        self._more: list[Changed] = []
+        """What is said of single devices, each of them in one of these alone."""
+        self._moved: set[int] = set()
+        """Blocks of which single devices were judged or dropped."""
+        self._seen: set[int] = set()
+        """Blocks of which single devices were seen again."""
         self.counts = np.zeros((policies, len(STATES)), dtype=np.int64)
 
     def build_on(self, kept: KeptColumns, counts: npt.NDArray[np.int64]) -> None:
@@ -83,36 +92,43 @@ class Judged:
                 if timely:
                     due[block] = None
                 continue
-            ends = read_state(self._connection, block, self._kept, self._changed).ends
-            due[block] = np.flatnonzero(ends <= self._as_of)
+            due[block] = np.flatnonzero(self._read_blocks("ends", [block]) <= self._as_of)
         return due
 
     def merge(self, packed: Packed) -> None:
         """Take the verdicts on some devices."""
         numbers = np.frombuffer(packed.handles, np.int64)
-        codes = np.frombuffer(packed.codes, np.uint8).reshape(len(numbers), self._policies)
-        ends = np.frombuffer(packed.ends, np.int64)
-        leaves = {"results": packed.results, "inventory": packed.inventory}
-        before = []
-        for block, rows, places in self._by_block(numbers):
-            state = self._state(block)
-            before.append(state.codes[places])
-            state.put("codes", places, codes[rows])
-            state.put("ends", places, ends[rows])
-            for part, told in leaves.items():
-                if told is None:
-                    state.take_over(part, read_part(self._connection, block, part))
-                else:
-                    hashes = np.frombuffer(told, np.uint8).reshape(-1, HASH_BYTES)
-                    state.put(part, places, hashes[rows])
-            state.since = max(state.since, self._as_of)
-            state.digests = packed.digests.stored()
-        self._count(codes, 1)
-        self._count(np.concatenate([codes[:0], *before]), -1)
+        told: dict[str, npt.NDArray[Any] | None] = {
+            "codes": np.frombuffer(packed.codes, np.uint8).reshape(len(numbers), self._policies),
+            "ends": np.frombuffer(packed.ends, np.int64),
+            "results": _parse_leaves(packed.results),
+            "inventory": _parse_leaves(packed.inventory),
+        }
+        block = packed.task.block
+        if block is None:
+            self._lay_over(numbers, told)
+            return
+        state = self._state(block)
+        places = (numbers % BLOCK_DEVICES).astype(np.intp)
+        self._count(state.codes[places], -1)
+        for part, said in told.items():
+            if said is None:
+                state.take_over(part, read_part(self._connection, block, part))
+            else:
+                state.put(part, places, said)
+        self._count(state.codes[places], 1)
+        state.since = max(state.since, self._as_of)
+        state.digests = packed.digests.stored()
+
+    def _lay_over(self, numbers: Numbers, told: Mapping[str, Any]) -> None:
+        if len(numbers):
+            self._count(self._read("codes", numbers), -1)
+            self._count(told["codes"], 1)
+            self._more.append(Changed(numbers, told))
+            self._moved.update(_blocks_of(numbers))
 
     def begin_block(self, block: int) -> set[int]:
         """Judge a block as a whole; answers the numbers of the devices that were in it."""
-        self._whole = True
         state = self._state(block)
         # Everything in it is about to be judged at one moment.
         state.since = LONG_AGO
@@ -121,47 +137,70 @@ class Judged:
 
     def begin_partly(self, block: int) -> None:
         """Judge a block under some policies, whose states were other ones or none."""
-        self._whole = True
         self._state(block)
 
-    def renew_inventory(self, handles: Sequence[int], leaves: Sequence[bytes]) -> None:
-        """Take new leaf hashes of devices that were only seen again."""
-        table = np.frombuffer(b"".join(leaves), np.uint8).reshape(-1, HASH_BYTES)
-        for block, rows, places in self._by_block(np.array(handles, dtype=np.int64)):
-            state = self._state(block)
-            state.put("inventory", places, table[rows])
-            state.digests = Digests(parse_digests(state.digests).rows).stored()
-
     def drop(self, handles: Sequence[int]) -> None:
-        """Devices that are no longer in the fleet."""
-        for block, _, places in self._by_block(np.array(handles, dtype=np.int64)):
-            state = self._state(block)
-            self._count(state.codes[places], -1)
-            state.digests = b""
-            for part, nothing in (
-                ("codes", ABSENT),
-                ("ends", NEVER),
-                ("results", 0),
-                ("inventory", 0),
-            ):
-                state.put(part, places, nothing)
+        """Devices, ascending, that are no longer in the fleet: all of one block, or single ones."""
+        numbers = np.array(handles, dtype=np.int64)
+        empty = empty_state(self._policies)
+        nothing = {
+            part: np.repeat(getattr(empty, part)[:1], len(numbers), axis=0) for part in PARTS
+        }
+        state = self._states.get(int(numbers[0]) // BLOCK_DEVICES)
+        if state is None:
+            self._lay_over(numbers, nothing)
+            return
+        places = (numbers % BLOCK_DEVICES).astype(np.intp)
+        self._count(state.codes[places], -1)
+        state.digests = b""
+        for part, said in nothing.items():
+            state.put(part, places, said)
 
-    def _by_block(
-        self, numbers: npt.NDArray[np.int64]
-    ) -> Iterator[tuple[int, slice | Places, Places]]:
-        self._touched.append(numbers)
-        blocks, places = numbers // BLOCK_DEVICES, (numbers % BLOCK_DEVICES).astype(np.intp)
-        ordered = bool((blocks[1:] >= blocks[:-1]).all())
-        for block in np.unique(blocks).tolist():
-            begin, end = np.searchsorted(blocks, (block, block + 1)).tolist() if ordered else (0, 0)
-            rows = slice(begin, end) if ordered else np.flatnonzero(blocks == block)
-            yield block, rows, places[rows]
+    def renew_inventory(self, handles: Sequence[int], leaves: Sequence[bytes]) -> None:
+        """Take new leaf hashes of devices, ascending, that were only seen again."""
+        numbers, table = np.array(handles, dtype=np.int64), _parse_leaves(b"".join(leaves))
+        assert table is not None  # noqa: S101 - there are leaves
+        # Of those that were judged too, it is known already.
+        new = ~np.isin(numbers, lay_together(self._more).numbers)
+        numbers, table = numbers[new], table[new]
+        if not self._have_room(len(numbers)):
+            self._bring_up(_blocks_of(numbers))
+        brought = np.isin(numbers // BLOCK_DEVICES, list(self._states))
+        for block in _blocks_of(numbers[brought]):
+            state, rows = self._states[block], numbers // BLOCK_DEVICES == block
+            state.put("inventory", (numbers[rows] % BLOCK_DEVICES).astype(np.intp), table[rows])
+            state.forget_digests(all_of_them=False)
+        numbers, table = numbers[~brought], table[~brought]
+        if len(numbers):
+            told = {part: self._read(part, numbers) for part in PARTS}
+            self._more.append(Changed(numbers, told | {"inventory": table}))
+            self._seen.update(_blocks_of(numbers))
 
-    def _state(self, block: int) -> BlockState:
+    def _read(self, part: str, numbers: Numbers) -> npt.NDArray[Any]:
+        """What is kept of some devices."""
+        blocks = _blocks_of(numbers)
+        rows: npt.NDArray[Any] = self._read_blocks(part, blocks)[find_rows(blocks, numbers)[0]]
+        return rows
+
+    def _read_blocks(self, part: str, blocks: Sequence[int]) -> npt.NDArray[Any]:
+        """What is kept of all devices of some blocks; there, no policy changed its place."""
+        return read_rows(self._connection, part, blocks, self._changed, self._policies)
+
+    def _bring_up(self, blocks: Sequence[int]) -> None:
+        """Have blocks as states, with all that was laid over them; nothing more will be."""
+        laid = lay_together([self._changed, *self._more])
+        for block in blocks:
+            state = self._state(block, laid)
+            if block in self._moved:
+                state.since = max(state.since, self._as_of)
+            if block in self._moved or block in self._seen:
+                state.forget_digests(all_of_them=block in self._moved)
+
+    def _state(self, block: int, laid: Changed | None = None) -> BlockState:
         state = self._states.get(block)
         if state is None:
             state = (
-                read_state(self._connection, block, self._kept, self._changed)
+                read_state(self._connection, block, self._kept, laid or self._changed)
                 if self._kept
                 else empty_state(self._policies)
             )
@@ -177,116 +216,93 @@ class Judged:
 
     def roots(self) -> tuple[bytes, bytes]:
         """The roots of inventory and results over the whole fleet."""
-        return self._root("inventory"), self._root("results")
+        laid = lay_together([self._changed, *self._more])
+        return self._root("inventory", laid), self._root("results", laid)
 
-    def _root(self, part: str) -> bytes:
+    def _root(self, part: str, laid: Changed) -> bytes:
         tables = [getattr(state, part) for state in self._states.values()]
         if self._kept:
-            rows = self._connection.execute(
-                "SELECT block, data FROM judged_parts WHERE part = ?", (part,)
-            )
-            tables += [
-                self._changed.lay_over(
-                    self._changed.within(block),
-                    part,
-                    np.frombuffer(data, np.uint8).reshape(-1, HASH_BYTES),
-                )
-                for block, data in rows
-                if block not in self._states
-            ]
+            others = sorted({*self._known_blocks(), *laid.blocks()} - self._states.keys())
+            tables.append(read_rows(self._connection, part, others, laid, self._policies))
         if not tables:
             return root_of_set(b"")
-        every = np.concatenate(tables)
-        words = every.view(np.uint64)
-        # Hardly ever does a hash begin with eight zeros; then all of it is looked at.
-        there = words[:, 0] != 0
-        if not there.all():
-            there = words.any(axis=1)
-        return root_of_set((every if there.all() else every[there]).tobytes())
+        # What was read stands alone there; a state is needed as it is.
+        every = np.concatenate(tables) if self._states else tables[0]
+        return root_of_set(_drop_absent(every))
+
+    def _known_blocks(self) -> list[int]:
+        return [block for (block,) in self._connection.execute("SELECT block FROM judged_blocks")]
 
     def write(self, run: int, revision: int, question: Question) -> None:
         """Keep it as what `run` found, inside the caller's transaction; only what differs."""
         execute = self._connection.execute
         if not self._kept:
-            stored = [block for (block,) in execute("SELECT block FROM judged_blocks")]
-            for block in set(stored) - set(self._states):
+            for block in set(self._known_blocks()) - self._states.keys():
                 execute("DELETE FROM judged_parts WHERE block = ?", (block,))
                 execute("DELETE FROM judged_blocks WHERE block = ?", (block,))
-        more = self._few_changes()
-        if more is None:
-            for block in self._changed.blocks():
-                self._state(block)
-        for block, state in self._states.items():
-            self._write_block(block, state)
-            if more is None:
-                self._write_parts(block, state)
-        if more is None:
+        more = lay_together(self._more)
+        if self._kept and not self._states and self._have_room() and self._knows(more.blocks()):
+            self._keep_beside(more)
+        else:
+            self._bring_up(sorted({*self._changed.blocks(), *more.blocks()}))
+            for block, state in self._states.items():
+                write_state(self._connection, block, state, anew=not self._kept)
             forget_changed(self._connection)
-        elif len(more):
-            keep_changed(self._connection, self._changed, more)
         told = {"text": question.text, "policies": dict(question.policies)}
         asked = json.dumps(told, sort_keys=True)
         execute("DELETE FROM judged")
         execute("INSERT INTO judged VALUES (1, ?, ?, ?)", (run, revision, asked))
 
-    def _few_changes(self) -> Changed | None:
-        """What may be kept beside the blocks; None where these are to be written again."""
-        if not self._kept or self._whole:
-            return None
-        if not self._touched:
-            return Changed()
-        numbers = np.unique(np.concatenate(self._touched))
-        sql = "SELECT count(*) FROM judged_blocks"
-        room = self._connection.execute(sql).fetchone()[0] * BLOCK_DEVICES
-        written = all(state.written for state in self._states.values())
-        if not written or (len(numbers) + len(self._changed)) * MOST_SHARE > room:
-            return None
-        blocks = [
-            (self._state(block), numbers[numbers // BLOCK_DEVICES == block] % BLOCK_DEVICES)
-            for block in sorted(set((numbers // BLOCK_DEVICES).tolist()))
-        ]
-        return Changed(
-            numbers,
-            {
-                part: np.concatenate([getattr(state, part)[places] for state, places in blocks])
-                for part in PARTS
-            },
-        )
+    def _have_room(self, count: int = 0) -> bool:
+        """Whether what is said of single devices, and so many more, may stand beside the blocks."""
+        count += len(self._changed) + sum(map(len, self._more))
+        return count * MOST_SHARE <= len(self._known_blocks()) * BLOCK_DEVICES
 
-    def _write_block(self, block: int, state: BlockState) -> None:
-        self._connection.execute(
-            "INSERT INTO judged_blocks VALUES (?, ?, ?, ?) ON CONFLICT (block) DO UPDATE"
-            " SET since = excluded.since, until = excluded.until, rows = excluded.rows"
-            " WHERE (since, until, rows) IS NOT (excluded.since, excluded.until, excluded.rows)",
-            (block, state.since, state.until(), state.digests),
-        )
+    def _knows(self, blocks: Sequence[int]) -> bool:
+        return set(self._known_blocks()).issuperset(blocks)
 
-    def _write_parts(self, block: int, state: BlockState) -> None:
-        wanted = (
-            list(state.changed) if self._kept else [one for one in PARTS if one not in state.kept]
-        )
-        parts = {part: getattr(state, part).data.cast("B") for part in wanted}
-        kept = {}
-        if not self._kept:
-            # Begun from nothing: what came out may be what is kept all the same.
-            kept = dict(
-                self._connection.execute(
-                    "SELECT part, data FROM judged_parts"
-                    " WHERE block = ? AND part IN (SELECT value FROM json_each(?))",
-                    (block, json.dumps(wanted)),
-                ).fetchall()
-            )
+    def _keep_beside(self, more: Changed) -> None:
+        if not len(more):
+            return
+        keep_changed(self._connection, self._changed, more)
+        blocks, laid = more.blocks(), lay_together([self._changed, more])
+        ends = read_rows(self._connection, "ends", blocks, laid, self._policies)
+        until = ends.reshape(len(blocks), BLOCK_DEVICES).min(axis=1).tolist()
         self._connection.executemany(
-            "INSERT INTO judged_parts VALUES (?, ?, ?)"
-            " ON CONFLICT (block, part) DO UPDATE SET data = excluded.data",
-            [(block, part, data) for part, data in parts.items() if kept.get(part) != data],
+            "UPDATE judged_blocks SET since = max(since, ?), until = ?, rows = x'' WHERE block = ?",
+            [
+                (self._as_of, end, block)
+                for end, block in zip(until, blocks, strict=True)
+                if block in self._moved
+            ],
+        )
+        self._connection.executemany(
+            "UPDATE judged_blocks SET rows = substr(rows, 1, ?) WHERE block = ?",
+            [(HASH_BYTES, block) for block in self._seen - self._moved],
         )
 
 
-def read_digests(connection: sqlite3.Connection) -> dict[int, Digests]:
-    """By block, of what the run whose verdicts are kept left in it."""
-    rows = connection.execute("SELECT block, rows FROM judged_blocks")
-    return {block: parse_digests(stored) for block, stored in rows}
+def _parse_leaves(told: bytes | None) -> npt.NDArray[np.uint8] | None:
+    return None if told is None else np.frombuffer(told, np.uint8).reshape(-1, HASH_BYTES)
+
+
+def _drop_absent(leaves: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The leaves without the places of those that are not there, in another order."""
+    words = leaves.view(np.uint64)
+    there = words[:, 0] != 0
+    if not there.all():
+        # Hardly ever does a hash begin with eight zeros; then all of it is looked at.
+        there = words.any(axis=1)
+    count = int(np.count_nonzero(there))
+    # The last ones fill the gaps, which are few.
+    leaves[np.flatnonzero(~there[:count])] = leaves[count + np.flatnonzero(there[count:])]
+    return leaves[:count]
+
+
+def _blocks_of(numbers: Numbers) -> list[int]:
+    """The blocks of some devices, ascending."""
+    blocks: list[int] = np.unique(numbers // BLOCK_DEVICES).tolist()
+    return blocks
 
 
 def forget(connection: sqlite3.Connection) -> None:

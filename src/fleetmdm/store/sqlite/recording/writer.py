@@ -42,9 +42,9 @@ from fleetmdm.store.sqlite.recording.basis import (
     read_changed,
     read_counts,
 )
-from fleetmdm.store.sqlite.recording.block_state import keep_all
+from fleetmdm.store.sqlite.recording.block_state import keep_all, read_digests
 from fleetmdm.store.sqlite.recording.digests import digest_question
-from fleetmdm.store.sqlite.recording.judged import Judged, forget, read_digests
+from fleetmdm.store.sqlite.recording.judged import Judged, forget
 from fleetmdm.store.sqlite.recording.plan import Plan, make_plan, spread
 from fleetmdm.store.sqlite.recording.rows import Row, make_rows, rows_of
 from fleetmdm.store.sqlite.recording.staging import Staging
