@@ -1,6 +1,7 @@
-"""Runs recorded by batches leave what runs recorded verdict by verdict leave.
+"""Runs recorded by batches, or by tasks, leave what runs recorded verdict by verdict leave.
 
-Also where another run is recorded in the middle, and where devices and policies come and go.
+Also where another run is recorded in the middle, and where devices and policies come and go. By tasks
+the first run of a store packs its rows; what it packed and later rows together are compared.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetmdm.device import Device, encode_batch
+from fleetmdm.engines.local import record_run
 from fleetmdm.evaluate import Evaluator, compile_policies
 from fleetmdm.ingest.sources import Source
 from fleetmdm.ledger.entries import encode_run_leaf
@@ -23,6 +25,8 @@ from fleetmdm.policy_yaml import parse_policy
 from fleetmdm.results import Run
 from fleetmdm.store.port import NewRun, RunHashes, RunWriter
 from fleetmdm.store.sqlite import SqliteStore, open_store
+from fleetmdm.store.sqlite.first.form import first_run
+from fleetmdm.store.sqlite.first.keep import read_first
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DEVICES = ("a", "b", "c", "d", "e")
@@ -50,6 +54,10 @@ steps = st.one_of(
     st.tuples(st.just("run"), st.integers(1, 3), st.booleans()),
     st.tuples(st.just("run"), st.integers(1, 3), st.booleans()),
 )
+quiet_steps = st.one_of(
+    steps.map(lambda step: (*step[:2], False) if step[0] == "run" else step),
+    st.tuples(st.just("prune"), st.none(), st.none()),
+)
 Record = Callable[[RunWriter, int, Callable[[], None]], None]
 
 
@@ -68,6 +76,10 @@ def record_verdicts(writer: RunWriter, _size: int, between: Callable[[], None]) 
     between()
     if devices:
         writer.add(evaluator.judge(encode_batch(devices)))
+
+
+def record_tasks(_writer: RunWriter, _size: int, _between: Callable[[], None]) -> None:
+    """Stands for `record_run`, which begins its runs itself."""
 
 
 def policies_of(writer: RunWriter) -> list[CompliancePolicy]:
@@ -106,6 +118,13 @@ class Fleet:
             enabled = "true" if argument else "false"
             text = f"id: {subject}\nname: n\nenabled: {enabled}\nchecks: [{CHECKS[str(subject)]}]\n"
             self.store.put_policies([parse_policy(text.encode(), name="p")], now=NOW)
+        elif name == "prune":
+            old = [run.run_id for run in self.store.runs()][1:]
+            self.store.prune_runs(old, now=NOW, leaf=lambda _removed: b'{"type":"prune"}')
+        elif name == "run" and self.record is record_tasks:
+            # Of an odd size all of it is judged, else what may have changed.
+            new = NewRun(NOW, NOW, "0")
+            record_run(self.store, new, clock=lambda: NOW, full=int(str(subject)) % 2 > 0)
         elif name == "run":
             self._run(int(str(subject)), interrupted=bool(argument))
 
@@ -123,30 +142,55 @@ class Fleet:
 
     def told(self) -> list[object]:
         runs = [(one.run_id, one.counts, one.policy_counts) for one in self.store.runs()]
-        stands = self.store._connection.execute(
-            "SELECT d.name, p.name, r.since_run, r.until_run, r.valid_until"
-            " FROM results r JOIN device_names d USING (device) JOIN policy_names p USING (policy)"
-            " ORDER BY 1, 2, 3"
+        told = [list(self.store.results(one.run_id)) for one in self.store.runs()]
+        changes = list(self.store.transitions(runs[-1][0], runs[0][0])) if runs else []
+        since = self.store.failing_since(runs[0][0]) if runs else {}
+        problems = list(self.store.find_problems())
+        return [runs, list(self.store.intervals()), self._stands(), told, changes, since, problems]
+
+    def _stands(self) -> list[object]:
+        """Every row, packed or not, and until when it stands."""
+        connection = self.store._connection
+        stands = connection.execute(
+            "SELECT device, policy, since_run, until_run, valid_until FROM results"
         ).fetchall()
-        return [runs, list(self.store.intervals()), stands, list(self.store.find_problems())]
+        for rows in read_first(connection):
+            first = first_run(connection)
+            stands += [(*row[:2], first, None, row[4]) for row in rows.stored(int)]
+        return sorted(stands, key=lambda row: row[:3])
 
 
 @given(st.lists(steps, min_size=3, max_size=14))
 def test_batches_leave_what_single_verdicts_leave(
     sequence: list[tuple[str, object, object]],
 ) -> None:
+    leave_the_same((record_batches, record_verdicts), sequence)
+
+
+@given(st.lists(quiet_steps, min_size=3, max_size=14))
+def test_tasks_leave_what_single_verdicts_leave(
+    sequence: list[tuple[str, object, object]],
+) -> None:
+    leave_the_same((record_tasks, record_verdicts), sequence)
+
+
+def leave_the_same(
+    records: tuple[Record, Record], sequence: list[tuple[str, object, object]]
+) -> None:
     begin = [("put", name, True) for name in CHECKS]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        fleets = [
-            Fleet(Path(folder), record, stack) for record in (record_batches, record_verdicts)
-        ]
+        fleets = [Fleet(Path(folder), record, stack) for record in records]
         known: set[str] = set()
         for step in [*begin, ("ingest", "c", {"x": 0}), *sequence, ("run", 2, False)]:
+            # Of nothing, `record_run` makes no run.
+            nothing = not known.intersection(DEVICES) or not known.intersection(CHECKS)
+            if step[0] == "run" and record_tasks in records and nothing:
+                continue
             for fleet in fleets:
                 fleet.take(step, known)
             subject = str(step[1])
             if step[0] in ("retire", "remove"):
                 known.discard(subject)
-            elif step[0] != "run":
+            elif step[0] not in ("run", "prune"):
                 known.add(subject)
         assert fleets[0].told() == fleets[1].told()

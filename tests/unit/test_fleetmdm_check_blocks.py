@@ -297,6 +297,12 @@ def test_a_policy_is_read_from_its_source_once(store: SqliteStore) -> None:
 OTHER = b"id: a\nname: A\nchecks: [{key: n, op: lt, value: 1999}]\n"
 
 
+ALL_GONE = """
+INSERT INTO first_gone SELECT block, CAST(replace(hex(zeroblob(1024)), '00', 'f') AS BLOB)
+FROM first_results
+"""
+
+
 OTHER_CELLS = """
 UPDATE fact_columns SET cells = (
     SELECT cells FROM fact_columns WHERE name LIKE '%few%' AND block = 1
@@ -309,7 +315,8 @@ UPDATE fact_columns SET cells = (
     [
         (OTHER_CELLS, "say otherwise"),
         ("UPDATE documents SET facts_hash = zeroblob(32) WHERE device = 1030", "say otherwise"),
-        ("UPDATE results SET until_run = 2 WHERE until_run IS NULL AND device % 7 = 0", "its rows"),
+        ("DELETE FROM first_results", "its rows"),
+        (ALL_GONE, "its rows"),
         (
             "UPDATE judged_parts SET data = zeroblob(length(data)) WHERE part = 'results'",
             "not those of its verdicts",

@@ -83,8 +83,9 @@ def create_file(path: Path, migrations: Sequence[Migration], *, now: datetime) -
 
 
 def _fill(connection: sqlite3.Connection, migrations: Sequence[Migration], now: datetime) -> None:
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    # First: whatever else is said to a new database gives it pages.
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("PRAGMA journal_mode = WAL")
     with writing(connection):
         apply_migrations(connection, migrations)

@@ -1,12 +1,18 @@
-"""Verdicts of a run and the differences between two, read from the intervals."""
+"""Verdicts of a run and the differences between two, read from the intervals.
+
+What the first run packed holds at every run, so that only whole answers are merged with it: it is
+never what differs between two runs, nor what follows an older row.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from heapq import merge
 
 from fleetmdm.results import ResultRow, Status, Transition
 from fleetmdm.store.port import PopulationChange, Presence
+from fleetmdm.store.sqlite.first.answers import HOLD, Wanted, read_answers
 from fleetmdm.store.sqlite.recording.findings import decode_known
 from fleetmdm.store.sqlite.runs import revision_of
 
@@ -31,8 +37,12 @@ def read_results(
 ) -> Iterator[ResultRow]:
     """The stored verdicts of a run. Raises `run_not_found`."""
     revision_of(connection, run_id)
-    rows = connection.execute(_RESULTS, {"run": run_id, "device": device_id, "policy": policy_id})
-    yield from _parse_rows(rows, statuses)
+    chosen = {"run": run_id, "device": device_id, "policy": policy_id}
+    held = connection.execute(HOLD)
+    packed = read_answers(connection, Wanted(device_id, policy_id, statuses))
+    rows = _parse_rows(connection.execute(_RESULTS, chosen), statuses)
+    yield from merge(rows, packed, key=lambda row: (row.device_id, row.policy_id))
+    del held
 
 
 _INTERVALS = """
@@ -61,7 +71,11 @@ def read_intervals(
     """Intervals that hold at a run from the first to the last, newest first."""
     first, last = runs
     chosen = {"first": first, "last": last, "device": device_id, "policy": policy_id}
-    yield from _parse_rows(connection.execute(_INTERVALS, chosen), statuses)
+    held = connection.execute(HOLD)
+    packed = read_answers(connection, Wanted(device_id, policy_id, statuses, last))
+    rows = _parse_rows(connection.execute(_INTERVALS, chosen), statuses)
+    yield from merge(rows, packed, key=lambda row: (-row.since_run, row.device_id, row.policy_id))
+    del held
 
 
 def _parse_rows(rows: sqlite3.Cursor, statuses: frozenset[Status]) -> Iterator[ResultRow]:

@@ -27,6 +27,7 @@ from fleetmdm.store.sqlite.blocks.documents import (
     read_some_documents,
 )
 from fleetmdm.store.sqlite.connection import read_fleet_key
+from fleetmdm.store.sqlite.first.keep import count_first
 from fleetmdm.store.sqlite.policies import find_odd_forms
 from fleetmdm.store.sqlite.recording.basis import read_basis
 from fleetmdm.store.sqlite.recording.block_state import (
@@ -94,7 +95,7 @@ def _find_stray_verdicts(connection: sqlite3.Connection) -> Iterator[str]:
         stored += int(_STORED[state.codes].sum())
         there += int((state.codes[:, 0] != ABSENT).sum()) if policies else 0
     sql = "SELECT count(*) FROM results WHERE until_run IS NULL"
-    if stored != connection.execute(sql).fetchone()[0]:
+    if stored != connection.execute(sql).fetchone()[0] + count_first(connection):
         yield f"the verdicts kept of run {run} are not those that its rows tell"
     if there != devices:
         yield f"verdicts of {there} devices are kept of run {run}, which judged {devices}"

@@ -16,6 +16,7 @@ from typing import Final
 
 from fleetmdm.store.governance_port import Pruned
 from fleetmdm.store.sqlite.connection import writing
+from fleetmdm.store.sqlite.first.form import forget_first
 from fleetmdm.store.sqlite.ledger import append_leaf
 from fleetmdm.store.sqlite.recording.findings import forget_findings
 from fleetmdm.store.sqlite.revisions import new_revision
@@ -79,6 +80,7 @@ _STUBS: Final = """
 DELETE FROM runs WHERE pruned
 AND run NOT IN (SELECT since_run FROM results)
 AND run NOT IN (SELECT until_run FROM results WHERE until_run IS NOT NULL)
+AND run NOT IN (SELECT run FROM first_results)
 """
 
 _FORMS: Final = "DELETE FROM policy_forms WHERE sha256 NOT IN (SELECT sha256 FROM policies)"
@@ -139,5 +141,6 @@ def _prune_results(connection: sqlite3.Connection) -> int:
         pass
     count = connection.execute(_RESULTS).rowcount
     connection.execute("DROP TABLE temp.doomed")
+    forget_first(connection)
     forget_findings(connection)
     return count

@@ -5,6 +5,7 @@ Rule for editors: a number is never given another text while a result may name i
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import Final
 
 from fleetmdm.results import Finding
 from fleetmdm.store.codec import decode_findings
+from fleetmdm.store.sqlite.first.form import first_findings
 
 MAX_KNOWN: Final = 65_536
 """Numbers that are remembered at a time."""
@@ -24,8 +26,12 @@ _decode: Final = lru_cache(MAX_DECODED)(decode_findings)
 _NUMBER: Final = "SELECT number FROM findings WHERE data = ?"
 _NEXT: Final = "SELECT coalesce(max(number), 0) + 1 FROM findings"
 _INSERT: Final = "INSERT INTO findings (number, data) VALUES (?, ?) ON CONFLICT (data) DO NOTHING"
-_FORGET: Final = "DELETE FROM findings WHERE number NOT IN (SELECT finding FROM results)"
+_FORGET: Final = """
+DELETE FROM findings WHERE number NOT IN (SELECT finding FROM results)
+AND number NOT IN (SELECT value FROM json_each(?))
+"""
 _LOOSE: Final = "SELECT count(*) FROM results WHERE finding NOT IN (SELECT number FROM findings)"
+_GONE: Final = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT number FROM findings)"
 
 
 def decode_known(data: bytes) -> tuple[Finding, ...]:
@@ -61,11 +67,14 @@ class Findings:
 
 def forget_findings(connection: sqlite3.Connection) -> None:
     """Forget what no result names, inside the caller's transaction."""
-    connection.execute(_FORGET)
+    connection.execute(_FORGET, (json.dumps(list(first_findings(connection))),))
 
 
 def find_loose_findings(connection: sqlite3.Connection) -> Iterator[str]:
     """Sentences about results whose findings are gone."""
     (count,) = connection.execute(_LOOSE).fetchone()
+    named = first_findings(connection)
+    for (number,) in connection.execute(_GONE, (json.dumps(list(named)),)):
+        count += named[number]
     if count:
         yield f"{count} results name findings that are gone"

@@ -3,7 +3,8 @@
 Batches are compared as they come, in memory, with the open results of their devices; that stands as
 long as no other run is recorded. A run that builds on the newest gives up where one is, so that it
 keeps only what begins, packed. Any other compares all that it staged again by one set of statements,
-which is right whatever happened, unless every open result was met on the way.
+which is right whatever happened, unless every open result was met on the way. What the first run of
+a store begins stays packed for good, by block.
 Rule for editors: all ways end, prolong and begin the same rows; temporary tables take no lock.
 """
 
@@ -15,7 +16,16 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from fleetmdm.store.port import RunOvertaken
+from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
 from fleetmdm.store.sqlite.connection import cache_more, staging
+from fleetmdm.store.sqlite.first.form import first_run
+from fleetmdm.store.sqlite.first.keep import (
+    count_first,
+    first_of_devices,
+    lift_first,
+    read_first,
+    write_first,
+)
 from fleetmdm.store.sqlite.recording.findings import Findings
 from fleetmdm.store.sqlite.recording.rows import Row, pack_rows, unpack_rows
 from fleetmdm.store.sqlite.runs import newest_run
@@ -48,41 +58,63 @@ _STAGING: Final = (
     """,
     "CREATE TABLE temp.opening (item INTEGER PRIMARY KEY) STRICT",
     "CREATE TABLE temp.packed (first INTEGER NOT NULL, rows BLOB NOT NULL) STRICT",
+    """
+    CREATE TABLE temp.held (
+        device INTEGER NOT NULL,
+        policy INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        finding INTEGER NOT NULL,
+        valid_until TEXT,
+        PRIMARY KEY (device, policy)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 
-_TABLES: Final = ("staged", "closing", "renewing", "opening", "packed")
+_TABLES: Final = ("staged", "closing", "renewing", "opening", "packed", "held")
+
+_OPEN: Final = """(
+    SELECT device, policy, status, finding, valid_until
+    FROM main.results INDEXED BY results_open WHERE until_run IS NULL
+    UNION ALL SELECT * FROM temp.held
+)"""
 
 _COMPARE: Final = (
     "DELETE FROM temp.closing",
     "DELETE FROM temp.renewing",
     "DELETE FROM temp.opening",
     "CREATE UNIQUE INDEX IF NOT EXISTS temp.staged_pairs ON staged (device, policy)",
-    """
+    f"""
     INSERT INTO temp.closing
     SELECT open.device, open.policy
-    FROM main.results AS open INDEXED BY results_open
+    FROM {_OPEN} AS open
     LEFT JOIN temp.staged AS new ON new.device = open.device AND new.policy = open.policy
     LEFT JOIN main.findings AS known ON known.data = new.findings
-    WHERE open.until_run IS NULL
-    AND (new.device IS NULL OR new.status != open.status OR known.number IS NOT open.finding)
-    """,
-    """
+    WHERE new.device IS NULL OR new.status != open.status OR known.number IS NOT open.finding
+    """,  # noqa: S608 - constants of this file
+    f"""
     INSERT INTO temp.renewing
     SELECT new.device, new.policy, new.valid_until
-    FROM temp.staged AS new
-    JOIN main.results AS open ON open.device = new.device AND open.policy = new.policy
-    JOIN main.findings AS known ON known.number = open.finding
-    WHERE open.until_run IS NULL AND new.valid_until IS NOT open.valid_until
+    FROM {_OPEN} AS open
+    CROSS JOIN temp.staged AS new ON open.device = new.device AND open.policy = new.policy
+    CROSS JOIN main.findings AS known ON known.number = open.finding
+    WHERE new.valid_until IS NOT open.valid_until
     AND new.status = open.status AND new.findings = known.data
-    """,
+    """,  # noqa: S608 - constants of this file
     """
     INSERT INTO temp.opening
     SELECT new.item
     FROM temp.staged AS new
-    LEFT JOIN main.results AS open
-    ON open.device = new.device AND open.policy = new.policy AND open.until_run IS NULL
-    LEFT JOIN temp.closing AS gone ON gone.device = new.device AND gone.policy = new.policy
-    WHERE open.device IS NULL OR gone.device IS NOT NULL
+    WHERE EXISTS (
+        SELECT 1 FROM temp.closing AS gone
+        WHERE gone.device = new.device AND gone.policy = new.policy
+    )
+    OR NOT EXISTS (
+        SELECT 1 FROM main.results AS open
+        WHERE open.device = new.device AND open.policy = new.policy AND open.until_run IS NULL
+        UNION ALL
+        SELECT 1 FROM temp.held AS open
+        WHERE open.device = new.device AND open.policy = new.policy
+    )
     """,
 )
 """What ends, what only lasts longer, what begins."""
@@ -202,9 +234,13 @@ class Staging:
             self._open = self._count_open()
 
     def _count_open(self) -> int:
-        sql = _OPEN_COUNT if self._basis is None else _ANY_OPEN
+        """How many are open; of a run that builds on the newest only whether any are."""
+        if self._basis is None:
+            sql, more = _OPEN_COUNT, count_first(self._connection)
+        else:
+            sql, more = _ANY_OPEN, int(first_run(self._connection) is not None)
         count: int = self._connection.execute(sql).fetchone()[0]
-        return count
+        return count + more
 
     def _compare_rows(
         self, rows: Sequence[Row], devices: Sequence[int], policies: Collection[int] | None = None
@@ -213,6 +249,7 @@ class Staging:
         kept: list[Row] = self._connection.execute(
             _OPEN_ROWS, (json.dumps(list(devices)),)
         ).fetchall()
+        kept += first_of_devices(self._connection, devices)
         self._met += len(kept)
         if policies is not None:
             kept = [row for row in kept if row[1] in policies]
@@ -248,15 +285,26 @@ class Staging:
                 raise RunOvertaken
             return
         if newest != self._compared_with or self._met != self._open:
+            self._hold_first()
             for statement in _COMPARE:
                 self._connection.execute(statement)
             self._compared_with = newest
-            self._open = self._met = self._connection.execute(_OPEN_COUNT).fetchone()[0]
+            self._open = self._met = self._count_open()
+
+    def _hold_first(self) -> None:
+        """Have what the first run packed beside the results, to be compared like these."""
+        self._connection.execute("DELETE FROM temp.held")
+        for rows in read_first(self._connection):
+            self._connection.executemany(
+                "INSERT INTO temp.held VALUES (?, ?, ?, ?, ?)", rows.stored(int)
+            )
 
     def apply(self, run_id: int) -> None:
         """Close, renew and open what was settled."""
         chosen = {"run": run_id}
         run = self._connection.executemany
+        lift_first(self._connection, "closing", run_id)
+        lift_first(self._connection, "renewing", None)
         run(_END.format(run=run_id), self._listed("SELECT device, policy FROM temp.closing"))
         run(_PROLONG, self._listed("SELECT valid_until, device, policy FROM temp.renewing"))
         if self._items:
@@ -264,9 +312,13 @@ class Staging:
             # Where nothing was open, everything opens.
             self._connection.execute(_BEGIN if self._open else _BEGIN_ALL, chosen)
         findings = Findings(self._connection)
-        for (packed,) in self._listed("SELECT rows FROM temp.packed ORDER BY first"):
+        for first, packed in self._listed("SELECT first, rows FROM temp.packed ORDER BY first"):
             rows = unpack_rows(packed)
-            run(_BEGIN_PACKED.format(run=run_id), rows.told(findings.numbers(rows.texts)))
+            numbers = findings.numbers(rows.texts)
+            if self._basis == 0:
+                write_first(self._connection, first // BLOCK_DEVICES, run_id, rows, numbers)
+            else:
+                run(_BEGIN_PACKED.format(run=run_id), rows.told(numbers))
 
     def _listed(self, sql: str) -> sqlite3.Cursor:
         return self._connection.execute(sql)
