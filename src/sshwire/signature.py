@@ -91,15 +91,18 @@ def verify_signature(key: PublicKey, signature: bytes, data: bytes) -> None:
 
 def verify_by(fields: PublicFields, signature: bytes, data: bytes) -> None:
     """The same by a key that is loaded already, for whoever verifies many by one key."""
-    parsed = _parse_untrusted(signature)
-    if parsed.format not in fields.row.signature_formats:
-        raise VerificationError(
-            "algorithm_mismatch", f"{parsed.format} signature for a {fields.row.plain_name} key"
-        )
-    if find_signature_format(parsed.format).hash_name == "sha1":
-        message = f"{parsed.format} signatures use SHA-1 and are refused"
-        raise VerificationError("sha1_refused", message)
-    _verify(fields, parsed, _signed_bytes(fields, parsed, data))
+    verify_parsed(fields, _parse_untrusted(signature), data)
+
+
+def verify_parsed(fields: PublicFields, signature: Signature, data: bytes) -> None:
+    """The same of a signature that is apart already, for whoever made it."""
+    name = signature.format
+    if name not in fields.row.signature_formats:
+        message = f"{name} signature for a {fields.row.plain_name} key"
+        raise VerificationError("algorithm_mismatch", message)
+    if find_signature_format(name).hash_name == "sha1":
+        raise VerificationError("sha1_refused", f"{name} signatures use SHA-1 and are refused")
+    _verify(fields, signature, _signed_bytes(fields, signature, data))
 
 
 def _parse_untrusted(signature: bytes) -> Signature:

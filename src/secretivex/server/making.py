@@ -23,11 +23,16 @@ def sign_patiently(job: SignJob, is_wanted: Callable[[], bool]) -> SignOutcome:
             return key.sign_while(is_wanted, job.data, job.flags)
         return key.sign(job.data, job.flags)
     except TokenError as error:
-        fields = {"reason": error.reason, "detail": str(error), "key": job.entry.sha256}
-        LOG.warning("a token would not sign", extra={"fields": fields})
-        return error.reason
+        return refuse(job, error)
     except Exception as error:  # noqa: BLE001 - as in `sign`
         return f"sign_failed_{type(error).__name__}"
+
+
+def refuse(job: SignJob, error: TokenError) -> str:
+    """The outcome of a job that a token did not sign; says so."""
+    fields = {"reason": error.reason, "detail": str(error), "key": job.entry.sha256}
+    LOG.warning("a token would not sign", extra={"fields": fields})
+    return error.reason
 
 
 def sign(job: SignJob) -> SignOutcome:

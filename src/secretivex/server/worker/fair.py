@@ -41,6 +41,12 @@ class FairQueue(Generic[Item]):
         else:
             line.append(item)
 
+    def first(self) -> Item:
+        """The item whose turn it is, left where it is; raises LookupError if nothing waits."""
+        for owners in self._callers.values():
+            return next(iter(owners.values()))[0]
+        raise LookupError("nothing waits")
+
     def pop(self) -> Item:
         """The item whose turn it is; raises LookupError if nothing waits."""
         callers = self._callers

@@ -95,7 +95,9 @@ class Worker:
         self._watch = Watch(loop)
         self._watch.begin = self.begin_look
         self._accepted = self._tally.meter.place("connections_accepted")
-        self._signing = SigningQueue(loop, self._limits, self._finish, meter=self._tally.meter)
+        self._signing = SigningQueue(
+            loop, self._limits, self._finish, meter=self._tally.meter, watch=self._watch
+        )
         self._signing.batch_ended = self._end_batch
         self.arrival_s = self._looked_s = time.monotonic()
         self._memory = Memory(self._tally.meter)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
@@ -20,16 +19,17 @@ from secretivex.engine import SignJob, SignOutcome
 from secretivex.metrics.cells import HISTOGRAMS, Cells, Meter
 from secretivex.metrics.per_store import StoreMeter
 from secretivex.peer import Peer
-from secretivex.server.making import sign, sign_patiently
+from secretivex.server.lanes.lanes import Lanes
+from secretivex.server.making import refuse, sign
+from secretivex.server.sockets.watch import Watch
 from secretivex.server.state import ServerLimits
 from secretivex.server.worker.fair import FairQueue
+from secretivex.stores.hosting.asking import Answer
+from secretivex.stores.token.errors import TokenError
 
 MAX_BATCH_S = 0.0005
 """Longest stretch of signatures on the loop before other connections are looked at again. It is
 also how exactly the arrival of a request is known that came while the worker was signing."""
-
-MAX_LANES = 64
-"""Signatures of all lanes that are under way at a time."""
 
 MAX_THREADS = 64
 """Threads of one worker; more of them only fight over the interpreter."""
@@ -95,6 +95,7 @@ class SigningQueue:
         finish: Finish,
         clock: Callable[[], float] = time.monotonic,
         meter: Meter | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._loop = loop
         # Not the loop's own: uvloop's stands still while a callback runs.
@@ -105,14 +106,11 @@ class SigningQueue:
         self.batch_ended: Callable[[], None] = lambda: None
         self._inline: FairQueue[Turn] = FairQueue()
         self._pooled: FairQueue[Turn] = FairQueue()
-        self._lanes: dict[str, FairQueue[Turn]] = {}
+        self._lanes = Lanes(loop, self._is_due_in_lane, self._end_lane, watch)
         self._batch_is_due = False
         self._in_threads = 0
         self._pool: ThreadPoolExecutor | None = None
-        self._busy_lanes: Counter[str] = Counter()
-        self._lane_widths: dict[str, int] = {}
-        self._lane_pool: ThreadPoolExecutor | None = None
-        self._is_closed, self.held_bytes = False, 0
+        self.held_bytes = 0
         self.limit(limits)
 
     def limit(self, limits: ServerLimits) -> None:
@@ -130,10 +128,8 @@ class SigningQueue:
             self._inline.push(owner.caller, owner, turn)
             if not self._batch_is_due:
                 self._schedule_batch()
-        elif lane := entry.lane:
-            self._lanes.setdefault(lane, FairQueue()).push(owner.caller, owner, turn)
-            self._lane_widths[lane] = entry.lane_width
-            self._fill_lane(lane)
+        elif entry.lane:
+            self._lanes.submit(turn)
         else:
             self._pooled.push(owner.caller, owner, turn)
             self._fill_threads()
@@ -142,7 +138,7 @@ class SigningQueue:
         """A connection is gone: what it waits for is not signed."""
         if not self.held_bytes:
             return
-        for queue in (self._inline, self._pooled, *self._lanes.values()):
+        for queue in (self._inline, self._pooled, self._lanes):
             if queue:
                 for turn in queue.drop(owner.caller, owner):
                     self._let_go(turn)
@@ -150,13 +146,12 @@ class SigningQueue:
     @property
     def waiting(self) -> int:
         """Jobs whose turn has not come."""
-        lanes = sum(map(len, self._lanes.values())) if self._lanes else 0
-        return len(self._inline) + len(self._pooled) + lanes
+        return len(self._inline) + len(self._pooled) + len(self._lanes)
 
     @property
     def in_the_making(self) -> int:
-        """Signatures that threads make now."""
-        return self._in_threads + self._busy_lanes.total()
+        """Signatures that threads and stores make now."""
+        return self._in_threads + self._lanes.making
 
     @property
     def is_behind(self) -> bool:
@@ -178,40 +173,37 @@ class SigningQueue:
 
     # Keys that sign where others must not wait for them.
 
-    def _fill_lane(self, lane: str) -> None:
-        """As many as the lane is wide; one may wait for a person, so it holds no signer's slot."""
-        queue = self._lanes[lane]
-        while queue and self._busy_lanes[lane] < self._lane_widths[lane]:
-            turn = queue.pop()
-            if not self._begins(turn, self._clock()):
-                continue
-            self._busy_lanes[lane] += 1
-            if self._lane_pool is None:
-                self._lane_pool = ThreadPoolExecutor(MAX_LANES, thread_name_prefix="token")
-            is_wanted = partial(self._is_wanted, turn)
-            future = self._lane_pool.submit(sign_patiently, turn.job, is_wanted)
-            future.add_done_callback(partial(self._hand_back, self._end_lane, turn))
+    def _is_due_in_lane(self, turn: Turn) -> bool:
+        wait_s = self._clock() - turn.since_s
+        is_due = self._is_due(turn, wait_s)
+        if not is_due:
+            self._meter.observe(_WAIT, int(wait_s * 1e9))
+        return is_due
 
-    def _is_wanted(self, turn: Turn) -> bool:
-        """Asked in the thread that signs."""
-        return not (turn.is_dropped or self._is_closed)
+    def _end_lane(self, turns: Sequence[Turn], results: Sequence[Answer | SignOutcome]) -> None:
+        """A store's process says itself when it began a signature: until then it waited."""
+        made: list[tuple[Turn, SignOutcome]] = []
+        for turn, result in zip(turns, results, strict=True):
+            turn.ended_s = self._clock()
+            outcome = result.outcome if isinstance(result, Answer) else result
+            if isinstance(outcome, TokenError):
+                outcome = refuse(turn.job, outcome)
+            elif isinstance(result, Answer):
+                turn.begun_s, turn.ended_s = max(turn.since_s, result.begun_s), result.ended_s
+                turn.wait_s = turn.begun_s - turn.since_s
+            made.append((turn, outcome))
+        self._meter.observe_all(_WAIT, [turn.wait_s for turn in turns])
+        self._end_all(made)
+        self.batch_ended()
 
     @property
     def has_busy_lanes(self) -> bool:
         """Whether a key in a token signs now."""
-        return self._busy_lanes.total() > 0
+        return self._lanes.making > 0
 
     def close(self) -> None:
         """Give up what waits for a person: the worker is about to end."""
-        self._is_closed = True
-
-    def _end_lane(self, outcome: SignOutcome, turn: Turn) -> None:
-        lane = turn.job.entry.lane
-        self._busy_lanes[lane] -= 1
-        self._end_one(outcome, turn)
-        self._fill_lane(lane)
-        if not self._busy_lanes[lane]:
-            del self._busy_lanes[lane], self._lanes[lane], self._lane_widths[lane]
+        self._lanes.close()
 
     # Cheap signatures, on the loop.
 

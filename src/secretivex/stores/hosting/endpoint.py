@@ -1,10 +1,7 @@
-"""Where a store that signs by itself listens, and one signature over it.
+"""Where a store that signs by itself listens, and how it is asked and answers there.
 
-    request: string password, string key blob, uint32 flags, string data
-    reply:   byte 1, string signature | byte 0, string reason, string message | byte 2 (try again)
-
-One connection is one signature, so whichever process of a store is free takes it, and one that dies
-takes no other's request with it. The listener belongs to the supervisor and outlives those processes.
+One connection is one request (`asking`), so whichever process of a store is free takes it, and one that
+dies takes no other's request with it. The listener belongs to the supervisor and outlives those processes.
 The password keeps out programs of the same user, which would get round policy and lock. Rule for
 editors: every wait has an end.
 """
@@ -12,24 +9,32 @@ editors: every wait has an end.
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
 import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from secretivex.identity import Signer
+from secretivex.stores.hosting.asking import (
+    Sign,
+    SignAll,
+    TryAgainError,
+    answer_asking,
+    cut_message,
+    encode_again,
+    encode_asking,
+    encode_opening,
+    one_by_one,
+    parse_answers,
+)
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.waiting import POLL_S, Wanted, always, receive_some
-from sshwire.errors import WireError
-from sshwire.keyblob import PublicKey, plain_public_key
+from sshwire.keyblob import plain_public_key
 from sshwire.pubkey import parse_public_key
-from sshwire.wire import Reader, encode_byte, encode_string, encode_text, encode_uint32
 
 SIGN_S = 60.0
 """Longest wait for one signature, other requests of the store before it included."""
@@ -41,15 +46,8 @@ RETRIES = 2
 """How often a signature is asked for again of a store whose process ended over it or told us to."""
 
 BACKLOG = 1024
-MAX_MESSAGE_BYTES = 512 * 1024
-"""A client's frame of 256 KiB and what stands before it."""
 
 _PASSWORD_BYTES = 32
-_REFUSED, _SIGNED, _AGAIN = 0, 1, 2
-
-
-class TryAgainError(Exception):
-    """The process that signs lost its token and ends; another one may sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +95,18 @@ class RemoteKey:
     """A key that a store's process signs with, behind the port of every key that signs."""
 
     def __init__(self, signer: Signer, key_blob: bytes) -> None:
-        self._signer = signer
-        self._key = plain_public_key(parse_public_key(key_blob))
+        self.address = signer.address
+        plain = plain_public_key(parse_public_key(key_blob))
+        self._opening = encode_opening(signer.password, plain.blob)
 
     @property
     def lane(self) -> str:
         """Keys of one store wait for each other and for no other key."""
-        return self._signer.address
+        return self.address
+
+    def asking(self, flags: int, data: Sequence[bytes]) -> bytes:
+        """The request for signatures of all of `data`."""
+        return encode_asking(self._opening, flags, data)
 
     def sign(self, data: bytes, flags: int = 0) -> bytes:
         """The encoded signature; raises `TokenError`."""
@@ -112,48 +115,42 @@ class RemoteKey:
     def sign_while(self, is_wanted: Wanted, data: bytes, flags: int = 0, /) -> bytes:
         """As `sign`, given up once nobody wants the signature any more."""
         end = time.monotonic() + SIGN_S
-        request = (
-            encode_string(self._signer.password)
-            + encode_string(self._key.blob)
-            + encode_uint32(flags)
-            + encode_string(data)
-        )
+        request = self.asking(flags, (data,))
         for _ in range(RETRIES + 1):
-            reply = self._ask(request, end, is_wanted)
-            if reply is not None:
-                return reply
-        raise TokenError("store_crashed", "the store's process ends when it signs with this key")
+            message = self._ask(request, end, is_wanted)
+            answers = None if message is None else parse_answers(message, 1)
+            if answers is None:
+                continue
+            outcome = answers[0].outcome
+            if isinstance(outcome, TokenError):
+                raise outcome
+            return outcome
+        raise crashed()
 
     def _ask(self, request: bytes, end: float, is_wanted: Wanted) -> bytes | None:
-        """None if another process should be asked."""
+        """None if whoever had it is gone."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(READ_S)
-                connection.connect(self._signer.address)
-                connection.sendall(encode_string(request))
-                reply = _receive(connection, end, is_wanted)
+                connection.connect(self.address)
+                connection.sendall(request)
+                return _receive(connection, end, is_wanted)
         except TimeoutError as error:
-            raise TokenError("token_timeout", "the store did not sign in time") from error
+            raise late() from error
         except OSError:
-            # Whoever had it is gone; its successor may take a moment to accept.
+            # Its successor may take a moment to accept.
             time.sleep(POLL_S)
             return None
-        return _parse_reply(reply)
 
 
-def _parse_reply(reply: bytes | None) -> bytes | None:
-    if reply is None:
-        return None
-    try:
-        reader = Reader(reply)
-        word = reader.byte()
-        if word == _SIGNED:
-            return reader.string()
-        if word == _AGAIN:
-            return None
-        raise TokenError(reader.text(), reader.text())
-    except WireError as error:
-        raise TokenError("helper_failed", f"the store's answer: {error}") from error
+def crashed() -> TokenError:
+    """Each process that was asked ended."""
+    return TokenError("store_crashed", "the store's process ends when it signs with this key")
+
+
+def late() -> TokenError:
+    """The wait is over."""
+    return TokenError("token_timeout", "the store did not sign in time")
 
 
 def _receive(connection: socket.socket, end: float, is_wanted: Wanted) -> bytes | None:
@@ -164,16 +161,9 @@ def _receive(connection: socket.socket, end: float, is_wanted: Wanted) -> bytes 
         if not chunk:
             return None
         data += chunk
-        if len(data) >= 4:
-            length = int.from_bytes(data[:4], "big")
-            if length > MAX_MESSAGE_BYTES:
-                raise TokenError("helper_failed", f"a message of {length} bytes")
-            if len(data) >= 4 + length:
-                return bytes(data[4 : 4 + length])
-
-
-Sign = Callable[[PublicKey, bytes, int], bytes]
-"""Signs data by flags with a plain key; raises `TokenError`, or `TryAgainError`."""
+        message = cut_message(data)
+        if message is not None:
+            return message
 
 
 def accept_one(listener: socket.socket) -> socket.socket | None:
@@ -185,7 +175,12 @@ def accept_one(listener: socket.socket) -> socket.socket | None:
 
 
 def serve_one(connection: socket.socket, password: bytes, sign: Sign) -> None:
-    """Read a request, answer it, close. `TryAgainError` of `sign` is passed on after the answer."""
+    """Answer the request of a connection, its signatures made one by one, and close it."""
+    serve_all(connection, password, one_by_one(sign))
+
+
+def serve_all(connection: socket.socket, password: bytes, sign_all: SignAll) -> None:
+    """The same where one call makes them; `TryAgainError` is passed on after the answer."""
     with connection:
         try:
             request = _receive(connection, time.monotonic() + READ_S, always)
@@ -195,34 +190,14 @@ def serve_one(connection: socket.socket, password: bytes, sign: Sign) -> None:
             return
         again: TryAgainError | None = None
         try:
-            reply = encode_byte(_SIGNED) + encode_string(_sign(request, password, sign))
+            answer = answer_asking(request, password, sign_all)
         except TryAgainError as error:
-            reply, again = encode_byte(_AGAIN), error
-        except TokenError as error:
-            reply = encode_byte(_REFUSED) + encode_text(error.reason) + encode_text(str(error))
+            answer, again = encode_again(), error
         with contextlib.suppress(OSError):
             connection.settimeout(READ_S)
-            connection.sendall(encode_string(reply))
+            connection.sendall(answer)
     if again is not None:
         raise again
-
-
-# Every request of a client names one of few keys.
-_parse_key = lru_cache(maxsize=64)(parse_public_key)
-
-
-def _sign(request: bytes, password: bytes, sign: Sign) -> bytes:
-    try:
-        reader = Reader(request)
-        if not hmac.compare_digest(reader.string(), password):
-            raise TokenError("not_allowed", "the caller is none of the agent's processes")
-        key = _parse_key(reader.string())
-        flags = reader.uint32()
-        data = reader.string()
-        reader.finish()
-        return sign(key, data, flags)
-    except WireError as error:
-        raise TokenError("bad_request", str(error)) from error
 
 
 def adopt_listener(descriptor: int) -> socket.socket:

@@ -13,15 +13,11 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from secretivex.stores.hosting.endpoint import (
-    TryAgainError,
-    accept_one,
-    adopt_listener,
-    serve_one,
-)
+from secretivex.stores.hosting.asking import Answer, TryAgainError
+from secretivex.stores.hosting.endpoint import accept_one, adopt_listener, serve_all
 from secretivex.stores.hosting.process import become_store_process
 from secretivex.stores.pkcs11.conversation import (
     BusyCell,
@@ -32,6 +28,7 @@ from secretivex.stores.pkcs11.conversation import (
 )
 from secretivex.stores.pkcs11.login import open_token, still_there
 from secretivex.stores.pkcs11.session import LostTokenError, TokenSession
+from secretivex.stores.pkcs11.signing import TokenSigner, find_sign_call
 from secretivex.stores.token.errors import TokenError
 from sshwire.keyblob import PublicKey
 
@@ -48,6 +45,7 @@ class Helper:
         self._reader = FrameReader()
         self._password = b""
         self._opened: TokenSession | None = None
+        self._signer: TokenSigner | None = None
 
     def run(self) -> None:
         """Serve until the channel closes or the token is lost."""
@@ -59,7 +57,7 @@ class Helper:
                 if self._channel in readable:
                     self._obey()
                 elif (connection := accept_one(self._listener)) is not None:
-                    serve_one(connection, self._password, self._sign)
+                    serve_all(connection, self._password, self._sign_all)
         except (LostTokenError, TryAgainError) as error:
             self._say({"is": "lost", "reason": str(error)})
         except TokenError as error:
@@ -93,20 +91,20 @@ class Helper:
             opened = open_token(message["module"], selector_from(message["selector"]), pin)
             keys = opened.list_keys()
         self._opened = opened
+        self._signer = TokenSigner(opened, find_sign_call(message["module"]), self._cell.enter)
         self._say({"is": "open", "token": opened.token, "keys": keys_table(keys)})
 
-    def _sign(self, key: PublicKey, data: bytes, flags: int) -> bytes:
-        if self._opened is None:
+    def _sign_all(self, key: PublicKey, data: Sequence[bytes], flags: int) -> Sequence[Answer]:
+        if self._signer is None:
             raise TryAgainError("no token is open")
         try:
             with self._inside():
-                return self._opened.sign(key, data, flags)
+                answers = self._signer.sign_all(key, data, flags)
         except LostTokenError as error:
             raise TryAgainError(str(error)) from error
-        except TokenError as error:
-            if error.reason == "key_gone":
-                self._say({"is": "stale"})
-            raise
+        if any(_is_gone(answer) for answer in answers):
+            self._say({"is": "stale"})
+        return answers
 
     @contextlib.contextmanager
     def _inside(self) -> Iterator[None]:
@@ -118,6 +116,10 @@ class Helper:
 
     def _say(self, message: dict[str, Any]) -> None:
         self._channel.sendall(encode_frame(message))
+
+
+def _is_gone(answer: Answer) -> bool:
+    return isinstance(answer.outcome, TokenError) and answer.outcome.reason == "key_gone"
 
 
 def main() -> None:

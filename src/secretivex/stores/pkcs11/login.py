@@ -11,7 +11,7 @@ from typing import Any
 import PyKCS11
 
 from secretivex.config.pkcs11_uri import TokenSelector
-from secretivex.stores.pkcs11.session import PIN_REFUSALS, TokenSession, as_text, find_sign_call
+from secretivex.stores.pkcs11.session import PIN_REFUSALS, TokenSession, as_text
 from secretivex.stores.token.errors import TokenError
 
 
@@ -32,7 +32,7 @@ def open_token(module: str, selector: TokenSelector, pin: bytes | None) -> Token
         session = library.openSession(slot)
     except PyKCS11.PyKCS11Error as error:
         raise TokenError("token_absent", f"the token does not open: {error}") from error
-    opened = TokenSession(session, selector, token, pin, flags, slot, find_sign_call(module))
+    opened = TokenSession(session, selector, token, pin, flags, slot)
     if flags & PyKCS11.CKF_LOGIN_REQUIRED:
         _log_in(opened)
     return opened

@@ -15,7 +15,7 @@ from sshwire.algorithms import KeyAlgorithm, find_algorithm, find_signature_form
 from sshwire.errors import WireError
 from sshwire.keyblob import PublicKey
 from sshwire.pubkey import parse_public_key
-from sshwire.signature import Signature, encode_ecdsa, encode_signature
+from sshwire.signature import Signature, encode_ecdsa
 from sshwire.wire import encode_mpint, encode_string, encode_text
 
 CURVES: Mapping[bytes, str] = {
@@ -114,9 +114,9 @@ def message_for(row: KeyAlgorithm, signature_format: str, data: bytes) -> bytes:
     return DIGEST_PREFIXES[hash_name] + digest if row.family == "rsa" else digest
 
 
-def wrap_signature(row: KeyAlgorithm, signature_format: str, raw: bytes) -> bytes:
-    """The encoded signature from what a token answered: for ECDSA, two numbers side by side."""
+def shape_signature(row: KeyAlgorithm, signature_format: str, raw: bytes) -> Signature:
+    """The signature that a token answered: for ECDSA, two numbers side by side."""
     if row.family == "ecdsa":
         half = len(raw) // 2
         raw = encode_ecdsa(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
-    return encode_signature(Signature(signature_format, raw))
+    return Signature(signature_format, raw)

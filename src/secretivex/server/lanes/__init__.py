@@ -1,0 +1,1 @@
+"""Keys that sign elsewhere, or wait for a person: each lane holds up nobody but itself."""
