@@ -166,6 +166,26 @@ def test_few_changes_are_kept_beside_the_blocks_until_they_are_many(store: Sqlit
     assert not list(store.find_problems())
 
 
+@pytest.mark.parametrize("seen", [3, 1100])
+def test_devices_seen_again_stand_beside_those_that_are_judged(
+    store: SqliteStore, seen: int
+) -> None:
+    # So that a device which was seen again is due by time as well.
+    check(store)
+    later = NOW + timedelta(hours=1)
+    store.put_devices([replace(device(2 * at), last_seen=later) for at in range(seen)], now=later)
+    store.put_devices([device(1, n=9), replace(device(2301, n=9), last_seen=later)], now=later)
+    store.retire_device("d00003", now=later)
+    run, _ = check(store, days=1)
+    assert beside(store) == (seen == 3)
+    assert not list(store.find_problems())
+    assert same(run, check(store, full=True, days=1)[0])
+    assert not list(store.find_problems())
+    run, judged = check(store, days=1)
+    assert judged == 0
+    assert same(run, check(store, full=True, days=1)[0])
+
+
 def test_many_rows_of_changes_become_one(store: SqliteStore) -> None:
     check(store)
     for n in range(MAX_ITEMS + 1):

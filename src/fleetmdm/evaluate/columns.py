@@ -144,7 +144,7 @@ def _key(value: Any) -> Any:
     kind = type(value)
     if kind is list:
         return _key_of_list(value)
-    if kind is str:
+    if kind is str or (kind is tuple and set(map(type, value)) <= _TEXTS):
         return value
     if kind is Elements:
         return (Elements, tuple((where, _key(found)) for where, found in value.items))

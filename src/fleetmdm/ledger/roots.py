@@ -194,7 +194,9 @@ def _orders(first: npt.NDArray[np.uint64]) -> Iterator[npt.NDArray[np.intp]]:
     if len(first) <= 1 << _PLACE_BITS:
         # Sorting numbers that carry their place costs a third of sorting places by their numbers.
         low = np.uint64((1 << _PLACE_BITS) - 1)
-        keys = (first & ~low) | np.arange(len(first), dtype=np.uint64)
+        keys = first & ~low
+        keys |= np.arange(len(first), dtype=np.uint64)
         keys.sort()
-        yield (keys & low).astype(np.intp)
+        keys &= low
+        yield keys.view(np.intp)
     yield np.argsort(first)

@@ -31,15 +31,17 @@ class Changes:
         self._devices: npt.NDArray[np.int64] = table[:, 0]
         self._revisions: npt.NDArray[np.int64] = table[:, 1]
 
-    def devices(self) -> set[int]:
-        """All of them."""
-        return set(self._devices.tolist())
-
     def among(self, first: int, last: int, *, after: int) -> set[int]:
         """Those with numbers in a range that changed after a revision."""
         begin, end = np.searchsorted(self._devices, (first, last + 1)).tolist()
         late = self._revisions[begin:end] > after
         return set(self._devices[begin:end][late].tolist())
+
+
+def read_changed_devices(connection: sqlite3.Connection, before: int, after: int) -> set[int]:
+    """All devices that `Changes` knows of, for who asks nothing else."""
+    rows = connection.execute(_DOCUMENTS, {"before": before, "after": after})
+    return {device for device, _ in rows}
 
 
 def read_seen(connection: sqlite3.Connection, before: int, after: int) -> set[int]:

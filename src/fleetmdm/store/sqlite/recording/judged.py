@@ -220,14 +220,13 @@ class Judged:
         return self._root("inventory", laid), self._root("results", laid)
 
     def _root(self, part: str, laid: Changed) -> bytes:
-        tables = [getattr(state, part) for state in self._states.values()]
+        tables = [np.zeros((0, HASH_BYTES), np.uint8)]
+        tables += [getattr(state, part) for state in self._states.values()]
         if self._kept:
             others = sorted({*self._known_blocks(), *laid.blocks()} - self._states.keys())
             tables.append(read_rows(self._connection, part, others, laid, self._policies))
-        if not tables:
-            return root_of_set(b"")
         # What was read stands alone there; a state is needed as it is.
-        every = np.concatenate(tables) if self._states else tables[0]
+        every = np.concatenate(tables) if self._states else tables[-1]
         return root_of_set(_drop_absent(every))
 
     def _known_blocks(self) -> list[int]:
@@ -289,13 +288,13 @@ def _parse_leaves(told: bytes | None) -> npt.NDArray[np.uint8] | None:
 def _drop_absent(leaves: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The leaves without the places of those that are not there, in another order."""
     words = leaves.view(np.uint64)
-    there = words[:, 0] != 0
-    if not there.all():
-        # Hardly ever does a hash begin with eight zeros; then all of it is looked at.
-        there = words.any(axis=1)
-    count = int(np.count_nonzero(there))
-    # The last ones fill the gaps, which are few.
-    leaves[np.flatnonzero(~there[:count])] = leaves[count + np.flatnonzero(there[count:])]
+    gaps = np.flatnonzero(words[:, 0] == 0)
+    # Hardly ever does a hash begin with eight zeros, and still it is one.
+    gaps = gaps[~words[gaps].any(axis=1)]
+    count = len(leaves) - len(gaps)
+    # What stands last fills the gaps before it; there are few.
+    last = np.setdiff1d(np.arange(count, len(leaves)), gaps, assume_unique=True)
+    leaves[gaps[gaps < count]] = leaves[last]
     return leaves[:count]
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from fleetmdm.store.codec import stamp_to_time
 from fleetmdm.store.port import Question
-from fleetmdm.store.sqlite.blocks.changes import Changes, read_seen
+from fleetmdm.store.sqlite.blocks.changes import read_changed_devices, read_seen
 from fleetmdm.store.sqlite.blocks.documents import BLOCK_DEVICES
 from fleetmdm.store.sqlite.recording.basis import Basis
 from fleetmdm.store.sqlite.recording.block_state import Places
@@ -62,7 +62,7 @@ def make_plan(
     question: Question,
 ) -> Plan:
     """What a run at a revision has to judge on top of its basis."""
-    changed = Changes(connection, basis.revision, revision).devices()
+    changed = read_changed_devices(connection, basis.revision, revision)
     seen = read_seen(connection, basis.revision, revision) - changed
     if question.reads_last_seen:
         changed |= seen
