@@ -35,6 +35,7 @@ from fleetmdm.policy import (
     Targets,
 )
 from fleetmdm.results import Finding, Status, Verdict
+from fleetmdm.store.codec import encode_findings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HERE = Position(1, 1)
@@ -567,7 +568,13 @@ def test_columns_and_the_naive_loop_agree(
     evaluator, batch = Evaluator(compile_policies(rules), NOW), encode_batch(named)
     table = FactTable(len(batch), build_table(list(map(msgspec.json.decode, batch.facts))))
     for each in (batch, FactBatch(batch.device_ids, batch.last_seen, (), (), table)):
-        assert [shown(verdict) for verdict in evaluator.judge(each)] == expected
+        judged = evaluator.judge(each)
+        assert [shown(verdict) for verdict in judged] == expected
+        for column in judged.columns:
+            found, written = column.found, column.search.written()
+            assert list(map(encode_findings, found.findings)) == list(written.findings)
+            assert found.places.tolist() == written.places.tolist()
+            assert found.groups.tolist() == written.groups.tolist()
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

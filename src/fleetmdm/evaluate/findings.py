@@ -6,9 +6,9 @@ passing: false, error or unknown; or true below `not` and `none`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from fleetmdm.evaluate.leaves import Decided, decide_element
 from fleetmdm.evaluate.outcome import Outcome
 from fleetmdm.evaluate.program import NEGATING, CompiledLeaf
 from fleetmdm.policy import Combine
-from fleetmdm.results import Finding
+from fleetmdm.results import Finding, encode_value, join_findings
 
 # An attribute of an enumeration costs more than the comparison around it.
 _FALSE, _TRUE = int(Outcome.FALSE), int(Outcome.TRUE)
@@ -39,6 +39,11 @@ MAX_KEPT: Final = 16_384
 FEW_VALUES: Final = 256
 """Of columns with more values, hardly any comes again."""
 _KEPT_KINDS: Final = frozenset({str, int, float, bool, Absent})
+_FRAMED_KINDS: Final = _KEPT_KINDS - {Absent}
+_HOLE: Final = "observed, to be told from all that people write: \ue000"
+
+_T = TypeVar("_T")
+_Frame = tuple[bytes, bytes]
 
 
 class Finder:
@@ -49,19 +54,60 @@ class Finder:
 
     def __init__(self, now: datetime) -> None:
         self._now = now
-        self._kept: dict[tuple[int, type, Any], Finding] = {}
+        self._made = _Teller(self._make)
+        self._written = _Teller(self._write)
+        self._frames: dict[tuple[int, int], _Frame | None] = {}
 
     def find_all(self, tree: Decided, places: Places) -> list[tuple[Finding, ...]]:
         """The findings of each device at some places, in the order of the policy."""
-        found: list[list[Finding]] = [[] for _ in range(len(places))]
+        return list(map(tuple, self._made.tell(tree, places)))
+
+    def write_all(self, tree: Decided, places: Places) -> list[bytes]:
+        """The same as `results.join_findings` writes each."""
+        return list(map(join_findings, self._written.tell(tree, places)))
+
+    def _make(self, leaf: CompiledLeaf, value: Any, outcome: int) -> Finding:
+        return make_finding(leaf, value, self._now, outcome=outcome)
+
+    def _write(self, leaf: CompiledLeaf, value: Any, outcome: int) -> bytes:
+        if type(value) in _FRAMED_KINDS and outcome in (_FALSE, _TRUE):
+            key = (id(leaf), outcome)
+            if key not in self._frames:
+                self._frames[key] = self._frame(leaf, outcome)
+            frame = self._frames[key]
+            if frame is not None:
+                return frame[0] + encode_value(_bounded(value)) + frame[1]
+        return encode_value(self._make(leaf, value, outcome))
+
+    def _frame(self, leaf: CompiledLeaf, outcome: int) -> _Frame | None:
+        """What is written before and after an observed value, where nothing else depends on it."""
+        if leaf.row.presence is not None:
+            return None
+        before, *after = encode_value(self._make(leaf, _HOLE, outcome)).split(encode_value(_HOLE))
+        return (before, after[0]) if len(after) == 1 else None
+
+
+_Tell = Callable[[CompiledLeaf, Any, int], _T]
+
+
+class _Teller(Generic[_T]):
+    """Tells each device at some places what its leaves say, in one form; remembers what was told."""
+
+    def __init__(self, say: _Tell[_T]) -> None:
+        self._say = say
+        self._kept: dict[tuple[int, type, Any], _T] = {}
+
+    def tell(self, tree: Decided, places: Places) -> list[list[_T]]:
+        """A list for each device, in the order of the policy."""
+        found: list[list[_T]] = [[] for _ in range(len(places))]
         self._find(tree, places, found)
-        return list(map(tuple, found))
+        return found
 
     def _find(
         self,
         node: Decided,
         places: Places,
-        found: Sequence[list[Finding]],
+        found: Sequence[list[_T]],
         *,
         negated: bool = False,
     ) -> None:
@@ -73,7 +119,7 @@ class Finder:
         if not found:
             return
         if node.leaf is not None:
-            self._find_leaf(node, places, found, negated=negated)
+            self._find_leaf(node, places, found)
         elif node.combine is Combine.WHEN:
             condition, check = node.members
             self._find(condition, places, found)
@@ -84,34 +130,29 @@ class Finder:
             for member in node.members:
                 self._find(member, places, found, negated=below)
 
-    def _find_leaf(
-        self, node: Decided, places: Places, found: Sequence[list[Finding]], *, negated: bool
-    ) -> None:
+    def _find_leaf(self, node: Decided, places: Places, found: Sequence[list[_T]]) -> None:
         leaf, column = node.leaf, node.column
         assert leaf is not None  # noqa: S101 - the caller asked
         assert column is not None  # noqa: S101 - a leaf has one
         few, codes = len(column.values) <= FEW_VALUES, column.codes[places].tolist()
         for said, code, outcome in zip(found, codes, node.outcomes[places].tolist(), strict=True):
             value = column.values[code]
-            # A leaf stands on one side of the negations, so that `negated` need not be in the key.
             key = (id(leaf), type(value), value) if few and type(value) in _KEPT_KINDS else None
             one = self._kept.get(key) if key else None
             if one is None:
-                one = make_finding(leaf, value, self._now, outcome=outcome, negated=negated)
+                one = self._say(leaf, value, outcome)
                 if key:
                     self._keep(key, one)
             said.append(one)
 
-    def _keep(self, key: tuple[int, type, Any], finding: Finding) -> None:
+    def _keep(self, key: tuple[int, type, Any], told: _T) -> None:
         if len(self._kept) >= MAX_KEPT:
             self._kept.clear()
-        self._kept[key] = finding
+        self._kept[key] = told
 
 
-def make_finding(
-    leaf: CompiledLeaf, value: Any, now: datetime, *, outcome: int, negated: bool
-) -> Finding:
-    """The finding of one leaf, by what it is. `negated`: where it held, it should not have."""
+def make_finding(leaf: CompiledLeaf, value: Any, now: datetime, *, outcome: int) -> Finding:
+    """The finding of one leaf, by what it is."""
     key, observed, others = leaf.leaf.key, value, ""
     if isinstance(value, Elements):
         wrong = _offenders(leaf, value, now)
@@ -125,7 +166,7 @@ def make_finding(
         expected=leaf.leaf.value,
         observed=None if isinstance(observed, Absent) else _bounded(observed),
         reason=_reason(leaf, observed, now, outcome) or "unwanted",
-        message=(leaf.leaf.message or _sentence(leaf, key, negated=negated)) + others,
+        message=(leaf.leaf.message or _sentence(leaf, key)) + others,
     )
 
 
@@ -151,8 +192,8 @@ def _bounded(value: Any) -> Any:
     return value
 
 
-def _sentence(leaf: CompiledLeaf, key: str, *, negated: bool) -> str:
-    wish = "must not hold" if negated else "must hold"
+def _sentence(leaf: CompiledLeaf, key: str) -> str:
+    wish = "must not hold" if leaf.negated else "must hold"
     operand = "" if leaf.leaf.value is None else f" {write_operand(leaf.leaf.value)}"
     return f"{wish}: {key} {leaf.leaf.op}{operand}"
 

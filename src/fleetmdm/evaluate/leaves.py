@@ -59,20 +59,22 @@ class Distinct:
 
     def __init__(self, values: Sequence[Any]) -> None:
         self.values = values
+        self._kinds: list[type] = []
         self._easy: dict[frozenset[type], tuple[list[int], tuple[Any, ...]]] = {}
 
     def easy(self, types: frozenset[type]) -> tuple[list[int], tuple[Any, ...]]:
         """Where values of other types stand, and the values with an easy one in place of these."""
         known = self._easy.get(types)
         if known is None:
-            odd = _odd_places(self.values, types)
+            if not self._kinds:
+                self._kinds = list(map(type, self.values))
+            odd = _odd_places(self._kinds, types)
             known = self._easy[types] = (odd, _without(self.values, odd, types))
         return known
 
 
-def _odd_places(values: Sequence[Any], types: frozenset[type]) -> list[int]:
-    """Ascending; mostly there are none, or few of few kinds."""
-    kinds = list(map(type, values))
+def _odd_places(kinds: Sequence[type], types: frozenset[type]) -> list[int]:
+    """Where other types stand, ascending; mostly there are none, or few of few kinds."""
     odd = []
     for kind in set(kinds) - types:
         place = -1

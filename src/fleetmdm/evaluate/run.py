@@ -7,11 +7,11 @@ devices cost what their distinct values cost.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,16 +29,18 @@ from fleetmdm.evaluate.table import FactBatch
 from fleetmdm.evaluate.verdicts import (
     NOT_CHECKED,
     NOT_SELECTED,
-    NOTHING_FOUND,
     Found,
     PolicyColumn,
     Search,
     VerdictBatch,
+    nothing_found,
 )
 from fleetmdm.governance.assign import Selections
 from fleetmdm.policy import Combine, CompliancePolicy
 
 Mask = npt.NDArray[np.bool_]
+
+_T = TypeVar("_T")
 
 
 def compile_policies(
@@ -165,7 +167,11 @@ def _judge(program: Program, scene: _Scene) -> PolicyColumn:
     if aimed is not None:
         outcomes = np.where(aimed, outcomes, np.int8(Outcome.NOT_APPLICABLE)).astype(np.int8)
     raw = outcomes
-    search = Search(lambda: _find_all(tree, raw, scene.finder, marks))
+    finder = scene.finder
+    search = Search(
+        lambda: _find_all(tree, raw, finder.find_all, marks),
+        lambda: _find_all(tree, raw, finder.write_all, marks),
+    )
     if program.policy.attestation is not None:
         outcomes = np.where(outcomes == Outcome.TRUE, np.int8(NOT_CHECKED), outcomes)
     if chosen is not None:
@@ -235,28 +241,29 @@ def _earliest(one: Moments | None, other: Moments | None) -> Moments | None:
     return np.minimum(one, other)
 
 
-def _find_all(tree: Decided, outcomes: Codes, finder: Finder, marks: Sequence[Codes]) -> Found:
-    """Findings of every device that did not pass; devices that look alike share theirs.
+def _find_all(
+    tree: Decided,
+    outcomes: Codes,
+    find: Callable[[Decided, npt.NDArray[np.intp]], list[_T]],
+    marks: Sequence[Codes],
+) -> Found[_T]:
+    """What `find` says of every device that did not pass; devices that look alike share theirs.
 
     `marks` are what they must also have in common, beside the leaves.
     """
     places = np.flatnonzero(outcomes < Outcome.TRUE)
     leaves = list(tree.leaves())
     if not len(places) or not leaves:
-        return NOTHING_FOUND
+        return nothing_found()
     looks: list[npt.NDArray[Any]] = [mark[places] for mark in marks]
     looks += [_look(leaf, places) for leaf in leaves]
     firsts, groups = _group(looks)
-    return Found(places, groups, finder.find_all(tree, places[firsts]))
+    return Found(places, groups, find(tree, places[firsts]))
 
 
 def _group(looks: Sequence[npt.NDArray[Any]]) -> tuple[list[int], npt.NDArray[np.int32]]:
     """Who looks alike: the first of each group, and the group of each."""
-    table = np.empty((len(looks[0]), len(looks)), dtype=np.int32)
-    for place, look in enumerate(looks):
-        table[:, place] = look
-    data, width = table.tobytes(), len(looks) * table.itemsize
-    keys = [data[begin : begin + width] for begin in range(0, len(data), width)]
+    keys = list(zip(*(look.tolist() for look in looks), strict=True))
     numbers = dict(zip(dict.fromkeys(keys), count(), strict=False))
     firsts = dict(zip(reversed(keys), reversed(range(len(keys))), strict=True))
     groups = np.fromiter(map(numbers.__getitem__, keys), np.int32, len(keys))

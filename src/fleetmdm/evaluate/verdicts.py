@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -22,45 +22,56 @@ STATES: Final = (*STATUS, Status.NOT_SELECTED, Status.NOT_CHECKED)
 """By code."""
 
 
+_T = TypeVar("_T")
+
+
 @dataclass(frozen=True, slots=True)
-class Found:
+class Found(Generic[_T]):
     """The findings of the devices that did not pass; those that look alike share one group."""
 
     places: npt.NDArray[np.intp]
     """Of the devices in the batch, ascending."""
     groups: npt.NDArray[np.int32]
     """For each of them, which of `findings` are its own."""
-    findings: Sequence[tuple[Finding, ...]]
+    findings: Sequence[_T]
 
-    def at(self, place: int) -> tuple[Finding, ...]:
-        """The findings of one device; none where it passed."""
+    def at(self, place: int) -> _T | None:
+        """The findings of one device; None where it passed."""
         index = int(np.searchsorted(self.places, place))
         if index == len(self.places) or self.places[index] != place:
-            return ()
+            return None
         return self.findings[int(self.groups[index])]
 
 
-NOTHING_FOUND: Final = Found(np.zeros(0, np.intp), np.zeros(0, np.int32), ())
+def nothing_found() -> Found[Any]:
+    """Where all passed."""
+    return Found(np.zeros(0, np.intp), np.zeros(0, np.int32), ())
 
 
 class Search:
     """The findings of one policy on a batch, made when they are first asked for.
 
-    Who can tell that they are as before need not ask.
+    Who can tell that they are as before need not ask, and who keeps them takes them written.
     """
 
-    def __init__(self, make: Callable[[], Found]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Found[tuple[Finding, ...]]],
+        write: Callable[[], Found[bytes]],
+    ) -> None:
         self._make = make
-        self._found: Found | None = None
+        self._found: Found[tuple[Finding, ...]] | None = None
+        self.written = write
+        """The findings as `results.join_findings` writes them."""
 
-    def found(self) -> Found:
+    def found(self) -> Found[tuple[Finding, ...]]:
         """The findings."""
         if self._found is None:
             self._found = self._make()
         return self._found
 
 
-NOTHING_SOUGHT: Final = Search(lambda: NOTHING_FOUND)
+NOTHING_SOUGHT: Final = Search(nothing_found, nothing_found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,7 @@ class PolicyColumn:
     search: Search = NOTHING_SOUGHT
 
     @property
-    def found(self) -> Found:
+    def found(self) -> Found[tuple[Finding, ...]]:
         """The findings of the devices that did not pass."""
         return self.search.found()
 
@@ -88,7 +99,7 @@ class PolicyColumn:
             device_id,
             self.policy_id,
             STATES[self.outcomes[place]],
-            self.found.at(place),
+            self.found.at(place) or (),
             None if self.until is None else decode_end(int(self.until[place])),
         )
 

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from fleetmdm.results import Finding
+from fleetmdm.results import Finding, encode_value, join_findings
 
-_encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(tuple[Finding, ...])
 
 
@@ -40,7 +39,7 @@ def parse_stamp(text: str) -> datetime:
 
 def encode_findings(findings: tuple[Finding, ...]) -> bytes:
     """A JSON array with sorted keys."""
-    return _encoder.encode(findings)
+    return join_findings(map(encode_value, findings))
 
 
 def decode_findings(data: bytes) -> tuple[Finding, ...]:

@@ -205,11 +205,17 @@ def prepare_cidr(operand: Any, _scheme: str) -> Comparison:
 
 
 _OCTETS: Final = {str(number): number for number in range(256)}
+_WEIGHTS: Final = np.array([1 << 24, 1 << 16, 1 << 8, 1], dtype=np.int64)
 
 
 @lru_cache(maxsize=2)
 def _plain_addresses(texts: tuple[str, ...]) -> npt.NDArray[np.int64]:
     """Remembered because several checks ask about one column in turn."""
+    if list(map(str.count, texts, repeat("."))).count(3) == len(texts):
+        octets = list(map(_OCTETS.get, ".".join(texts).split(".")))
+        if None not in octets:
+            table = np.array(octets, dtype=np.int64).reshape(len(texts), 4)
+            return table @ _WEIGHTS
     return np.array([_plain_ipv4(text) for text in texts], dtype=np.int64)
 
 

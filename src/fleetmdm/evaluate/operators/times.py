@@ -106,7 +106,8 @@ def shifted_all(moments: Moments, by: timedelta) -> Moments:
 
 
 _PLAIN = "0000-00-00T00:00:00Z"
-_MARKS: Final = {place: ord(mark) for place, mark in enumerate(_PLAIN) if mark != "0"}
+_MARKS: Final = [place for place, mark in enumerate(_PLAIN) if mark != "0"]
+_MARKED: Final = np.array([[ord(_PLAIN[place])] for place in _MARKS], np.uint8)
 _DIGITS: Final = [place for place, mark in enumerate(_PLAIN) if mark == "0"]
 
 
@@ -117,17 +118,18 @@ def read_plain_moments(texts: tuple[str, ...]) -> tuple[Moments, npt.NDArray[np.
     The others may be moments all the same, written in another way, or none. The arrays are shared;
     they are remembered because several checks ask about one column in turn.
     """
-    joined = "".join(
-        text if len(text) == len(_PLAIN) and text.isascii() else _PLAIN for text in texts
-    )
-    table = np.frombuffer(joined.encode("ascii"), np.uint8).reshape(len(texts), len(_PLAIN))
-    numbers = table.T.astype(np.int64) - ord("0")
-    plain = np.logical_and.reduce([table[:, place] == mark for place, mark in _MARKS.items()])
-    plain &= ((numbers[_DIGITS] >= 0) & (numbers[_DIGITS] <= 9)).all(axis=0)
-    year = numbers[0] * 1000 + numbers[1] * 100 + numbers[2] * 10 + numbers[3]
-    month, day, hour, minute, second = (
-        numbers[place] * 10 + numbers[place + 1] for place in (5, 8, 11, 14, 17)
-    )
+    joined = "".join(texts)
+    if list(map(len, texts)).count(len(_PLAIN)) < len(texts) or not joined.isascii():
+        joined = "".join(
+            text if len(text) == len(_PLAIN) and text.isascii() else _PLAIN for text in texts
+        )
+    table = np.frombuffer(joined.encode("ascii"), np.uint8).reshape(len(texts), len(_PLAIN)).T
+    # What is below "0" becomes a large number.
+    digits = table[_DIGITS] - np.uint8(ord("0"))
+    plain = (table[_MARKS] == _MARKED).all(axis=0) & (digits <= 9).all(axis=0)
+    pairs = (digits[::2] * np.uint8(10) + digits[1::2]).astype(np.int64)
+    century, below, month, day, hour, minute, second = pairs
+    year = century * 100 + below
     plain &= (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
     plain &= (hour <= 23) & (minute <= 59) & (second <= 59)
     months = np.where(plain, (year - 1970) * 12 + month - 1, 0).astype("datetime64[M]")

@@ -59,10 +59,11 @@ def _of_column(
     places: npt.NDArray[np.intp],
     policy: int,
 ) -> PolicyRows:
-    findings = list(map(encode_findings, column.found.findings))
-    groups = np.full(len(places), len(findings), dtype=np.int32)
-    groups[np.searchsorted(places, column.found.places)] = column.found.groups
-    if len(column.found.places) < len(places):
+    found = column.search.written()
+    findings, groups = list(found.findings), found.groups
+    if len(found.places) < len(places):
+        groups = np.full(len(places), len(findings), dtype=np.int32)
+        groups[np.searchsorted(places, found.places)] = found.groups
         # Rows that only say that the policy is not selected or not checked have no findings.
         findings.append(_NO_FINDINGS)
     return PolicyRows(
