@@ -111,6 +111,9 @@ class Change(NamedTuple):
     request: ChangeRequest
 
 
+_new = tuple.__new__
+"""Makes a job or a reply of all its fields: the constructor of a named tuple is one more function."""
+
 SignOutcome = bytes | str
 """What came of a job: the signature, or the word for why there is none."""
 
@@ -346,7 +349,7 @@ class Engine:
                 return again
             if (again.confirm or entry.must_confirm) and not job.is_confirmed:
                 return failure("not_confirmed", again.confirm)
-        return Reply(encode_sign_frame(outcome), "ok")
+        return _new(Reply, (encode_sign_frame(outcome), "ok", None, ""))
 
     def settle(self, outcome: str) -> Reply:
         """The reply to a change, from the word for what came of it."""
@@ -388,7 +391,8 @@ class Engine:
             return failure("key_not_found")
         if flags & _OTHER_SIGN_FLAGS:
             return failure("unsupported_flags")
-        job = SignJob(entry, data, flags, peer, table.generation, bindings)
+        fields = (entry, data, flags, peer, table.generation, bindings, False, "")
+        job = _new(SignJob, fields)
         return job if entry.is_free and self._is_open else self._judge(job, now)
 
     def _judge(self, job: SignJob, now: float) -> Reply | SignJob | ConfirmJob:

@@ -32,6 +32,9 @@ _AWS_LC_FORMATS = frozenset({"ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384"})
 
 _pack_uint32 = struct.Struct(">I").pack
 
+_ZEROS = bytes(3)
+"""What comes before the byte of a length that is below 256, where RFC 4251 has four."""
+
 _SIGNATURE_BYTES = 64
 """RFC 8032: of Ed25519."""
 
@@ -152,9 +155,9 @@ class AwsLcKey:
 def numbers_of(der: bytes) -> bytes:
     """Both numbers of a DER signature as RFC 5656 section 3.1.2 wants them.
 
-    X.690 and RFC 4251 write a number alike: in two's complement, in the shortest form.
+    X.690 and RFC 4251 write a number alike: in two's complement, in the shortest form. The length
+    before it is one byte here and four there, for no curve has numbers of more than 127 bytes.
     """
-    start = 2 if der[1] < 0x80 else 3
-    end = start + 2 + der[start + 1]
-    first, second = der[start + 2 : end], der[end + 2 :]
-    return _pack_uint32(len(first)) + first + _pack_uint32(len(second)) + second
+    first = 3 if der[1] < 0x80 else 4
+    end = first + 1 + der[first]
+    return _ZEROS + der[first:end] + _ZEROS + der[end + 1 :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+from bisect import bisect_left
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from secretivex.metrics.buckets import (
 )
 from secretivex.metrics.cells import MAX_SERIES, OVERFLOW, Cells
 from secretivex.metrics.per_store import StoreMeter, read_stores
+from secretivex.metrics.table import BOUNDS_NS
 
 
 @given(st.integers(0, MAX_NS))
@@ -122,23 +124,24 @@ def test_what_came_since_is_the_difference() -> None:
 
 
 def test_a_batch_counts_as_its_durations_would_one_by_one() -> None:
-    durations_s = (0.0, 0.000031, 0.0005, 0.0005, 2.0, -0.001)
+    durations_ns = (0, 31_000, 500_000, 500_100, 500_000, 2 * 10**9, -1_000_000, 2**41, 2**42)
     single, batch = Cells(1), Cells(1)
-    for duration_s in durations_s:
-        single.meter(0).observe(1, int(duration_s * 1e9))
-    batch.meter(0).observe_all(1, durations_s)
+    for duration_ns in durations_ns:
+        single.meter(0).observe(1, duration_ns)
+    batch.meter(0).observe_all(1, durations_ns)
     batch.meter(0).observe_all(1, ())
     assert batch.totals() == single.totals()
 
 
 def test_a_batch_of_signatures_counts_for_its_stores_as_one_by_one() -> None:
-    ended: list[tuple[str, bytes | str, float]]
-    ended = [("file", b"sig", 0.0001), ("tpm", b"sig", 0.2), ("file", "sign_timeout", 1.0)]
-    ended += [("file", b"sig", 0.0001)] * 3
+    durations_ns = [100_000, 200_000_000, 100_100, -5, BOUNDS_NS[3], BOUNDS_NS[-1] + 1, 100_000]
     single, batch = Cells(1), Cells(1)
-    notes = StoreMeter(single.meter(0))
-    for store, outcome, span_s in ended:
-        failure = outcome if isinstance(outcome, str) else ""
-        notes.note(store, failure, int(span_s * 1e9))
-    StoreMeter(batch.meter(0)).note_all(ended)
-    assert read_stores(batch.totals()) == read_stores(single.totals())
+    for duration_ns in durations_ns:
+        StoreMeter(single.meter(0)).note_made("file", [duration_ns])
+    StoreMeter(batch.meter(0)).note_made("file", durations_ns)
+    (figures,) = read_stores(batch.totals()).values()
+    assert figures == read_stores(single.totals())["file"]
+    assert figures.counts == [
+        sum(bisect_left(BOUNDS_NS, ns) == bound for ns in durations_ns)
+        for bound in range(len(BOUNDS_NS) + 1)
+    ]

@@ -17,8 +17,8 @@ def counted() -> Cells:
     for number in range(2):
         meter = StoreMeter(cells.meter(number))
         for duration_ns in (400, 1_000, 3_000_000):
-            meter.note("file", "", duration_ns)
-        meter.note("pkcs11-2", "token_timeout", 5_000_000_000)
+            meter.note_made("file", [duration_ns])
+        meter.note("pkcs11-2", "token_timeout")
     return cells
 
 
@@ -33,13 +33,13 @@ def test_sums_are_over_workers_and_failures_have_no_duration() -> None:
 
 def test_a_worker_that_takes_another_s_place_counts_on() -> None:
     cells = counted()
-    StoreMeter(cells.meter(0)).note("file", "", 400)
+    StoreMeter(cells.meter(0)).note_made("file", [400])
     assert read_stores(cells.totals())["file"].outcomes == {"ok": 7}
 
 
 def test_what_exceeds_every_bound_is_counted_and_has_no_percentile() -> None:
     cells = Cells(1)
-    StoreMeter(cells.meter(0)).note("slow", "", BOUNDS_NS[-1] + 1)
+    StoreMeter(cells.meter(0)).note_made("slow", [BOUNDS_NS[-1] + 1])
     assert read_stores(cells.totals())["slow"].counts[-1] == 1
     found = make_snapshot(cells.totals(), MOMENT)["stores"]["slow"]
     assert found["percentiles_ns"] == dict.fromkeys(("p50", "p90", "p95", "p99"))

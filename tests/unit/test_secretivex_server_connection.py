@@ -75,9 +75,11 @@ class FakeHost:
             return SignJob(ENTRY, data, 0, peer, 1, bindings)
         return Reply(encode_frame(data.upper()), "ok")
 
-    def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
-        assert isinstance(job, SignJob)
+    def sign(self, job: SignJob, turn: Turn) -> None:
         self.queued.append((job.data, turn))
+
+    def confirm(self, job: ConfirmJob, turn: Turn) -> None:
+        raise NotImplementedError
 
     def change(self, change: Change, turn: Turn) -> None:
         assert change.request == RemoveRequest(b"c")
@@ -102,7 +104,7 @@ class FakeHost:
     def lost(self, _connection: Connection) -> None:
         self.gone += 1
 
-    def sign(self, which: int = 0) -> None:
+    def make(self, which: int = 0) -> None:
         data, turn = self.queued.pop(which)
         turn.owner.fill(turn, encode_frame(data.upper()))
 
@@ -174,9 +176,9 @@ def test_a_quick_reply_waits_for_the_slow_one_before_it(
     connection: Connection, host: FakeHost, transport: FakeTransport
 ) -> None:
     connection.data_received(frames(b"s1", b"quick", b"s2"))
-    host.sign(1)
+    host.make(1)
     assert transport.written == b""
-    host.sign(0)
+    host.make(0)
     assert transport.written == frames(b"S1", b"QUICK", b"S2")
 
 
@@ -188,7 +190,7 @@ def test_requests_beyond_the_limit_wait_and_reading_stops(
     assert len(host.queued) == MAX_TURNS
     assert not transport.reads()
     while host.queued:
-        host.sign()
+        host.make()
     host.go_on()
     assert transport.reads()
     assert transport.written == frames(*(b"S" for _ in range(MAX_TURNS + 10)))
@@ -223,7 +225,7 @@ def test_after_end_of_file_what_was_asked_is_answered_then_it_closes(
 ) -> None:
     connection.data_received(frames(b"s1", b"last") + b"\0\0")
     assert connection.eof_received()
-    host.sign()
+    host.make()
     assert transport.written == frames(b"S1", b"LAST")
     assert transport.is_closing()
 
@@ -239,7 +241,7 @@ def test_finish_takes_no_more_and_closes_after_the_last_reply(
     connection.finish()
     assert not transport.is_closing()
     connection.data_received(frames(b"late"))
-    host.sign()
+    host.make()
     assert transport.written == frames(b"S1")
     assert transport.is_closing()
 
@@ -266,7 +268,7 @@ def test_a_change_waits_for_what_came_before_it_and_holds_up_what_follows(
 ) -> None:
     connection.data_received(frames(b"s1", b"c", b"after"))
     assert host.changes == []
-    host.sign()
+    host.make()
     (turn,) = host.changes
     assert transport.written == frames(b"S1")
     connection.data_received(frames(b"later"))
@@ -281,7 +283,7 @@ def test_a_client_that_leaves_takes_a_change_that_was_not_begun_with_it(
 ) -> None:
     connection.data_received(frames(b"s1", b"c"))
     connection.connection_lost(None)
-    host.sign()
+    host.make()
     assert host.changes == []
 
 

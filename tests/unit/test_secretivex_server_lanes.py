@@ -132,9 +132,10 @@ class Bench:
         self.queue = SigningQueue(self.loop, limits, self._finish)
         self._entries: dict[bytes, TableEntry] = {}
 
-    def _finish(self, job: SignJob, outcome: SignOutcome, _turn: Turn) -> None:
-        assert job.data not in self.outcomes
-        self.outcomes[job.data] = outcome
+    def _finish(self, turns: Sequence[Turn]) -> None:
+        for turn in turns:
+            assert turn.job.data not in self.outcomes
+            self.outcomes[turn.job.data] = turn.outcome
 
     def submit(self, data: bytes, *, key: bytes = KEY, owner: Owner | None = None) -> Turn:
         if key not in self._entries:
@@ -143,9 +144,8 @@ class Bench:
             self._entries[key] = TableEntry(
                 identity, remote, False, "", "", lane=remote.lane, lane_width=self.width
             )
-        turn = self.turns[data] = Turn(owner or Owner())
-        now = self.queue._clock()
-        self.queue.submit(SignJob(self._entries[key], data, 0, Peer(1, 1), 1), turn, now)
+        turn = self.turns[data] = Turn(owner or Owner(), self.queue._clock())
+        self.queue.submit(SignJob(self._entries[key], data, 0, Peer(1, 1), 1), turn)
         return turn
 
     async def until(self, is_so: Callable[[], object]) -> None:
@@ -286,7 +286,7 @@ def test_a_store_that_is_gone_is_asked_a_few_times_and_no_more() -> None:
         identity = Identity(KEY, "", "ssh-ed25519", "store")
         entry = TableEntry(identity, remote, False, "", "", lane="gone")
         for word in words(5):
-            bench.queue.submit(SignJob(entry, word, 0, Peer(1, 1), 1), Turn(Owner()), 0.0)
+            bench.queue.submit(SignJob(entry, word, 0, Peer(1, 1), 1), Turn(Owner()))
         await bench.finished(5)
         assert set(bench.outcomes.values()) == {"store_crashed"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Sequence
 
 from secretivex.engine import SignJob, SignOutcome
 from secretivex.identity import Identity
@@ -64,12 +65,12 @@ class Bench:
         self.outcomes: list[tuple[bytes, SignOutcome]] = []
         self.queue = SigningQueue(loop, limits, self.finish)
 
-    def finish(self, job: SignJob, outcome: SignOutcome, _turn: Turn) -> None:
-        self.outcomes.append((job.data, outcome))
+    def finish(self, turns: Sequence[Turn]) -> None:
+        self.outcomes += [(turn.job.data, turn.outcome) for turn in turns]
 
     def submit(self, key: GatedKey, data: bytes, *, is_cheap: bool) -> Turn:
-        turn = Turn(Owner())
-        self.queue.submit(job_of(key, data, is_cheap=is_cheap), turn, time.monotonic())
+        turn = Turn(Owner(), time.monotonic())
+        self.queue.submit(job_of(key, data, is_cheap=is_cheap), turn)
         return turn
 
     async def finished(self, count: int) -> None:
@@ -102,12 +103,10 @@ def test_a_storm_of_cheap_signatures_lets_the_loop_turn_in_between() -> None:
                 return super().sign(data)
 
         loop = asyncio.get_running_loop()
-        outcomes: list[SignOutcome] = []
-        queue = SigningQueue(
-            loop, ServerLimits(), lambda _j, out, _t: outcomes.append(out), lambda: clock[0]
-        )
+        outcomes: list[Turn] = []
+        queue = SigningQueue(loop, ServerLimits(), outcomes.extend, lambda: clock[0])
         for _ in range(10):
-            queue.submit(job_of(SlowClockKey(), b"x", is_cheap=True), Turn(Owner()), 0.0)
+            queue.submit(job_of(SlowClockKey(), b"x", is_cheap=True), Turn(Owner()))
         seen = []
         while len(outcomes) < 10:
             await asyncio.sleep(0)

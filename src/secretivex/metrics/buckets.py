@@ -1,6 +1,6 @@
 """Buckets of durations as HdrHistogram has them: sixteen to each doubling, so within 6.25 per cent.
 
-Rule for editors: `bucket_of` runs once a signature; it is arithmetic on one integer.
+Rule for editors: `bucket_of` runs several times a batch; it is arithmetic on one integer.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ and eight bytes wide, so it is never seen half-written; a name is written before
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from secretivex.metrics.buckets import BUCKETS, bucket_of
+from secretivex.metrics.buckets import BUCKETS, bounds_of, bucket_of
 
 HISTOGRAMS = ("queue_wait", "sign")
 """Durations that are kept in buckets, in ns."""
@@ -185,18 +186,19 @@ class Meter:
             cells[at] += duration_ns
             cells[at + _MAX] = max(cells[at + _MAX], duration_ns)
 
-    def observe_all(self, histogram: int, durations_s: Sequence[float]) -> None:
-        """Count many durations in one go, in seconds: the same as `observe` of each in ns."""
+    def observe_all(self, histogram: int, durations_ns: Iterable[int]) -> None:
+        """Count many durations in one go: those of a batch fall into a few buckets."""
         cells, at = self._cells, histogram * _HISTOGRAM_CELLS
-        first, total_ns = at + _FIRST_BUCKET, 0
-        for duration_s in durations_s:
-            ns = int(duration_s * 1e9)
-            if ns > 0:
-                total_ns += ns
-            cells[first + bucket_of(ns)] += 1
-        cells[at] += total_ns
-        longest_ns = int(max(durations_s, default=0.0) * 1e9)
-        cells[at + _MAX] = max(cells[at + _MAX], longest_ns)
+        ordered = sorted(durations_ns)
+        start = 0
+        while start < len(ordered):
+            bucket = bucket_of(ordered[start])
+            end = max(start + 1, bisect_right(ordered, bounds_of(bucket)[1], start))
+            cells[at + _FIRST_BUCKET + bucket] += end - start
+            start = end
+        if ordered and ordered[-1] > 0:
+            cells[at] += sum(ordered[bisect_right(ordered, 0) :])
+            cells[at + _MAX] = max(cells[at + _MAX], ordered[-1])
 
     def clear(self, *names: str) -> None:
         """Set every series of these names to 0: what a process that ended was doing, it does not."""

@@ -1,21 +1,22 @@
 """What came of the signatures of each store, and how long they took: series beside the other counts.
 
 A store's durations are counted in the bounds that are published, for there may be many stores and a
-cell each is all that they get. Rule for editors: this runs once a signature.
+cell each is all that they get. Rule for editors: this runs once a batch of signatures.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from math import inf
 
 from secretivex.metrics.cells import Meter, Totals
 from secretivex.metrics.table import BOUNDS_NS
 
 REQUESTS, DURATIONS = "store_requests", "store_sign"
 _SUM = "sum"
+_TOPS_NS = (*BOUNDS_NS, inf)
 
 
 class StoreMeter:
@@ -25,26 +26,21 @@ class StoreMeter:
         self._meter = meter
         self._places: dict[tuple[str, object], int] = {}
 
-    def note(self, store: str, failure: str, duration_ns: int) -> None:
-        """A signature was made, or failed for a reason; a failure's time tells nothing of others."""
-        self._add(REQUESTS, store, failure or "ok", 1)
-        if not failure:
-            self._add(DURATIONS, store, bisect_left(BOUNDS_NS, duration_ns), 1)
-            self._add(DURATIONS, store, _SUM, max(0, duration_ns))
+    def note(self, store: str, failure: str) -> None:
+        """A signature failed; how long that took tells nothing of others."""
+        self._add(REQUESTS, store, failure, 1)
 
-    def note_all(self, ended: Iterable[tuple[str, bytes | str, float]]) -> None:
-        """Those of one batch: store, signature or the word for why there is none, seconds."""
-        made: dict[str, list[int]] = {}
-        for store, outcome, span_s in ended:
-            if isinstance(outcome, str):
-                self.note(store, outcome, 0)
-            else:
-                made.setdefault(store, []).append(max(0, int(span_s * 1e9)))
-        for store, spans_ns in made.items():
-            self._add(REQUESTS, store, "ok", len(spans_ns))
-            for bound, count in Counter(bisect_left(BOUNDS_NS, ns) for ns in spans_ns).items():
-                self._add(DURATIONS, store, bound, count)
-            self._add(DURATIONS, store, _SUM, sum(spans_ns))
+    def note_made(self, store: str, durations_ns: Collection[int]) -> None:
+        """Signatures were made, each in so long; those of a batch fall within a bound or two."""
+        self._add(REQUESTS, store, "ok", len(durations_ns))
+        ordered = sorted(max(0, ns) for ns in durations_ns)
+        start = 0
+        while start < len(ordered):
+            bound = bisect_left(BOUNDS_NS, ordered[start])
+            end = bisect_right(ordered, _TOPS_NS[bound], start)
+            self._add(DURATIONS, store, bound, end - start)
+            start = end
+        self._add(DURATIONS, store, _SUM, sum(ordered))
 
     def _add(self, name: str, store: str, last: object, amount: int) -> None:
         place = self._places.get((store, last))

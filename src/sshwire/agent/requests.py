@@ -211,6 +211,8 @@ def cut_sign(payload: bytes | bytearray | memoryview) -> tuple[bytes, bytes, int
 
     The fields of a `SignRequest` without one; raises `WireError` as `parse_request` does.
     """
+    if not isinstance(payload, bytes):
+        payload = bytes(payload)
     try:
         data_at = 9 + _uint32_at(payload, 1)[0]
         data_end = data_at + _uint32_at(payload, data_at - 4)[0]
@@ -218,7 +220,7 @@ def cut_sign(payload: bytes | bytearray | memoryview) -> tuple[bytes, bytes, int
     except struct.error as error:
         # Whatever a length says, nothing is read or made beyond the bytes that are there.
         raise TruncatedError("a sign request ends early") from error
-    return bytes(payload[5 : data_at - 4]), bytes(payload[data_at:data_end]), flags
+    return payload[5 : data_at - 4], payload[data_at:data_end], flags
 
 
 def _parse_add(reader: Reader) -> AddRequest:

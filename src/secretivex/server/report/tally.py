@@ -6,7 +6,7 @@ time that it is needed.
 
 from __future__ import annotations
 
-from secretivex.engine import Decide, SignJob
+from secretivex.engine import Decide
 from secretivex.metrics.cells import Meter
 from secretivex.policy import Decision, SignQuery
 from secretivex.server.worker.cells import ConnectionCells
@@ -41,18 +41,20 @@ class Tally:
             )
         self._add(place)
 
-    def signed(self, job: SignJob, outcome: str) -> None:
-        """A signature that was made or failed."""
+    def signed(self, store: str, count: int) -> None:
+        """Signatures that were made and given to who asked for them."""
+        self.not_signed("ok", count)
+        place = self._made.get(store)
+        if place is None:
+            place = self._made[store] = self.meter.place("signatures", store)
+        self._add(place, count)
+
+    def not_signed(self, outcome: str, count: int = 1) -> None:
+        """A signature that was refused, or that could not be made."""
         place = self._places.get(("sign", outcome))
         if place is None:
             place = self._places["sign", outcome] = self.meter.place("requests", f"sign/{outcome}")
-        self._add(place)
-        if outcome == "ok":
-            store = job.entry.identity.store
-            place = self._made.get(store)
-            if place is None:
-                place = self._made[store] = self.meter.place("signatures", store)
-            self._add(place)
+        self._add(place, count)
 
     def changed(self, kind: str, outcome: str) -> None:
         """A change of what is served."""

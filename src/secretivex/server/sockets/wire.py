@@ -57,7 +57,6 @@ class Wire(asyncio.Transport):
         "_is_at_eof",
         "_is_blocked",
         "_is_closing",
-        "_is_deferred",
         "_is_lost",
         "_is_paused",
         "_loop",
@@ -79,11 +78,12 @@ class Wire(asyncio.Transport):
         self._watch = watch
         self._socket = connected
         self._receiver = receiver
-        # The usual reply waits alone and as it is; only more than one make a queue.
+        # The usual reply waits alone and as it is; only more than one make a queue. What is in it is
+        # sent at the end of the pass or, if we are blocked, when the client reads.
         self._outbox: bytes | deque[bytes | memoryview] | None = None
         self._wanted = READS
         self._is_paused = self._is_closing = self._is_lost = False
-        self._is_at_eof = self._is_blocked = self._is_deferred = False
+        self._is_at_eof = self._is_blocked = False
 
     def open(self) -> None:
         """Begin; a client that has spoken already is answered in the same pass."""
@@ -133,17 +133,14 @@ class Wire(asyncio.Transport):
         outbox = self._outbox
         if outbox is None:
             self._outbox = whole
+            self._watch.defer(self)
         elif isinstance(outbox, bytes):
             self._outbox = deque((outbox, whole))
         else:
             outbox.append(whole)
-        if not self._is_deferred and not self._is_blocked:
-            self._is_deferred = True
-            self._watch.defer(self)
 
     def send(self) -> None:
         """Send what the socket takes."""
-        self._is_deferred = False
         outbox = self._outbox
         if not outbox or self._is_lost:
             return

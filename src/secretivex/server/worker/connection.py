@@ -33,8 +33,6 @@ BIND_FRAMES = 16
 
 _length_at = struct.Struct(">I").unpack_from
 
-_JOBS = SignJob, ConfirmJob
-
 
 class Host(Protocol):
     """The worker, as its connections see it."""
@@ -58,8 +56,12 @@ class Host(Protocol):
         """Have a change made and the turn filled."""
         ...
 
-    def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
-        """Have a signature made, after a person allowed it where one must, and the turn filled."""
+    def sign(self, job: SignJob, turn: Turn, /) -> None:
+        """Have a signature made and the turn filled."""
+        ...
+
+    def confirm(self, job: ConfirmJob, turn: Turn, /) -> None:
+        """The same after a person allowed it."""
         ...
 
     @property
@@ -67,7 +69,7 @@ class Host(Protocol):
         """When what is read now arrived."""
         ...
 
-    def keep(self, change_bytes: int) -> bool:
+    def keep(self, change_bytes: int, /) -> bool:
         """Count bytes that are kept for later; false if there is no memory for them."""
         ...
 
@@ -220,8 +222,10 @@ class Connection(asyncio.Protocol):
         if self._peer.caller is None and payload[0] in host.by_caller:
             self._identify()
         answer = host.answer(payload, self._peer, self._bindings)
-        if isinstance(answer, _JOBS):
-            host.queue(answer, turn)
+        if isinstance(answer, SignJob):
+            host.sign(answer, turn)
+        elif isinstance(answer, ConfirmJob):
+            host.confirm(answer, turn)
         elif isinstance(answer, Change):
             self._barrier, self._held = turn, answer
         else:
@@ -239,10 +243,18 @@ class Connection(asyncio.Protocol):
 
     def fill(self, turn: Turn, frame: bytes) -> None:
         """A reply became known."""
-        turn.frame = frame
+        turns = self._turns
         if turn is self._barrier:
             self._barrier = None
-        turns = self._turns
+        elif len(turns) == 1 and self._frames is None:
+            # Nearly always: nothing came before it, nothing waits behind it.
+            turns.clear()
+            self._transport.write(frame)
+            self.quiet_since_s = self._host.now()
+            if self._is_ending or self._is_at_eof:
+                self._settle()
+            return
+        turn.frame = frame
         if turns and turns[0] is turn:
             self._flush()
         if self._frames is not None:

@@ -20,18 +20,19 @@ class FairQueue(Generic[Item]):
     An owner belongs to one caller and has few items, at most as many as a connection has requests.
     """
 
-    __slots__ = ("_callers", "_size")
+    __slots__ = ("_callers", "size")
 
     def __init__(self) -> None:
         self._callers: OrderedDict[Hashable, OrderedDict[Hashable, list[Item]]] = OrderedDict()
-        self._size = 0
+        self.size = 0
+        """How many there are, for who asks so often that a call of `len` counts."""
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def push(self, caller: Hashable, owner: Hashable, item: Item) -> None:
         """Put an item at the end of its owner's line."""
-        self._size += 1
+        self.size += 1
         owners = self._callers.get(caller)
         if owners is None:
             self._callers[caller] = owners = OrderedDict()
@@ -56,7 +57,7 @@ class FairQueue(Generic[Item]):
         owners = callers[caller]
         owner, line = owners.popitem(last=False)
         item = line.pop(0)
-        self._size -= 1
+        self.size -= 1
         if line:
             owners[owner] = line
         if not owners:
@@ -73,5 +74,5 @@ class FairQueue(Generic[Item]):
             return ()
         if not owners:
             del self._callers[caller]
-        self._size -= len(line)
+        self.size -= len(line)
         return tuple(line)

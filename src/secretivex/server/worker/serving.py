@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from secretivex.context.bindings import Bindings
@@ -20,7 +20,6 @@ from secretivex.engine import (
     Engine,
     Reply,
     SignJob,
-    SignOutcome,
     failure,
 )
 from secretivex.identity import KeyRecord
@@ -99,9 +98,12 @@ class Worker:
             loop, self._limits, self._finish, meter=self._tally.meter, watch=self._watch
         )
         self._signing.batch_ended = self._end_batch
+        # What connections ask for that others do: handed on as it is, for it is asked per request.
+        self.sign, self.now = self._signing.submit, loop.time
         self.arrival_s = self._looked_s = time.monotonic()
         self._memory = Memory(self._tally.meter)
         self.confirming = ConfirmDesk(self._go_on)
+        self.keep, self.confirm = self._memory.keep, self.confirming.submit
         self._tokens = TokenDesk()
         self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
         self._tools: Mapping[str, Any] = {}
@@ -248,21 +250,15 @@ class Worker:
         self._tally.changed(turn.kind, outcome)
         turn.owner.fill(turn, self._engine.settle(outcome).frame)
 
-    def queue(self, job: SignJob | ConfirmJob, turn: Turn) -> None:
-        """Have a signature made, after a person allowed it where one must."""
-        if isinstance(job, SignJob):
-            self._signing.submit(job, turn, turn.whole_s)
-        else:
-            self.confirming.submit(job, turn)
-
     def _go_on(self, job: ConfirmJob, refusal: str, turn: Turn) -> None:
         """A person has answered."""
         self._tally.confirmed(refusal)
         following = self._engine.go_on(job, time.time(), refusal)
         if isinstance(following, SignJob):
-            self._signing.submit(following, turn, time.monotonic())
+            turn.since_s = time.monotonic()
+            self._signing.submit(following, turn)
         else:
-            self._tally.signed(job.sign, following.outcome)
+            self._tally.not_signed(following.outcome)
             if self._auditor is not None:
                 asked = job.sign._replace(rule=following.rule or job.rule)
                 self._auditor.not_signed(asked, following.outcome, turn)
@@ -288,18 +284,10 @@ class Worker:
             self._auditor.end_batch()
         self._memory.feed(self._signing.held_bytes)
 
-    def keep(self, change_bytes: int) -> bool:
-        """Count bytes of half messages; false if there is no memory for more."""
-        return self._memory.keep(change_bytes)
-
     def has_memory_for(self, connection: Connection) -> bool:
         """Whether there is room for another request; if not, its connection is told when."""
         held_bytes, memory = self._signing.held_bytes, self._memory
         return held_bytes < memory.max_bytes or memory.has_room(held_bytes, connection)
-
-    def now(self) -> float:
-        """The loop's clock, in seconds."""
-        return self._loop.time()
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back in the loop's next turn."""
@@ -321,19 +309,27 @@ class Worker:
         self._acceptor.ease()
         self._check_drained()
 
-    def _finish(self, job: SignJob, outcome: SignOutcome, turn: Turn) -> None:
-        if turn.is_dropped:
-            return
-        reply = self._engine.complete(job, outcome, time.time())
-        self._tally.signed(job, reply.outcome)
-        if self._auditor is not None:
-            if reply.outcome == "ok":
-                self._auditor.signed(job, turn)
-                if not job.entry.is_cheap:
-                    self._auditor.end_batch()  # for it was made by itself
+    def _finish(self, turns: Sequence[Turn]) -> None:
+        """Answer with what came of signatures, and count and record it."""
+        now, complete, auditor = time.time(), self._engine.complete, self._auditor
+        made: dict[str, int] = {}
+        for turn in turns:
+            if turn.is_dropped:
+                continue
+            job = turn.job
+            frame, outcome, _, _ = complete(job, turn.outcome, now)
+            if outcome == "ok":
+                store = job.entry.identity.store
+                made[store] = made.get(store, 0) + 1
+                if auditor is not None:
+                    auditor.signed(job, turn)
             else:
-                self._auditor.not_signed(job, reply.outcome, turn)
-        turn.owner.fill(turn, reply.frame)
+                self._tally.not_signed(outcome)
+                if auditor is not None:
+                    auditor.not_signed(job, outcome, turn)
+            turn.owner.fill(turn, frame)
+        for store, count in made.items():
+            self._tally.signed(store, count)
 
     def _adopt(self, connected: socket.socket, peer: Peer) -> None:
         """Make a connection of an accepted socket."""

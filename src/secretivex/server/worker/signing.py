@@ -9,6 +9,7 @@ it holds a slot.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -60,33 +61,38 @@ class TurnOwner(Hashable, Protocol):
 class Turn:
     """One request's place in its connection's order of replies.
 
-    `whole_s` is when the request was whole; `wait_s`, `begun_s` and `ended_s` how long a signature
-    waited and when its making began and ended. `is_dropped` once its connection is gone. `kind` is the word for a change.
-    While it waits for a signature it has its `job`, and `since_s` is when that began to wait.
+    `since_s` is when the request was whole, or allowed by a person; `wait_s` how long its signature
+    then waited, `begun_s` and `ended_s` when its making began and ended, 0 before. `is_dropped` once
+    its connection is gone. `kind` is the word for a change. A signature has its `job` from when it is
+    queued, and its `outcome` when it is finished.
     """
 
     __slots__ = (
         *("begun_s", "ended_s", "frame", "is_dropped", "job", "kind"),
-        *("owner", "since_s", "wait_s", "whole_s"),
+        *("outcome", "owner", "since_s", "wait_s"),
     )
 
     job: SignJob
-    since_s: float
+    outcome: SignOutcome
+    kind: str
+    wait_s: float
 
-    def __init__(self, owner: TurnOwner, whole_s: float = 0.0) -> None:
+    def __init__(self, owner: TurnOwner, since_s: float = 0.0) -> None:
         self.owner = owner
-        self.whole_s = whole_s
+        self.since_s = since_s
         self.frame: bytes | None = None
         self.is_dropped = False
-        self.kind = ""
-        self.wait_s = self.begun_s = self.ended_s = 0.0
+        self.begun_s = self.ended_s = 0.0
 
 
-Finish = Callable[[SignJob, SignOutcome, Turn], None]
+Finish = Callable[[Sequence[Turn]], None]
 
 
 class SigningQueue:
-    """The queues of one worker; on the loop, `finish` ends each job and `batch_ended` each batch."""
+    """The queues of one worker; on the loop, `finish` answers what was signed together.
+
+    `batch_ended` is called when signatures were made or given up, so that memory came free.
+    """
 
     def __init__(
         self,
@@ -117,13 +123,13 @@ class SigningQueue:
         """Apply new limits; what is signing already goes on."""
         threads = limits.share_of(min(limits.max_blocking_threads, limits.max_signers))
         self._max_in_threads = min(threads, MAX_THREADS)
-        self._timeout_s = limits.sign_timeout_ms / 1000
+        self._timeout_s = limits.sign_timeout_ms / 1000 or math.inf
 
-    def submit(self, job: SignJob, turn: Turn, since_s: float) -> None:
-        """Queue a job whose request was whole, or allowed by a person, at `since_s`."""
+    def submit(self, job: SignJob, turn: Turn) -> None:
+        """Queue a job for a turn that waits since its `since_s`."""
         owner, entry = turn.owner, job.entry
         self.held_bytes += JOB_BYTES + len(job.data)
-        turn.job, turn.since_s = job, since_s
+        turn.job = job
         if entry.is_cheap:
             self._inline.push(owner.caller, owner, turn)
             if not self._batch_is_due:
@@ -161,28 +167,43 @@ class SigningQueue:
     def _let_go(self, turn: Turn) -> None:
         self.held_bytes -= JOB_BYTES + len(turn.job.data)
 
+    def _end(self, turns: Sequence[Turn]) -> None:
+        """Signatures were made or failed: have them answered, and count what came of them."""
+        spans_ns: list[int] = []
+        made: dict[str, list[int]] = {}
+        held_bytes = 0
+        for turn in turns:
+            job, span_ns = turn.job, int((turn.ended_s - turn.since_s) * 1e9)
+            held_bytes += JOB_BYTES + len(job.data)
+            spans_ns.append(span_ns)
+            store = job.entry.identity.store
+            if isinstance(turn.outcome, str):
+                self._stores.note(store, turn.outcome)
+            elif store in made:
+                made[store].append(span_ns)
+            else:
+                made[store] = [span_ns]
+        self.held_bytes -= held_bytes
+        self._meter.observe_all(_SIGN, spans_ns)
+        for store, durations_ns in made.items():
+            self._stores.note_made(store, durations_ns)
+        self._finish(turns)
+
     def _end_one(self, outcome: SignOutcome, turn: Turn) -> None:
-        """A signature was made or failed."""
-        self._let_go(turn)
-        turn.ended_s = self._clock()
-        self._finish(turn.job, outcome, turn)
-        span_s = turn.ended_s - turn.since_s
-        self._meter.observe(_SIGN, int(span_s * 1e9))
-        failure = outcome if isinstance(outcome, str) else ""
-        self._stores.note(turn.job.entry.identity.store, failure, int(span_s * 1e9))
+        """The same of one that a thread made."""
+        turn.outcome, turn.ended_s = outcome, self._clock()
+        self._end((turn,))
 
     # Keys that sign where others must not wait for them.
 
     def _is_due_in_lane(self, turn: Turn) -> bool:
-        wait_s = self._clock() - turn.since_s
-        is_due = self._is_due(turn, wait_s)
+        is_due = self._is_due(turn, self._clock())
         if not is_due:
-            self._meter.observe(_WAIT, int(wait_s * 1e9))
+            self._meter.observe(_WAIT, int(turn.wait_s * 1e9))
         return is_due
 
     def _end_lane(self, turns: Sequence[Turn], results: Sequence[Answer | SignOutcome]) -> None:
         """A store's process says itself when it began a signature: until then it waited."""
-        made: list[tuple[Turn, SignOutcome]] = []
         for turn, result in zip(turns, results, strict=True):
             turn.ended_s = self._clock()
             outcome = result.outcome if isinstance(result, Answer) else result
@@ -191,9 +212,9 @@ class SigningQueue:
             elif isinstance(result, Answer):
                 turn.begun_s, turn.ended_s = max(turn.since_s, result.begun_s), result.ended_s
                 turn.wait_s = turn.begun_s - turn.since_s
-            made.append((turn, outcome))
-        self._meter.observe_all(_WAIT, [turn.wait_s for turn in turns])
-        self._end_all(made)
+            turn.outcome = outcome
+        self._meter.observe_all(_WAIT, [int(turn.wait_s * 1e9) for turn in turns])
+        self._end(turns)
         self.batch_ended()
 
     @property
@@ -218,37 +239,28 @@ class SigningQueue:
         turns in the caches of a core once a batch, not once a signature. Replies go out together.
         """
         self._batch_is_due = False
-        queue, clock = self._inline, self._clock
-        waits_s: list[float] = []
-        made: list[tuple[Turn, SignOutcome]] = []
+        queue, clock, timeout_s = self._inline, self._clock, self._timeout_s
+        waits_ns: list[int] = []
+        made: list[Turn] = []
         now = clock()
         end = now + MAX_BATCH_S
-        while queue and now < end:
+        while queue.size and now < end:
             turn = queue.pop()
-            wait_s = now - turn.since_s
-            waits_s.append(wait_s)
-            if self._is_due(turn, wait_s):
-                outcome = sign(turn.job)
-                now = turn.ended_s = clock()
-                made.append((turn, outcome))
-            else:
+            turn.begun_s = now
+            turn.wait_s = wait_s = now - turn.since_s
+            waits_ns.append(int(wait_s * 1e9))
+            if turn.is_dropped or wait_s > timeout_s:
+                self._give_up(turn)
                 now = clock()
-        self._meter.observe_all(_WAIT, waits_s)
-        self._end_all(made)
-        if queue:
+            else:
+                turn.outcome = sign(turn.job)
+                now = turn.ended_s = clock()
+                made.append(turn)
+        self._meter.observe_all(_WAIT, waits_ns)
+        self._end(made)
+        if queue.size:
             self._schedule_batch()
         self.batch_ended()
-
-    def _end_all(self, made: list[tuple[Turn, SignOutcome]]) -> None:
-        """Finish a batch and count what came of it."""
-        ended: list[tuple[str, SignOutcome, float]] = []
-        for turn, outcome in made:
-            job = turn.job
-            self._let_go(turn)
-            self._finish(job, outcome, turn)
-            ended.append((job.entry.identity.store, outcome, turn.ended_s - turn.since_s))
-        self._meter.observe_all(_SIGN, [span_s for _, _, span_s in ended])
-        self._stores.note_all(ended)
 
     # Signatures that take long, in threads.
 
@@ -273,22 +285,27 @@ class SigningQueue:
         self._in_threads -= 1
         self._end_one(outcome, turn)
         self._fill_threads()
+        self.batch_ended()
 
     def _begins(self, turn: Turn, now: float) -> bool:
         """Whether a job is to be signed now: somebody wants it, and its time is not over."""
-        wait_s = now - turn.since_s
-        self._meter.observe(_WAIT, int(wait_s * 1e9))
-        return self._is_due(turn, wait_s)
+        is_due = self._is_due(turn, now)
+        self._meter.observe(_WAIT, int(turn.wait_s * 1e9))
+        return is_due
 
-    def _is_due(self, turn: Turn, wait_s: float) -> bool:
-        """The same of one that waited so long; ends it if not."""
-        turn.wait_s, turn.begun_s = wait_s, turn.since_s + wait_s
-        if turn.is_dropped:
-            self._let_go(turn)
-            return False
-        if self._timeout_s and wait_s > self._timeout_s:
-            self._let_go(turn)
-            self._stores.note(turn.job.entry.identity.store, "sign_timeout", 0)
-            self._finish(turn.job, "sign_timeout", turn)
+    def _is_due(self, turn: Turn, now: float) -> bool:
+        """The same, with nothing counted; ends it if not."""
+        turn.begun_s = now
+        turn.wait_s = wait_s = now - turn.since_s
+        if turn.is_dropped or wait_s > self._timeout_s:
+            self._give_up(turn)
             return False
         return True
+
+    def _give_up(self, turn: Turn) -> None:
+        """Nobody wants a signature any more, or it comes too late."""
+        self._let_go(turn)
+        if not turn.is_dropped:
+            self._stores.note(turn.job.entry.identity.store, "sign_timeout")
+            turn.outcome = "sign_timeout"
+            self._finish((turn,))
