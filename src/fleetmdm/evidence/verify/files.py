@@ -72,8 +72,8 @@ KEPT_FILES = frozenset(
 MAX_KEPT_BYTES = 256 * 1024 * 1024
 """Longest such file: a log of four million leaves."""
 
-LEAST_BYTES = 128 * 1024 * 1024
-"""Of all records: with fewer, this process is done before another has begun."""
+LEAST_BYTES = 32 * 1024 * 1024
+"""Of all records: with fewer, this process is done before another has begun to be of use."""
 
 _CHUNK_BYTES = 1024 * 1024
 
