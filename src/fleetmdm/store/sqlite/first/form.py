@@ -81,7 +81,7 @@ def _parse(block: int, data: bytes, gone: bytes | None) -> Packed:
     devices, policies, states, findings, ends = map(_parse_column, KINDS, columns)
     packed = Packed(block, names, devices, policies, states, findings, ends, gone)
     lengths = {len(column) for column in (devices, policies, states, findings, ends)}
-    if len(lengths) > 1 or max(states, default=-1) >= len(names):
+    if len(lengths) > 1 or states.tobytes().translate(None, bytes(range(len(names)))):
         raise ValueError("its columns do not fit")
     if gone is not None and len(gone) * 8 < len(packed):
         raise ValueError("what is gone does not fit")

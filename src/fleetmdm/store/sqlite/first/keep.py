@@ -45,10 +45,6 @@ class FirstRows:
     def __len__(self) -> int:
         return len(self.devices)
 
-    def chosen(self, mask: Mask) -> FirstRows:
-        """Some of them."""
-        return FirstRows(*(getattr(self, field.name)[mask] for field in fields(self)))
-
     def stored(
         self, texts: Callable[[int], Any]
     ) -> Iterator[tuple[int, int, str, Any, str | None]]:
@@ -101,18 +97,18 @@ def read_first(
 ) -> Iterator[FirstRows]:
     """The rows that still count, block by block; of some blocks, or of all."""
     for packed in read_packed(connection, blocks):
-        rows, gone = _unpack(packed), _gone(packed)
-        yield rows.chosen(~gone) if gone.any() else rows
+        yield _unpack(packed, ~_gone(packed))
 
 
-def _unpack(packed: Packed) -> FirstRows:
+def _unpack(packed: Packed, mask: Mask) -> FirstRows:
+    """Those of its rows that a mask says."""
     known = np.array([_CODES[name] for name in packed.names], np.uint8)
     return FirstRows(
-        np.array(packed.devices, np.int64) + packed.block * BLOCK_DEVICES,
-        np.array(packed.policies, np.int64),
-        known[np.array(packed.states)],
-        np.array(packed.findings, np.int64),
-        np.array(packed.ends, np.int64),
+        np.asarray(packed.devices)[mask].astype(np.int64) + packed.block * BLOCK_DEVICES,
+        np.asarray(packed.policies)[mask].astype(np.int64),
+        known[np.asarray(packed.states)[mask]],
+        np.asarray(packed.findings)[mask].astype(np.int64),
+        np.asarray(packed.ends)[mask].astype(np.int64),
     )
 
 
@@ -132,8 +128,14 @@ def first_of_devices(connection: sqlite3.Connection, devices: Collection[int]) -
     """What `results` would have of some devices, findings written out."""
     if first_run(connection) is None:
         return []
-    rows = _join(list(read_first(connection, {device // BLOCK_DEVICES for device in devices})))
-    rows = rows.chosen(np.isin(rows.devices, np.fromiter(devices, np.int64, len(devices))))
+    numbers = np.fromiter(devices, np.int64, len(devices))
+    of_block = numbers // BLOCK_DEVICES
+    parts = []
+    for packed in read_packed(connection, set(of_block.tolist())):
+        wanted = np.zeros(BLOCK_DEVICES, np.bool_)
+        wanted[numbers[of_block == packed.block] % BLOCK_DEVICES] = True
+        parts.append(_unpack(packed, wanted[np.asarray(packed.devices)] & ~_gone(packed)))
+    rows = _join(parts)
     texts = _read_texts(connection, np.unique(rows.findings).tolist())
     return list(rows.stored(texts.__getitem__))
 
@@ -154,21 +156,23 @@ def lift_first(connection: sqlite3.Connection, table: str, until: int | None) ->
     blocks = connection.execute(f"SELECT DISTINCT device / {BLOCK_DEVICES} FROM temp.{table}")  # noqa: S608 - names of ours
     for (block,) in blocks.fetchall():
         for packed in read_packed(connection, [block]):
-            rows, gone = _unpack(packed), _gone(packed)
-            lifted = _named(connection, table, block, rows) & ~gone
+            gone = _gone(packed)
+            lifted = _named(connection, table, packed) & ~gone
             if lifted.any():
-                _insert(connection, rows.chosen(lifted), run, until)
+                _insert(connection, _unpack(packed, lifted), run, until)
                 _mark(connection, block, gone | lifted)
 
 
-def _named(connection: sqlite3.Connection, table: str, block: int, rows: FirstRows) -> Mask:
+def _named(connection: sqlite3.Connection, table: str, packed: Packed) -> Mask:
     """Which rows a temporary table of pairs names."""
+    first = packed.block * BLOCK_DEVICES
     pairs = connection.execute(
         f"SELECT (device << {_POLICY_BITS}) | policy FROM temp.{table} WHERE device BETWEEN ? AND ?",  # noqa: S608 - names of ours
-        (block * BLOCK_DEVICES, (block + 1) * BLOCK_DEVICES - 1),
+        (first, first + BLOCK_DEVICES - 1),
     ).fetchall()
     wanted = np.array(pairs, np.int64).reshape(-1)
-    return np.isin((rows.devices << _POLICY_BITS) | rows.policies, wanted)
+    devices = np.asarray(packed.devices).astype(np.int64) + first
+    return np.isin((devices << _POLICY_BITS) | np.asarray(packed.policies), wanted)
 
 
 _LIFT: Final = """
