@@ -37,9 +37,10 @@ MAX_TEXT_CHARACTERS = 1024
 MAX_KEPT: Final = 16_384
 """Findings that are kept to be given again."""
 FEW_VALUES: Final = 256
-"""Of columns with more values, hardly any comes again."""
+"""Of columns with more values, hardly any comes again, but that there is none."""
 _KEPT_KINDS: Final = frozenset({str, int, float, bool, Absent})
-_FRAMED_KINDS: Final = _KEPT_KINDS - {Absent}
+_ABSENT: Final = frozenset({Absent})
+_FRAMED_KINDS: Final = _KEPT_KINDS - _ABSENT
 _HOLE: Final = "observed, to be told from all that people write: \ue000"
 
 _T = TypeVar("_T")
@@ -137,7 +138,8 @@ class _Teller(Generic[_T]):
         few, codes = len(column.values) <= FEW_VALUES, column.codes[places].tolist()
         for said, code, outcome in zip(found, codes, node.outcomes[places].tolist(), strict=True):
             value = column.values[code]
-            key = (id(leaf), type(value), value) if few and type(value) in _KEPT_KINDS else None
+            kind = type(value)
+            key = (id(leaf), kind, value) if kind in (_KEPT_KINDS if few else _ABSENT) else None
             one = self._kept.get(key) if key else None
             if one is None:
                 one = self._say(leaf, value, outcome)

@@ -60,8 +60,10 @@ def any_seen_before(connection: sqlite3.Connection, revision: int, moment: datet
 
 def count_devices(connection: sqlite3.Connection, revision: int) -> int:
     """How many devices there were at a revision."""
-    # A source has a sighting wherever it has a document, and it is the smaller row.
-    sql = f"SELECT count(DISTINCT device) FROM sightings AS seen WHERE {IN_FORCE.format('seen')}"  # noqa: S608 - constants of this package
+    # A source has a sighting wherever it has a document, and it is the smaller row. Sightings are in
+    # the order of devices, but count(DISTINCT device) would gather all numbers to tell.
+    sql = f"SELECT DISTINCT device FROM sightings AS seen WHERE {IN_FORCE.format('seen')}"  # noqa: S608 - constants of this package
+    sql = f"SELECT count(*) FROM ({sql})"  # noqa: S608 - constants of this package
     number: int = connection.execute(sql, {"revision": revision}).fetchone()[0]
     return number
 
