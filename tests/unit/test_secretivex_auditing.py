@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from secretivex.audit.record import PIPE_BYTES
+from secretivex.audit.sheet import Clock, cut_pieces, render_piece
 from secretivex.context.bindings import UNBOUND, Binding, Bindings
 from secretivex.engine import Change, SignJob, failure
 from secretivex.identity import Identity
@@ -67,25 +68,34 @@ class Desk:
         self.auditor = Auditor(self.feed, lambda: self.now[0], lambda: self.now[1])
 
     def sign(self, job: SignJob, turn: Turn | None = None) -> None:
-        """A signature that is a batch by itself."""
-        self.auditor.signed(job, turn or turn_of())
-        self.auditor.end_batch()
+        """A signature that is made now."""
+        self.auditor.signed(job, turn or turn_of(), self.now[0])
 
     def records(self) -> list[dict[str, Any]]:
         self.loop.turn()
         return [json.loads(line) for line in self.read().splitlines()]
 
     def read(self) -> bytes:
+        """What the writer would make of it."""
         parts = []
         while True:
             try:
                 parts.append(os.read(self.source, 65_536))
             except BlockingIOError:
-                return b"".join(parts)
+                return rendered(b"".join(parts))
 
     def close(self) -> None:
         os.close(self.source)
         os.close(self.pipe)
+
+
+def rendered(data: bytes) -> bytes:
+    pieces = cut_pieces(data)
+    assert b"".join(pieces) == data
+    clock = Clock()
+    lines = [render_piece(piece, clock) for piece in pieces]
+    assert all(text.count(b"\n") == records for text, records in lines)
+    return b"".join(text for text, _ in lines)
 
 
 @pytest.fixture
@@ -151,8 +161,7 @@ def test_a_record_tells_of_its_own_key_path_rule_and_confirmation(desk: Desk, jo
         job,
     ]
     for one in jobs:
-        desk.auditor.signed(one, turn_of())
-    desk.auditor.end_batch()
+        desk.sign(one)
     names = ("key", "destination", "rule", "confirmed", "pid")
     records = desk.records()
     said = [tuple(record.get(name) for name in names) for record in records]
@@ -171,7 +180,7 @@ def test_a_record_tells_of_its_own_key_path_rule_and_confirmation(desk: Desk, jo
 def test_records_stand_in_the_order_of_what_happened_whatever_the_clock_does(
     desk: Desk, job: SignJob
 ) -> None:
-    moments = [0.0, 0.999_999_4, 1.0, 0.5, 7200.25, -3600.0]
+    moments = [0.0, 0.999_999_4, 1.031_25, 0.5, 7200.25, -3600.0]
     for number, since_s in enumerate(moments):
         desk.now[0] = 1_700_000_000 + since_s
         if number % 3:
@@ -182,7 +191,7 @@ def test_records_stand_in_the_order_of_what_happened_whatever_the_clock_does(
     assert [record["time"][11:] for record in records] == [
         "22:13:20.000000Z",
         "22:13:20.999999Z",
-        "22:13:21.000000Z",
+        "22:13:21.031250Z",
         "22:13:20.500000Z",
         "00:13:20.250000Z",
         "21:13:20.000000Z",
@@ -241,9 +250,8 @@ def test_what_is_written_at_once_is_never_more_than_a_pipe_takes_whole(
         line = AuditLine(end.fileno(), desk.cells, must_record=True)
         auditor = Auditor(AuditFeed(line, 0, desk.loop))
         for _ in range(20):
-            auditor.signed(long, turn_of())
-            auditor.signed(job, turn_of())
-        auditor.end_batch()
+            auditor.signed(long, turn_of(), desk.now[0])
+            auditor.signed(job, turn_of(), desk.now[0])
         desk.loop.turn()
         source.setblocking(False)
         pieces = []
@@ -251,7 +259,7 @@ def test_what_is_written_at_once_is_never_more_than_a_pipe_takes_whole(
             while True:
                 pieces.append(source.recv(65_536))
     assert max(map(len, pieces)) <= PIPE_BYTES
-    assert sum(piece.count(b"\n") for piece in pieces) == 40
+    assert rendered(b"".join(pieces)).count(b"\n") == 40
     assert len(pieces) <= 20
 
 
@@ -292,7 +300,7 @@ def test_what_waits_at_the_end_is_written_or_counted(job: SignJob, *, is_full: b
         while is_full:
             filler += os.write(desk.pipe, b"\n" * PIPE_BYTES)
     for _ in range(40):
-        desk.auditor.signed(job, turn_of())
+        desk.sign(job)
     desk.auditor.close()
     written = desk.read().count(b"\n") - filler
     assert (written, desk.cells.dropped) == ((0, 40) if is_full else (40, 0))

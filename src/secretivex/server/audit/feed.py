@@ -1,4 +1,4 @@
-"""A worker's end of the audit pipe: lines gathered for some milliseconds, then one write.
+"""A worker's end of the audit pipe: records gathered for some milliseconds, then one write.
 
 A write of at most PIPE_BUF bytes is never torn or mixed with another process's (pipe(7)). Rule for
 editors: this never blocks; what the pipe will not take waits here, bounded, and beyond that bound
@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from secretivex.audit.record import PIPE_BYTES
+from secretivex.audit.sheet import Piece
 from secretivex.server.audit.cells import AuditCells
 
 MAX_BLOCKED = 256
@@ -48,7 +49,7 @@ class AuditLine:
 
 
 class AuditFeed:
-    """Takes lines for the writer."""
+    """Takes records for the writer."""
 
     def __init__(self, line: AuditLine, worker: int, loop: Later) -> None:
         self._pipe = line.pipe
@@ -56,11 +57,11 @@ class AuditFeed:
         self._must_record = line.must_record
         self._worker = worker
         self._loop = loop
-        self.source: Callable[[], bytes] = bytes
-        """Gives the lines that wait, each time that some are written."""
+        self.source: Callable[[], Iterable[Piece]] = tuple
+        """Gives the pieces that wait, each time that some are written."""
         self.is_due = False
         """Whether they will be asked for; who has one and sees that they are not calls `wake`."""
-        self._blocked: deque[bytes] = deque()
+        self._blocked: deque[Piece] = deque()
 
     @property
     def is_refusing(self) -> bool:
@@ -68,14 +69,14 @@ class AuditFeed:
         return self._must_record and (self._cells.is_stuck or len(self._blocked) >= MAX_BLOCKED)
 
     def wake(self) -> None:
-        """There are lines: of ASCII, with their ends, each of at most `PIPE_BYTES`."""
+        """There are records: whole lines or a sheet, each piece of at most `PIPE_BYTES`."""
         self.is_due = True
         self._loop.call_later(GATHER_S, self.flush)
 
     def flush(self) -> None:
         """Write what waits, as far as the pipe takes it."""
         self.is_due = False
-        for piece in _pieces(self.source()):
+        for piece in _joined(self.source()):
             self._take(piece)
         while self._blocked:
             if not self._write(self._blocked[0]):
@@ -89,22 +90,22 @@ class AuditFeed:
         while self._blocked and time.monotonic() < end:
             time.sleep(RETRY_S)
             self.flush()
-        for piece in self._blocked:
-            self._cells.drop(self._worker, piece.count(b"\n"))
+        for _, records in self._blocked:
+            self._cells.drop(self._worker, records)
         self._blocked.clear()
 
-    def _take(self, piece: bytes) -> None:
+    def _take(self, piece: Piece) -> None:
         if not self._blocked and self._write(piece):
             return
         if len(self._blocked) >= MAX_BLOCKED and not self._must_record:
-            self._cells.drop(self._worker, piece.count(b"\n"))
+            self._cells.drop(self._worker, piece[1])
         else:
             self._blocked.append(piece)
 
-    def _write(self, piece: bytes) -> bool:
+    def _write(self, piece: Piece) -> bool:
         """Whether the pipe took it; if not, it is tried again after a pause."""
         try:
-            os.write(self._pipe, piece)
+            os.write(self._pipe, piece[0])
         except BlockingIOError:
             if not self.is_due:
                 self.is_due = True
@@ -113,12 +114,16 @@ class AuditFeed:
         return True
 
 
-def _pieces(text: bytes) -> Iterator[bytes]:
-    """Whole lines, as many as fit into one write that cannot be torn."""
-    start = 0
-    while len(text) - start > PIPE_BYTES:
-        end = text.rindex(b"\n", start, start + PIPE_BYTES) + 1
-        yield text[start:end]
-        start = end
-    if start < len(text):
-        yield text[start:]
+def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """As many together as fit into one write that cannot be torn."""
+    parts: list[bytes] = []
+    size = records = 0
+    for data, count in pieces:
+        if size + len(data) > PIPE_BYTES:
+            yield b"".join(parts), records
+            parts, size, records = [], 0, 0
+        parts.append(data)
+        size += len(data)
+        records += count
+    if parts:
+        yield b"".join(parts), records

@@ -17,13 +17,18 @@ from dataclasses import dataclass
 from secretivex.audit.chain import Chain
 from secretivex.audit.head import HeadSigner
 from secretivex.audit.record import PIPE_BYTES, encode_line
+from secretivex.audit.sheet import Clock, cut_pieces, render_piece
 from secretivex.server.audit.cells import AuditCells
 from secretivex.server.audit.sinks import Sink
 
 LOG = logging.getLogger("secretivex.audit")
 
 READ_BYTES = 256 * PIPE_BYTES
-"""Most that one batch holds: what the pipe holds where the system let us ask for it."""
+"""Most that is read at a time: what the pipe holds where the system let us ask for it, so that no
+piece is left in it by halves."""
+
+BATCH_BYTES = 4 * READ_BYTES
+"""A batch that has come to this is sealed: a sheet makes many times its own size of lines."""
 
 MOST_BYTES_PER_S = 20_000_000
 """Faster than records come: half of the pipe is never filled before it is read."""
@@ -54,7 +59,7 @@ def gather_s_for(room_bytes: int) -> float:
     return room_bytes / 2 / MOST_BYTES_PER_S
 
 
-class _Lines:
+class _Pieces:
     """The pipe's other end; what is read goes through one buffer, for a new one costs its pages."""
 
     def __init__(self, pipe: int) -> None:
@@ -63,17 +68,17 @@ class _Lines:
         self._room = memoryview(self._buffer)
         self._kept = 0
 
-    def take(self) -> bytes | None:
-        """What can be read, up to its last end of a line; None if nobody can write any more."""
+    def take(self) -> list[bytes] | None:
+        """What can be read of whole pieces; None if nobody can write any more."""
         size = os.readv(self._pipe, [self._room[self._kept :]])
         if not size:
             return None
         filled = self._kept + size
-        end = self._buffer.rfind(b"\n", 0, filled) + 1
-        whole = bytes(self._room[:end])
+        pieces = cut_pieces(bytes(self._room[:filled]))
+        end = sum(map(len, pieces))
         self._kept = filled - end
         self._room[: self._kept] = bytes(self._room[end:filled])
-        return whole
+        return pieces
 
 
 class AuditWriter:
@@ -97,24 +102,24 @@ class AuditWriter:
         self._rules = rules
         self._now = now
         self._signer = HeadSigner(random)
-        self._lines = _Lines(pipe)
+        self._pieces = _Pieces(pipe)
+        self._clock = Clock()
         self._sync_at: float | None = None
         self._rotate_at = 0.0
 
     def run(self) -> None:
         """Write everything; the last thing is that the chain is closed."""
-        self._put(self._word("chain_opened", chain=self._name, signer=self._signer.line))
+        self._put(self._word("chain_opened", chain=self._name, signer=self._signer.line), 1)
         fields = {"chain": self._name, "signer": self._signer.fingerprint}
         LOG.info("audit chain opened", extra={"fields": fields})
         while True:
             if not self._is_readable():
                 continue
             time.sleep(self._rules.gather_s)
-            batch = self._lines.take()
-            if batch is None:
+            pieces = self._pieces.take()
+            if pieces is None:
                 break
-            if batch:
-                self._put(batch)
+            self._put_all(pieces)
         self._sign_head()
         self._append(self._word("chain_closed", chain=self._name))
         self._sync()
@@ -132,18 +137,33 @@ class AuditWriter:
             self._sync()
         return readable
 
-    def _put(self, batch: bytes) -> None:
+    def _put_all(self, pieces: list[bytes]) -> None:
+        """Put into words what came, and write it in as few batches as may be."""
+        parts: list[bytes] = []
+        size = records = 0
+        for piece in pieces:
+            lines, count = render_piece(piece, self._clock)
+            parts.append(lines)
+            size += len(lines)
+            records += count
+            if size >= BATCH_BYTES:
+                self._put(b"".join(parts), records)
+                parts.clear()
+                size = records = 0
+        if parts:
+            self._put(b"".join(parts), records)
+
+    def _put(self, batch: bytes, records: int) -> None:
         """Seal a batch and write it, however long that takes."""
-        self._append(batch)
+        self._append(batch, records)
         if self._rules.fsync == "record":
             self._sync()
         elif self._rules.fsync == "batch" and self._sync_at is None:
             self._sync_at = time.monotonic() + SYNC_S
         self._rotate()
 
-    def _append(self, batch: bytes) -> None:
+    def _append(self, batch: bytes, records: int = 1) -> None:
         """Write a batch with its seal, and tell everybody where the chain stands now."""
-        records = len(batch.split(b"\n")) - 1  # which takes half as long as to count them
         self._write(batch + self._chain.seal(batch, records), records)
         self._cells.stands_at(self._chain.digest)
 

@@ -6,14 +6,13 @@ nothing but its kind, its key's fingerprint and its outcome ever gets into a rec
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from secretivex.audit.record import quote
+from secretivex.audit.sheet import MOST_IN_A_RUN, Clock, Piece, Sheet
 from secretivex.context.bindings import Bindings
 from secretivex.engine import Change, Reply, SignJob
 from secretivex.key_table import TableEntry
@@ -32,21 +31,16 @@ _MEMO = 4096
 MAX_CHAIN = 256
 """Characters of all programs that started a caller, in quotation marks: a record has no room for more."""
 
-_SIGNED = b'%s%d","wait_us":%d,"sign_us":%d}\n'
-"""A signature's record after its time: what is remembered, its number, wait and making. This way of
-putting figures in cuts them by itself."""
+_Known = tuple[bytes, TableEntry | None, Peer | None, Bindings | None, str, bool]
+"""Words, and what they tell: key, caller, path, rule and whether a person was asked."""
 
-_Made = tuple[SignJob, float, float]
-"""A signature, how long it waited for its turn and how long its making took, in seconds."""
+_NOTHING: _Known = b"", None, None, None, "", False
 
-_Batch = tuple[float, int, list[_Made]]
-"""What was signed at a time: when that was, and how many requests there were before."""
+_Made = tuple[SignJob, Turn, float]
+"""A signature, and when it was made."""
 
-_Known = tuple[bytes, TableEntry, Peer, Bindings, str, bool]
-"""A text, and what it says: key, caller, path, rule and whether a person was asked."""
-
-
-_NOTHING = b"", None, None, None, "", False
+AT_A_TIME_S = 0.0005
+"""Signatures that were made within so long are recorded as of the moment of the first."""
 
 
 class Auditor:
@@ -61,17 +55,17 @@ class Auditor:
         self._feed = feed
         self._now = now
         self._clock = clock
-        self._second = -1
-        self._head = ""
+        self._begin = Clock().begin
         self._number = 0
         self._pid = os.getpid()
         self._changes: dict[Turn, tuple[str, Peer, str]] = {}
-        # What a signature's record says, made once for a connection. Its peer is kept with it, so that
-        # no other can have its number meanwhile.
-        self._texts: dict[int, _Known] = {}
+        # What a signature's record says, made once for a caller. The peer is kept with it, so that no
+        # other can have its number meanwhile.
+        self._known: dict[int, _Known] = {}
         self._made: list[_Made] = []
-        self._waiting: list[_Batch | bytes] = []
-        feed.source = self._render
+        self._sheet = Sheet()
+        self._waiting: list[Piece] = []
+        feed.source = self._take_waiting
 
     @property
     def is_refusing(self) -> bool:
@@ -94,43 +88,52 @@ class Auditor:
             fields += _path(bindings)
         self._put(REQUEST_WORDS.get(number, UNKNOWN_EVENT), reply.outcome, peer, fields)
 
-    def signed(self, job: SignJob, turn: Turn) -> None:
-        """A signature that was made: the way of nearly every record. `end_batch` is to follow."""
-        self._made.append((job, turn.wait_s, turn.ended_s - turn.begun_s))
+    def signed(self, job: SignJob, turn: Turn, at_s: float) -> None:
+        """A signature that was made at that moment: the way of nearly every record."""
+        made = self._made
+        if not made:
+            self._wake()
+        made.append((job, turn, at_s))
 
-    def end_batch(self) -> None:
-        """What was signed since the last time is recorded as of now."""
-        if self._made:
-            self._add((self._now(), self._number, self._made))
-            self._number += len(self._made)
-            self._made = []
+    def _fill_sheets(self) -> None:
+        """Put what was signed on sheets, in runs of one key for one caller on one path at a time."""
+        words, entry, peer, path, rule, confirmed = _NOTHING
+        begun_s, end_s = 0.0, 0.0
+        figures: list[float] = []
+        for job, turn, at_s in self._made:
+            key, _, _, asker, _, bindings, is_confirmed, allowed_by = job
+            is_same = key is entry and asker is peer and bindings is path and allowed_by is rule
+            if not (is_same and is_confirmed is confirmed and begun_s <= at_s < end_s):
+                self._add_run(words, begun_s, figures)
+                words, entry, peer, path, rule, confirmed = self._known_of(job)
+                begun_s, end_s, figures = at_s, at_s + AT_A_TIME_S, []
+            figures += turn.wait_s, turn.ended_s - turn.begun_s
+        self._add_run(words, begun_s, figures)
+        self._made.clear()
 
-    def _render(self) -> bytes:
-        """What waits, as lines: one form for all of them, for to fill many costs each much more."""
-        self.end_batch()
-        forms: list[bytes] = []
-        figures: list[bytes | float] = []
-        for one in self._waiting:
-            if isinstance(one, bytes):
-                forms.append(b"%s")
-                figures.append(one)
+    def _add_run(self, words: bytes, at_s: float, figures: Sequence[float]) -> None:
+        """Waits and makings under the same words, on as many sheets as they need."""
+        while figures:
+            run = figures[: 2 * MOST_IN_A_RUN]
+            if self._sheet.add(words, at_s, run):
+                figures = figures[len(run) :]
             else:
-                at_s, number, made = one
-                forms.append((self._time(at_s).encode() + _SIGNED) * len(made))
-                self._tell_signed(number, made, figures)
-        self._waiting.clear()
-        return b"".join(forms) % tuple(figures)
+                self._end_sheet()
 
-    def _tell_signed(self, number: int, made: list[_Made], figures: list[bytes | float]) -> None:
-        """Add what differs between the records of a batch."""
-        texts = self._texts
-        for job, wait_s, sign_s in made:
-            text, entry, _, bindings, rule, is_confirmed = texts.get(id(job.peer), _NOTHING)
-            is_same = entry is job.entry and bindings is job.bindings and rule is job.rule
-            if not is_same or is_confirmed is not job.is_confirmed:
-                text = self._remember(job)
-            number += 1
-            figures += text, number, wait_s * 1e6, sign_s * 1e6
+    def _end_sheet(self) -> None:
+        """What follows is on another one."""
+        records = self._sheet.records
+        if records:
+            self._waiting.append(self._sheet.encode(self._number))
+            self._number += records
+            self._sheet = Sheet()
+
+    def _take_waiting(self) -> list[Piece]:
+        """All that was recorded and not handed over yet."""
+        self._fill_sheets()
+        self._end_sheet()
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
     def not_signed(self, job: SignJob, outcome: str, turn: Turn) -> None:
         """A signature that was refused, or that could not be made."""
@@ -140,15 +143,21 @@ class Auditor:
             fields += f',"wait_us":{int(turn.wait_s * 1e6)},"sign_us":{int(sign_us)}'
         self._put("sign", outcome, job.peer, fields)
 
-    def _remember(self, job: SignJob) -> bytes:
+    def _known_of(self, job: SignJob) -> _Known:
         """What records of signatures by this key, for this caller, on this path have in common."""
-        if len(self._texts) >= _MEMO:
-            self._texts.clear()
+        known = self._known.get(id(job.peer))
+        if known is not None:
+            _, entry, _, path, rule, is_confirmed = known
+            is_same = entry is job.entry and path is job.bindings and rule is job.rule
+            if is_same and is_confirmed is job.is_confirmed:
+                return known
+        if len(self._known) >= _MEMO:
+            self._known.clear()
         fields = f"{_caller(job.peer)}{_about(job)}{_decided(job)}"
-        text = f'"event":"sign","outcome":"ok"{fields},"request":"{self._pid}.'.encode()
-        about = job.entry, job.peer, job.bindings, job.rule, job.is_confirmed
-        self._texts[id(job.peer)] = text, *about
-        return text
+        words = f'"event":"sign","outcome":"ok"{fields},"request":"{self._pid}.'.encode()
+        known = words, job.entry, job.peer, job.bindings, job.rule, job.is_confirmed
+        self._known[id(job.peer)] = known
+        return known
 
     def change_begun(self, change: Change, peer: Peer, turn: Turn) -> None:
         """Remember whose change a turn stands for."""
@@ -168,26 +177,20 @@ class Auditor:
         self._put("connect", why, peer, "")
 
     def _put(self, event: str, outcome: str, peer: Peer | None, fields: str) -> None:
-        self.end_batch()
+        self._fill_sheets()
+        self._end_sheet()
         self._number += 1
         line = (
-            f'{self._time(self._now())}"event":"{event}","outcome":"{outcome}"'
+            f'{self._begin(self._now())}"event":"{event}","outcome":"{outcome}"'
             f'{_caller(peer)}{fields},"request":"{self._pid}.{self._number}"}}\n'
         )
-        self._add(line.encode())
+        self._waiting.append((line.encode(), 1))
+        self._wake()
 
-    def _add(self, waiting: _Batch | bytes) -> None:
-        self._waiting.append(waiting)
+    def _wake(self) -> None:
+        """See that what waits is asked for."""
         if not self._feed.is_due:
             self._feed.wake()
-
-    def _time(self, at_s: float) -> str:
-        """The beginning of a record of that moment; up to its second it is made once a second."""
-        if not 0 <= at_s - self._second < 1:
-            self._second = math.floor(at_s)
-            second = datetime.fromtimestamp(self._second, UTC)
-            self._head = second.strftime('{"time":"%Y-%m-%dT%H:%M:%S.')
-        return f'{self._head}{int((at_s - self._second) * 1e6):06d}Z",'
 
 
 def change_event(change: Change) -> str:

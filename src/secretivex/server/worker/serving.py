@@ -280,8 +280,6 @@ class Worker:
     def _end_batch(self) -> None:
         self._is_late = self._signing.is_behind
         self._watch.flush()
-        if self._auditor is not None:
-            self._auditor.end_batch()
         self._memory.feed(self._signing.held_bytes)
 
     def has_memory_for(self, connection: Connection) -> bool:
@@ -313,6 +311,7 @@ class Worker:
         """Answer with what came of signatures, and count and record it."""
         now, complete, auditor = time.time(), self._engine.complete, self._auditor
         made: dict[str, int] = {}
+        signed: list[Turn] = []
         for turn in turns:
             if turn.is_dropped:
                 continue
@@ -321,8 +320,7 @@ class Worker:
             if outcome == "ok":
                 store = job.entry.identity.store
                 made[store] = made.get(store, 0) + 1
-                if auditor is not None:
-                    auditor.signed(job, turn)
+                signed.append(turn)
             else:
                 self._tally.not_signed(outcome)
                 if auditor is not None:
@@ -330,6 +328,8 @@ class Worker:
             turn.owner.fill(turn, frame)
         for store, count in made.items():
             self._tally.signed(store, count)
+        if auditor is not None and signed:
+            auditor.signed(signed, now)
 
     def _adopt(self, connected: socket.socket, peer: Peer) -> None:
         """Make a connection of an accepted socket."""
