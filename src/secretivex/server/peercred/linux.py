@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import socket
 import struct
 import sys
@@ -24,7 +23,7 @@ _UCRED = struct.Struct("3i")
 """struct ucred: pid, uid, gid."""
 
 _SO_PEERCRED = 17
-_SO_PEERPIDFD = 77
+SO_PEERPIDFD = 77
 """asm-generic/socket.h; the socket module does not name the second one."""
 
 MAX_ANCESTORS = 32
@@ -54,35 +53,13 @@ def read_caller(descriptor: int, peer: Peer) -> Caller:
         return UNKNOWN_CALLER if _has_ended(handle) else found
 
 
-def read_program(connected: socket.socket, peer: Peer) -> Caller:
-    """Its program alone: done for every connection of an agent that keeps records."""
-    if not peer.pid:
-        return UNKNOWN_CALLER
-    try:
-        handle = connected.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-    except OSError:
-        try:
-            handle = os.pidfd_open(peer.pid)
-        except OSError:
-            return UNKNOWN_CALLER
-    try:
-        program = _program_of(peer.pid)
-        with contextlib.suppress(PermissionError):
-            signal.pidfd_send_signal(handle, 0)
-    except OSError:
-        return UNKNOWN_CALLER
-    finally:
-        os.close(handle)
-    return Caller(program)
-
-
 @contextlib.contextmanager
 def _handle_of(descriptor: int, pid: int) -> Iterator[int | None]:
     """A process descriptor of the peer, None where there is none."""
     handle: int | None = None
     try:
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connected:
-            handle = connected.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+            handle = connected.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
         if handle is None and sys.platform == "linux":
             with contextlib.suppress(OSError):
                 handle = os.pidfd_open(pid)
@@ -148,15 +125,30 @@ def _effective_uid(pid: int) -> int:
 
 
 def _program_of(pid: int) -> str:
+    return find_program(pid)[0]
+
+
+FileId = tuple[int, int, int]
+"""Device, inode and the moment of its last change: one file, as long as somebody runs it."""
+
+
+def running_file(pid: int) -> FileId:
+    """The file that a process runs; raises OSError if that is not told."""
+    return _id_of(os.stat(f"/proc/{pid}/exe"))  # noqa: PTH116 - pathlib costs as much as the call
+
+
+def _id_of(status: os.stat_result) -> FileId:
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+def find_program(pid: int) -> tuple[str, FileId | None]:
     """The path of a process's program; "" unless the file at that path is the very one that runs.
 
     In a file system of its own a process could have any file at any path.
     """
-    link = f"/proc/{pid}/exe"
     try:
-        path = os.readlink(link)  # noqa: PTH115 - as above
-        running, there = os.stat(link), os.stat(path)  # noqa: PTH116 - as above
+        path = os.readlink(f"/proc/{pid}/exe")  # noqa: PTH115 - as above
+        running, there = running_file(pid), _id_of(os.stat(path))  # noqa: PTH116 - as above
     except OSError:
-        return ""
-    is_same = (running.st_dev, running.st_ino) == (there.st_dev, there.st_ino)
-    return path if is_same else ""
+        return "", None
+    return (path, running) if running == there else ("", None)

@@ -24,12 +24,12 @@ from secretivex.engine import (
 )
 from secretivex.identity import KeyRecord
 from secretivex.key_table import TableEntry, build_table
-from secretivex.peer import Caller, Peer
+from secretivex.peer import Peer
 from secretivex.policy import SigningPolicy
 from secretivex.rule_tables import parse_policy
 from secretivex.server.audit.feed import AuditFeed
 from secretivex.server.judging.terms import judge_by, wants_callers
-from secretivex.server.peercred import read_caller, read_program
+from secretivex.server.peercred import ForgetfulPrograms, Programs, programs_of_callers
 from secretivex.server.report.tally import Tally
 from secretivex.server.report.vitals import Vitals
 from secretivex.server.sockets.door import Door
@@ -60,13 +60,6 @@ JUDGED = frozenset({RequestNumber.REQUEST_IDENTITIES, RequestNumber.SIGN_REQUEST
 
 EVERY_REQUEST = range(256)
 
-ReadCaller = Callable[[socket.socket, Peer], Caller]
-
-
-def read_whole(connected: socket.socket, peer: Peer) -> Caller:
-    """A caller with those that started it: what is judged."""
-    return read_caller(connected.fileno(), peer)
-
 
 class Worker:
     """Serves connections of one listener on one loop."""
@@ -90,7 +83,8 @@ class Worker:
         self._rates = shared.rates
         self._engine = Engine(judge_by(SigningPolicy(), self._rates, self._limits)[0])
         self.by_caller: Container[int] = ()
-        self._read_caller: ReadCaller = read_whole
+        self._programs: Programs = ForgetfulPrograms()
+        self._tells_programs_alone = False
         self._watch = Watch(loop)
         self._watch.begin = self.begin_look
         self._accepted = self._tally.meter.place("connections_accepted")
@@ -163,12 +157,14 @@ class Worker:
 
     def _look_up_callers(self, *, are_judged: bool) -> None:
         """Whether callers are judged by their programs, told in records only, or neither."""
-        read = read_whole if are_judged or self._auditor is None else read_program
         self.by_caller = JUDGED if are_judged else ()
         if self._auditor is not None:
             self.by_caller = EVERY_REQUEST
-        if read is not self._read_caller:
-            self._read_caller = read
+        alone = self._auditor is not None and not are_judged
+        if alone != self._tells_programs_alone:
+            self._tells_programs_alone = alone
+            self._programs.close()
+            self._programs = programs_of_callers() if alone else ForgetfulPrograms()
             for connection in self._connections:
                 connection.forget_caller()
 
@@ -235,7 +231,7 @@ class Worker:
 
     def identify(self, peer: Peer, connected: socket.socket) -> Peer:
         """The peer with the program that it runs."""
-        return Peer(peer.uid, peer.gid, peer.pid, self._read_caller(connected, peer))
+        return self._programs.identify(connected, peer)
 
     def change(self, change: Change, turn: Turn) -> None:
         """Have a change made by the authority, for every worker."""
@@ -339,7 +335,7 @@ class Worker:
         """Make a connection for an admitted peer."""
         self._tally.meter.add(self._accepted)
         self._count(1)
-        return Connection(self, peer, self._limits.max_frame_bytes)
+        return Connection(self, self._programs.recall(peer), self._limits.max_frame_bytes)
 
     def turn_away(self, why: str, peer: Peer | None) -> None:
         """Count and record a connection that a door does not let in."""
