@@ -69,7 +69,9 @@ class Desk:
 
     def sign(self, job: SignJob, turn: Turn | None = None) -> None:
         """A signature that is made now."""
-        self.auditor.signed(job, turn or turn_of(), self.now[0])
+        done = turn or turn_of()
+        done.job = job
+        self.auditor.signed((done,), self.now[0])
 
     def records(self) -> list[dict[str, Any]]:
         self.loop.turn()
@@ -250,8 +252,9 @@ def test_what_is_written_at_once_is_never_more_than_a_pipe_takes_whole(
         line = AuditLine(end.fileno(), desk.cells, must_record=True)
         auditor = Auditor(AuditFeed(line, 0, desk.loop))
         for _ in range(20):
-            auditor.signed(long, turn_of(), desk.now[0])
-            auditor.signed(job, turn_of(), desk.now[0])
+            turns = turn_of(), turn_of()
+            turns[0].job, turns[1].job = long, job
+            auditor.signed(turns, desk.now[0])
         desk.loop.turn()
         source.setblocking(False)
         pieces = []

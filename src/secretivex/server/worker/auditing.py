@@ -36,11 +36,8 @@ _Known = tuple[bytes, TableEntry | None, Peer | None, Bindings | None, str, bool
 
 _NOTHING: _Known = b"", None, None, None, "", False
 
-_Made = tuple[SignJob, Turn, float]
-"""A signature, and when it was made."""
-
-AT_A_TIME_S = 0.0005
-"""Signatures that were made within so long are recorded as of the moment of the first."""
+_Made = tuple[Sequence[Turn], float]
+"""Signatures that were made in one go, and when."""
 
 
 class Auditor:
@@ -88,27 +85,28 @@ class Auditor:
             fields += _path(bindings)
         self._put(REQUEST_WORDS.get(number, UNKNOWN_EVENT), reply.outcome, peer, fields)
 
-    def signed(self, job: SignJob, turn: Turn, at_s: float) -> None:
-        """A signature that was made at that moment: the way of nearly every record."""
-        made = self._made
-        if not made:
-            self._wake()
-        made.append((job, turn, at_s))
+    def signed(self, turns: Sequence[Turn], at_s: float) -> None:
+        """Signatures that were made in one go, by that moment: the way of nearly every record.
+
+        What failed in the same go is recorded before them.
+        """
+        self._made.append((turns, at_s))
+        self._wake()
 
     def _fill_sheets(self) -> None:
         """Put what was signed on sheets, in runs of one key for one caller on one path at a time."""
-        words, entry, peer, path, rule, confirmed = _NOTHING
-        begun_s, end_s = 0.0, 0.0
-        figures: list[float] = []
-        for job, turn, at_s in self._made:
-            key, _, _, asker, _, bindings, is_confirmed, allowed_by = job
-            is_same = key is entry and asker is peer and bindings is path and allowed_by is rule
-            if not (is_same and is_confirmed is confirmed and begun_s <= at_s < end_s):
-                self._add_run(words, begun_s, figures)
-                words, entry, peer, path, rule, confirmed = self._known_of(job)
-                begun_s, end_s, figures = at_s, at_s + AT_A_TIME_S, []
-            figures += turn.wait_s, turn.ended_s - turn.begun_s
-        self._add_run(words, begun_s, figures)
+        for turns, at_s in self._made:
+            words, entry, peer, path, rule, confirmed = _NOTHING
+            figures: list[float] = []
+            for turn in turns:
+                key, _, _, asker, _, bindings, is_confirmed, allowed_by = turn.job
+                is_same = key is entry and asker is peer and bindings is path
+                if not is_same or allowed_by is not rule or is_confirmed is not confirmed:
+                    self._add_run(words, at_s, figures)
+                    words, entry, peer, path, rule, confirmed = self._known_of(turn.job)
+                    figures = []
+                figures += turn.wait_s, turn.ended_s - turn.begun_s
+            self._add_run(words, at_s, figures)
         self._made.clear()
 
     def _add_run(self, words: bytes, at_s: float, figures: Sequence[float]) -> None:
