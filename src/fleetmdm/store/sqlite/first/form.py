@@ -13,6 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from struct import calcsize
 from typing import Final
 
 import msgspec
@@ -26,9 +27,28 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[list[str], list[bytes]]).decode
 
 
+_SIZES: Final = tuple(calcsize(f"<{kind}") for kind in KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The rows of one block as they are kept, by device, then policy: a column for each of `KINDS`.
+
+    `gone` has a bit for each, which is set of those that count no more.
+    """
+
+    block: int
+    names: Sequence[str]
+    columns: Sequence[bytes]
+    gone: bytes | None
+
+    def __len__(self) -> int:
+        return len(self.columns[-1]) // _SIZES[-1]
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """The rows of one block, by device, then policy; `gone` says of which each bit is set."""
+    """The same, each column as numbers."""
 
     block: int
     names: Sequence[str]
@@ -56,9 +76,9 @@ def encode_packed(names: Sequence[str], columns: Sequence[bytes]) -> bytes:
     return _encode((list(names), list(columns)))
 
 
-def read_packed(
+def read_written(
     connection: sqlite3.Connection, blocks: Collection[int] | None = None
-) -> Iterator[Packed]:
+) -> Iterator[Written]:
     """Block by block; of some blocks, or of all."""
     found = connection.execute(
         "SELECT block, rows, gone FROM first_results LEFT JOIN first_gone USING (block)"
@@ -74,18 +94,28 @@ def read_packed(
             raise damaged from error
 
 
-def _parse(block: int, data: bytes, gone: bytes | None) -> Packed:
+def _parse(block: int, data: bytes, gone: bytes | None) -> Written:
     names, columns = _decode(data)
     if len(columns) != len(KINDS):
         raise ValueError("it has other columns")
-    devices, policies, states, findings, ends = map(_parse_column, KINDS, columns)
-    packed = Packed(block, names, devices, policies, states, findings, ends, gone)
-    lengths = {len(column) for column in (devices, policies, states, findings, ends)}
-    if len(lengths) > 1 or states.tobytes().translate(None, bytes(range(len(names)))):
+    written = Written(block, names, columns, gone)
+    count, lengths = len(written), list(map(len, columns))
+    # What is left of the states is no place among the names.
+    odd = columns[KINDS.index("B")].translate(None, bytes(range(len(names))))
+    if lengths != [count * size for size in _SIZES] or odd:
         raise ValueError("its columns do not fit")
-    if gone is not None and len(gone) * 8 < len(packed):
+    if gone is not None and len(gone) * 8 < count:
         raise ValueError("what is gone does not fit")
-    return packed
+    return written
+
+
+def read_packed(
+    connection: sqlite3.Connection, blocks: Collection[int] | None = None
+) -> Iterator[Packed]:
+    """The same, for who has no numpy."""
+    for one in read_written(connection, blocks):
+        devices, policies, states, findings, ends = map(_parse_column, KINDS, one.columns)
+        yield Packed(one.block, one.names, devices, policies, states, findings, ends, one.gone)
 
 
 def _parse_column(kind: str, data: bytes) -> array[int]:

@@ -17,10 +17,10 @@ from fleetmdm.store.codec import encode_stamp
 from fleetmdm.store.incoming import BLOCK_DEVICES
 from fleetmdm.store.sqlite.first.form import (
     KINDS,
-    Packed,
+    Written,
     encode_packed,
     first_run,
-    read_packed,
+    read_written,
 )
 from fleetmdm.store.sqlite.recording.rows import Row, Rows
 
@@ -96,27 +96,34 @@ def read_first(
     connection: sqlite3.Connection, blocks: Collection[int] | None = None
 ) -> Iterator[FirstRows]:
     """The rows that still count, block by block; of some blocks, or of all."""
-    for packed in read_packed(connection, blocks):
-        yield _unpack(packed, ~_gone(packed))
+    for written in read_written(connection, blocks):
+        yield _unpack(written, ~_gone(written))
 
 
-def _unpack(packed: Packed, mask: Mask) -> FirstRows:
+def _columns(written: Written) -> list[npt.NDArray[Any]]:
+    kinds = zip(written.columns, KINDS, strict=True)
+    return [np.frombuffer(data, f"<{kind}") for data, kind in kinds]
+
+
+def _unpack(written: Written, mask: Mask) -> FirstRows:
     """Those of its rows that a mask says."""
-    known = np.array([_CODES[name] for name in packed.names], np.uint8)
+    places = np.flatnonzero(mask)
+    devices, policies, states, findings, ends = (one[places] for one in _columns(written))
+    known = np.array([_CODES[name] for name in written.names], np.uint8)
     return FirstRows(
-        np.asarray(packed.devices)[mask].astype(np.int64) + packed.block * BLOCK_DEVICES,
-        np.asarray(packed.policies)[mask].astype(np.int64),
-        known[np.asarray(packed.states)[mask]],
-        np.asarray(packed.findings)[mask].astype(np.int64),
-        np.asarray(packed.ends)[mask].astype(np.int64),
+        devices.astype(np.int64) + written.block * BLOCK_DEVICES,
+        policies.astype(np.int64),
+        known[states],
+        findings.astype(np.int64),
+        ends.astype(np.int64),
     )
 
 
-def _gone(packed: Packed) -> Mask:
-    if packed.gone is None:
-        return np.zeros(len(packed), np.bool_)
-    bits = np.frombuffer(packed.gone, np.uint8)
-    return np.unpackbits(bits, count=len(packed)).astype(np.bool_)
+def _gone(written: Written) -> Mask:
+    if written.gone is None:
+        return np.zeros(len(written), np.bool_)
+    bits = np.frombuffer(written.gone, np.uint8)
+    return np.unpackbits(bits, count=len(written)).astype(np.bool_)
 
 
 def count_first(connection: sqlite3.Connection) -> int:
@@ -131,10 +138,10 @@ def first_of_devices(connection: sqlite3.Connection, devices: Collection[int]) -
     numbers = np.fromiter(devices, np.int64, len(devices))
     of_block = numbers // BLOCK_DEVICES
     parts = []
-    for packed in read_packed(connection, set(of_block.tolist())):
+    for written in read_written(connection, set(of_block.tolist())):
         wanted = np.zeros(BLOCK_DEVICES, np.bool_)
-        wanted[numbers[of_block == packed.block] % BLOCK_DEVICES] = True
-        parts.append(_unpack(packed, wanted[np.asarray(packed.devices)] & ~_gone(packed)))
+        wanted[numbers[of_block == written.block] % BLOCK_DEVICES] = True
+        parts.append(_unpack(written, wanted[_columns(written)[0]] & ~_gone(written)))
     rows = _join(parts)
     texts = _read_texts(connection, np.unique(rows.findings).tolist())
     return list(rows.stored(texts.__getitem__))
@@ -153,27 +160,39 @@ def lift_first(connection: sqlite3.Connection, table: str, until: int | None) ->
     run = first_run(connection)
     if run is None:
         return
-    blocks = connection.execute(f"SELECT DISTINCT device / {BLOCK_DEVICES} FROM temp.{table}")  # noqa: S608 - names of ours
-    for (block,) in blocks.fetchall():
-        for packed in read_packed(connection, [block]):
-            gone = _gone(packed)
-            lifted = _named(connection, table, packed) & ~gone
-            if lifted.any():
-                _insert(connection, _unpack(packed, lifted), run, until)
-                _mark(connection, block, gone | lifted)
+    named, marks = _read_pairs(connection, table), []
+    blocks = np.unique((named >> _POLICY_BITS) // BLOCK_DEVICES).tolist()
+    for written in read_written(connection, blocks):
+        gone = _gone(written)
+        lifted = _named(written, named) & ~gone
+        if lifted.any():
+            _insert(connection, _unpack(written, lifted), run, until)
+            marks.append((written.block, np.packbits(gone | lifted).tobytes()))
+    # Only now: what is being read is not written.
+    connection.executemany(_MARK, marks)
 
 
-def _named(connection: sqlite3.Connection, table: str, packed: Packed) -> Mask:
-    """Which rows a temporary table of pairs names."""
-    first = packed.block * BLOCK_DEVICES
-    pairs = connection.execute(
-        f"SELECT (device << {_POLICY_BITS}) | policy FROM temp.{table} WHERE device BETWEEN ? AND ?",  # noqa: S608 - names of ours
-        (first, first + BLOCK_DEVICES - 1),
-    ).fetchall()
-    wanted = np.array(pairs, np.int64).reshape(-1)
-    devices = np.asarray(packed.devices).astype(np.int64) + first
-    return np.isin((devices << _POLICY_BITS) | np.asarray(packed.policies), wanted)
+def _read_pairs(connection: sqlite3.Connection, table: str) -> npt.NDArray[np.int64]:
+    """The pairs of a temporary table, ascending, each as one number."""
+    rows = connection.execute(
+        f"SELECT (device << {_POLICY_BITS}) | policy FROM temp.{table} ORDER BY device, policy"  # noqa: S608 - names of ours
+    )
+    return np.fromiter((pair for (pair,) in rows), np.int64)
 
+
+def _named(written: Written, named: npt.NDArray[np.int64]) -> Mask:
+    """Which rows of a block are among pairs that ascend."""
+    first = written.block * BLOCK_DEVICES
+    bounds = np.array([first, first + BLOCK_DEVICES], np.int64) << _POLICY_BITS
+    begin, end = np.searchsorted(named, bounds).tolist()
+    devices, policies = _columns(written)[:2]
+    pairs = (devices.astype(np.int64) + first) << _POLICY_BITS | policies
+    return np.isin(pairs, named[begin:end])
+
+
+_MARK: Final = """
+INSERT INTO first_gone VALUES (?, ?) ON CONFLICT (block) DO UPDATE SET gone = excluded.gone
+"""
 
 _LIFT: Final = """
 INSERT INTO results (device, policy, since_run, until_run, status, finding, valid_until)
@@ -184,10 +203,3 @@ VALUES (?, ?, {run:d}, {until}, ?, ?, ?)
 def _insert(connection: sqlite3.Connection, rows: FirstRows, run: int, until: int | None) -> None:
     sql = _LIFT.format(run=run, until="NULL" if until is None else int(until))
     connection.executemany(sql, rows.stored(int))
-
-
-def _mark(connection: sqlite3.Connection, block: int, gone: Mask) -> None:
-    connection.execute(
-        "INSERT INTO first_gone VALUES (?, ?) ON CONFLICT (block) DO UPDATE SET gone = excluded.gone",
-        (block, np.packbits(gone).tobytes()),
-    )
