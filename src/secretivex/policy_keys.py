@@ -11,16 +11,8 @@ import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from secretivex.policy import (
-    Effect,
-    Fingerprints,
-    KeyBlobs,
-    Matcher,
-    Rule,
-    SigningPolicy,
-    comments_matcher,
-    fold_comment,
-)
+from secretivex.policy import Effect, Matcher, Rule, SigningPolicy
+from secretivex.policy.matchers import Fingerprints, KeyBlobs, comments_matcher, fold_comment
 from sshwire.errors import WireError
 from sshwire.pubkey import parse_public_key
 

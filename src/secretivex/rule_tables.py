@@ -12,29 +12,22 @@ from datetime import datetime
 from typing import Any
 
 from secretivex.context.signed_data import DataKind
-from secretivex.policy import (
-    Effect,
-    Fingerprints,
-    KeyBlobs,
-    Matcher,
-    Rate,
-    Rule,
-    SigningPolicy,
-    Window,
-    comments_matcher,
-    fold_comment,
-)
+from secretivex.policy import Effect, Matcher, Rate, Rule, SigningPolicy
 from secretivex.policy.matchers import (
     Ancestors,
     Details,
+    Fingerprints,
     Forwarded,
     Hosts,
+    KeyBlobs,
     Kinds,
     Numbers,
     Texts,
+    comments_matcher,
+    fold_comment,
     parse_globs,
 )
-from secretivex.policy.window import DAYS
+from secretivex.policy.window import DAYS, Window
 from secretivex.policy_keys import (
     FLAT_KEYS,
     MAX_ENTRIES,

@@ -21,27 +21,27 @@ from secretivex.policy import (
     Charge,
     CompiledPolicy,
     Effect,
-    Fingerprints,
-    KeyBlobs,
     Matcher,
     Rate,
     Rule,
     SigningPolicy,
     SignQuery,
-    Window,
-    comments_matcher,
     decide,
 )
 from secretivex.policy.matchers import (
     Ancestors,
     Details,
+    Fingerprints,
     Forwarded,
     Hosts,
+    KeyBlobs,
     Kinds,
     Numbers,
     Texts,
+    comments_matcher,
     parse_globs,
 )
+from secretivex.policy.window import Window
 from secretivex.rule_tables import parse_policy
 
 BLOBS = st.sampled_from([b"blob-a", b"blob-b", b"blob-c"])

@@ -7,33 +7,18 @@ only take permissions away (property tests hold that).
 """
 
 from secretivex.policy.compiled import CompiledPolicy
-from secretivex.policy.matchers import (
-    MAX_COMMENT_CHARS,
-    Comments,
-    Facet,
-    Fingerprints,
-    KeyBlobs,
-    Match,
-    Matcher,
-    comments_matcher,
-    fold_comment,
-)
+from secretivex.policy.facets import Facet, Match, Matcher
 from secretivex.policy.query import SignQuery
 from secretivex.policy.rate import FREE, Charge, Rate, RateGauge
 from secretivex.policy.rules import Decision, Effect, Rule, SigningPolicy, decide
-from secretivex.policy.window import Window
 
 __all__ = [
     "FREE",
-    "MAX_COMMENT_CHARS",
     "Charge",
-    "Comments",
     "CompiledPolicy",
     "Decision",
     "Effect",
     "Facet",
-    "Fingerprints",
-    "KeyBlobs",
     "Match",
     "Matcher",
     "Rate",
@@ -41,8 +26,5 @@ __all__ = [
     "Rule",
     "SignQuery",
     "SigningPolicy",
-    "Window",
-    "comments_matcher",
     "decide",
-    "fold_comment",
 ]

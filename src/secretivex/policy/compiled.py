@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from operator import attrgetter
 
-from secretivex.policy.matchers import Facet, Match
+from secretivex.policy.facets import Facet, Match
 from secretivex.policy.query import SignQuery
 from secretivex.policy.rate import FREE, Charge, Rate, RateGauge
 from secretivex.policy.rules import Decision, Effect, SigningPolicy

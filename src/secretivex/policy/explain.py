@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secretivex.policy.matchers import Details, Match, Matcher, Numbers, Texts
+from secretivex.policy.facets import Match, Matcher
+from secretivex.policy.matchers import Details, Numbers, Texts
 from secretivex.policy.query import SignQuery
 from secretivex.policy.rules import Decision, SigningPolicy, decide, match_one, match_rule
 

@@ -10,11 +10,10 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
-from typing import Protocol
 
 from secretivex.context.purpose import Purpose
 from secretivex.context.signed_data import DataKind
+from secretivex.policy.facets import Facet, Match, yes_or_no
 from secretivex.policy.query import SignQuery
 from sshwire.errors import WireError
 from sshwire.keyblob import PublicKey, plain_public_key
@@ -22,44 +21,6 @@ from sshwire.keyblob import PublicKey, plain_public_key
 MAX_COMMENT_CHARS = 1024
 """Longest comment that is compared; a longer one counts as undetermined. It is the buffer that
 `ssh-keygen -c` reads a new comment into."""
-
-
-class Match(Enum):
-    """What a matcher says of a query."""
-
-    YES = "yes"
-    NO = "no"
-    UNKNOWN = "unknown"
-
-
-class Facet(Enum):
-    """The part of a query that a matcher looks at."""
-
-    KEY = "key"
-    CALLER = "caller"
-    ROUTE = "route"
-    PURPOSE = "purpose"
-    FORMAT = "format"
-    TIME = "time"
-    RATE = "rate"
-
-
-class Matcher(Protocol):
-    """One condition of a rule."""
-
-    @property
-    def facet(self) -> Facet:
-        """What it looks at."""
-        ...
-
-    def match(self, query: SignQuery) -> Match:
-        """Whether the query fits."""
-        ...
-
-
-def yes_or_no(fits: bool) -> Match:  # noqa: FBT001 - its name says what it takes
-    """A condition that could be determined."""
-    return Match.YES if fits else Match.NO
 
 
 @dataclass(frozen=True, slots=True)

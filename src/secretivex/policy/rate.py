@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from secretivex.policy.matchers import Facet, Match, yes_or_no
+from secretivex.policy.facets import Facet, Match, yes_or_no
 from secretivex.policy.query import SignQuery
 
 Each = Literal["rule", "key", "caller"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from secretivex.policy.matchers import Match, Matcher
+from secretivex.policy.facets import Match, Matcher
 from secretivex.policy.query import SignQuery
 from secretivex.policy.rate import FREE, Charge, Rate, RateGauge
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secretivex.policy.matchers import Facet, Match, yes_or_no
+from secretivex.policy.facets import Facet, Match, yes_or_no
 from secretivex.policy.query import SignQuery
 
 DAY_S = 86_400

@@ -138,10 +138,11 @@ def _serve(channel: socket.socket, shared: Shared) -> None:
 
 
 def _import_for_workers() -> None:
-    """Load once what every worker needs, so that a replacement starts at once."""
-    import cryptography.hazmat.primitives.asymmetric.ec
-    import cryptography.hazmat.primitives.asymmetric.ed25519
-    import cryptography.hazmat.primitives.asymmetric.padding  # noqa: F401 - for its effect
+    """Load once what every worker needs, so that a replacement starts at once.
+
+    What other types of keys need is loaded with the first of them: most agents hold Ed25519 alone.
+    """
+    import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401 - for its effect
 
     import secretivex.server.worker.process  # noqa: F401 - for its effect
 
