@@ -20,8 +20,8 @@ from secretivex.key_table import TableEntry
 from secretivex.peer import Caller, Peer
 from secretivex.server.audit.cells import AuditCells
 from secretivex.server.audit.feed import MAX_BLOCKED, AuditFeed, AuditLine
+from secretivex.server.lanes.turn import Turn
 from secretivex.server.worker.auditing import Auditor
-from secretivex.server.worker.signing import Turn
 from sshwire.agent.requests import RemoveRequest, SignRequest, encode_request
 from sshwire.pubkey import fingerprint
 from sshwire.wire import encode_string, encode_text

@@ -10,8 +10,8 @@ import pytest
 
 from secretivex.engine import Change, ChangeRequest
 from secretivex.peer import Peer
+from secretivex.server.lanes.turn import Turn
 from secretivex.server.worker.changes import CROWD, MAX_IN_HAND, ChangeDesk, forget_dropped
-from secretivex.server.worker.signing import Turn
 from secretivex.server.worker.tokens import TokenDesk
 from secretivex.stores.token.loaded import LoadedModule
 from sshwire.agent.requests import RemoveRequest

@@ -16,8 +16,8 @@ from secretivex.key_table import build_entry
 from secretivex.peer import Caller, Peer
 from secretivex.server.confirm.asked import Asked
 from secretivex.server.confirm.board import MAX_QUESTIONS, Board
+from secretivex.server.lanes.turn import Turn
 from secretivex.server.worker.confirming import ConfirmDesk, make_question
-from secretivex.server.worker.signing import Turn
 from secretivex.stores.token.askpass import Prompt
 from secretivex.stores.token.tools import TokenTools, find_tools
 from sshwire.wire import encode_string, encode_text

@@ -14,8 +14,8 @@ from secretivex.engine import Change, ConfirmJob, Reply, SignJob
 from secretivex.identity import Identity
 from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
+from secretivex.server.lanes.turn import Turn
 from secretivex.server.worker.connection import BATCH_FRAMES, MAX_TURNS, Connection
-from secretivex.server.worker.signing import Turn
 from sshwire.agent.connection import encode_frame
 from sshwire.agent.requests import RemoveRequest
 

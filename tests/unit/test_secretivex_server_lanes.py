@@ -19,8 +19,9 @@ from secretivex.identity import Identity
 from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
 from secretivex.server.lanes import lanes
+from secretivex.server.lanes.turn import Turn
 from secretivex.server.state import ServerLimits
-from secretivex.server.worker.signing import SigningQueue, Turn
+from secretivex.server.worker.signing import SigningQueue
 from secretivex.stores.hosting.asking import (
     MAX_AT_ONCE,
     Answer,

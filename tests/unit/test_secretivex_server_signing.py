@@ -11,8 +11,9 @@ from secretivex.engine import SignJob, SignOutcome
 from secretivex.identity import Identity
 from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
+from secretivex.server.lanes.turn import Turn
 from secretivex.server.state import ServerLimits
-from secretivex.server.worker.signing import SigningQueue, Turn
+from secretivex.server.worker.signing import SigningQueue
 
 
 class GatedKey:

@@ -19,9 +19,9 @@ from secretivex.key_table import count_listed, list_health
 from secretivex.lock import SALT_BYTES, Lock
 from secretivex.server.state import ServerLimits, WorkerState
 from secretivex.server.surroundings.lifetime import lifetime_clock
+from secretivex.stores.hosting.nameless import open_nameless
 from secretivex.stores.opening import environ_of_modules, open_stores
 from secretivex.stores.registry import Registry
-from secretivex.stores.token.device_lock import make_device_lock
 from secretivex.stores.token.loaded import LoadedModule
 from sshwire.agent.requests import (
     AddRequest,
@@ -68,7 +68,7 @@ class Authority:
         """Keys in the last state that was made."""
         self.lock = Lock()
         # Made before any fork, so that every worker has the same descriptor.
-        self._device_lock = make_device_lock() if self._limits.workers > 1 else -1
+        self._device_lock = open_nameless() if self._limits.workers > 1 else -1
 
     @cached_property
     def _registry(self) -> Registry:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mmap
-import os
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 
 from secretivex.policy import Charge
+from secretivex.stores.hosting.nameless import open_nameless
 
 if sys.platform != "win32":
     import fcntl
@@ -42,8 +41,7 @@ class RateTable:
         self._clock = clock
         self._buckets = buckets
         self._memory = mmap.mmap(-1, buckets * _BUCKET.size)
-        with tempfile.TemporaryFile() as file:
-            self._lock = os.dup(file.fileno())
+        self._lock = open_nameless()
 
     def used(self, charge: Charge, /) -> int | None:
         """How many were counted in the window that runs; None if there is no place for it."""

@@ -12,18 +12,15 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
 
 from secretivex.engine import SignOutcome
 from secretivex.server.lanes.calls import Call, Calls
+from secretivex.server.lanes.turn import Turn
 from secretivex.server.making import sign_patiently
 from secretivex.server.sockets.watch import Watch
 from secretivex.server.worker.fair import FairQueue
 from secretivex.stores.hosting.asking import Answer
 from secretivex.stores.hosting.endpoint import RemoteKey
-
-if TYPE_CHECKING:
-    from secretivex.server.worker.signing import Turn
 
 MAX_LANES = 64
 """Signatures of all lanes that threads wait for at a time."""
@@ -36,7 +33,7 @@ MAX_AT_ONCE_S = 0.01
 
 MAX_AT_ONCE_BYTES = 65536
 
-Ended = Callable[["Sequence[Turn]", Sequence[Answer | SignOutcome]], None]
+Ended = Callable[[Sequence[Turn], Sequence[Answer | SignOutcome]], None]
 """Told of turns and what came of each: with its times where a store's process told them."""
 
 

@@ -18,7 +18,7 @@ from secretivex.engine import Change, Reply, SignJob
 from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
 from secretivex.server.audit.feed import AuditFeed
-from secretivex.server.worker.signing import Turn
+from secretivex.server.lanes.turn import Turn
 from sshwire.agent.numbers import REQUEST_WORDS, RequestNumber
 from sshwire.agent.requests import RemoveRequest
 from sshwire.errors import WireError

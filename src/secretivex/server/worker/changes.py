@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from secretivex.engine import Change, ChangeRequest
 from secretivex.lock import SALT_BYTES, derive
-from secretivex.server.worker.signing import Turn
+from secretivex.server.lanes.turn import Turn
 from secretivex.server.worker.tokens import TokenDesk
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.loaded import LoadedModule

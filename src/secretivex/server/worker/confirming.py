@@ -19,7 +19,7 @@ from secretivex.context.question import (
 from secretivex.engine import ConfirmJob
 from secretivex.peer import UNKNOWN_CALLER
 from secretivex.server.confirm.asked import Asked, key_of
-from secretivex.server.worker.signing import Turn, TurnOwner
+from secretivex.server.lanes.turn import Turn, TurnOwner
 from secretivex.stores.token.askpass import Question
 from secretivex.stores.token.tools import TokenTools
 

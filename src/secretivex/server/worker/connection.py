@@ -17,7 +17,7 @@ from typing import Protocol, cast
 from secretivex.context.bindings import UNBOUND, Bindings
 from secretivex.engine import Change, ConfirmJob, Reply, SignJob
 from secretivex.peer import Peer
-from secretivex.server.worker.signing import Turn
+from secretivex.server.lanes.turn import Turn
 from sshwire.agent.connection import NEED_DATA, FrameReader
 from sshwire.errors import WireError
 

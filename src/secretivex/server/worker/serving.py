@@ -28,6 +28,7 @@ from secretivex.peer import Peer
 from secretivex.policy import SigningPolicy
 from secretivex.server.audit.feed import AuditFeed
 from secretivex.server.judging.terms import judge_by, wants_callers
+from secretivex.server.lanes.turn import Turn
 from secretivex.server.peercred import ForgetfulPrograms, Programs, programs_of_callers
 from secretivex.server.report.tally import Tally
 from secretivex.server.report.vitals import Vitals
@@ -43,7 +44,7 @@ from secretivex.server.worker.changes import Ask, ChangeDesk
 from secretivex.server.worker.confirming import ConfirmDesk
 from secretivex.server.worker.connection import Connection
 from secretivex.server.worker.shared import Shared
-from secretivex.server.worker.signing import SigningQueue, Turn
+from secretivex.server.worker.signing import SigningQueue
 from secretivex.server.worker.tokens import TokenDesk, leave_living, load_entries
 from secretivex.stores.token.tools import TokenTools
 from sshwire.agent.numbers import RequestNumber

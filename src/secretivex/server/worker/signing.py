@@ -11,16 +11,15 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
 
 from secretivex.engine import SignJob, SignOutcome
 from secretivex.metrics.cells import HISTOGRAMS, Cells, Meter
 from secretivex.metrics.per_store import StoreMeter
-from secretivex.peer import Peer
 from secretivex.server.lanes.lanes import Lanes
+from secretivex.server.lanes.turn import Turn, TurnOwner
 from secretivex.server.making import refuse, sign
 from secretivex.server.sockets.watch import Watch
 from secretivex.server.state import ServerLimits
@@ -38,51 +37,6 @@ MAX_THREADS = 64
 JOB_BYTES = 1024
 """What a request in a queue costs beside its data: objects, not bytes of the client's."""
 _WAIT, _SIGN = HISTOGRAMS.index("queue_wait"), HISTOGRAMS.index("sign")
-
-
-class TurnOwner(Hashable, Protocol):
-    """A connection, as its turns see it."""
-
-    @property
-    def peer(self) -> Peer:
-        """Who is at the other end."""
-        ...
-
-    @property
-    def caller(self) -> Hashable:
-        """Whose connection it is: its process, where the system tells."""
-        ...
-
-    def fill(self, turn: Turn, frame: bytes) -> None:
-        """The reply of a turn became known."""
-        ...
-
-
-class Turn:
-    """One request's place in its connection's order of replies.
-
-    `since_s` is when the request was whole, or allowed by a person; `wait_s` how long its signature
-    then waited, `begun_s` and `ended_s` when its making began and ended, 0 before. `is_dropped` once
-    its connection is gone. `kind` is the word for a change. A signature has its `job` from when it is
-    queued, and its `outcome` when it is finished.
-    """
-
-    __slots__ = (
-        *("begun_s", "ended_s", "frame", "is_dropped", "job", "kind"),
-        *("outcome", "owner", "since_s", "wait_s"),
-    )
-
-    job: SignJob
-    outcome: SignOutcome
-    kind: str
-    wait_s: float
-
-    def __init__(self, owner: TurnOwner, since_s: float = 0.0) -> None:
-        self.owner = owner
-        self.since_s = since_s
-        self.frame: bytes | None = None
-        self.is_dropped = False
-        self.begun_s = self.ended_s = 0.0
 
 
 Finish = Callable[[Sequence[Turn]], None]

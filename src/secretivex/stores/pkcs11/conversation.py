@@ -13,13 +13,13 @@ import json
 import mmap
 import os
 import struct
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from secretivex.config.pkcs11_uri import TokenSelector
+from secretivex.stores.hosting.nameless import open_nameless
 from secretivex.stores.pkcs11.objects import TokenObject
 from sshwire.errors import WireError
 from sshwire.keyblob import PublicKey
@@ -104,9 +104,8 @@ class BusyCell:
 
     def __init__(self, descriptor: int | None = None) -> None:
         if descriptor is None:
-            with tempfile.TemporaryFile() as file:
-                file.truncate(mmap.PAGESIZE)
-                descriptor = os.dup(file.fileno())
+            descriptor = open_nameless()
+            os.ftruncate(descriptor, mmap.PAGESIZE)
         self.descriptor = descriptor
         self._memory = mmap.mmap(descriptor, mmap.PAGESIZE)
 
