@@ -466,9 +466,8 @@ def operand(op: str) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - a plain list 
         return moments
     if op == "cidr":
         nets = ["10.0.0.0/8", "10.0.0.1/32", "::/0", "192.168.0.0/16"]
-        return st.one_of(
-            st.sampled_from(nets), st.lists(st.sampled_from(nets), min_size=1, max_size=2)
-        )
+        listed = st.lists(st.sampled_from(nets), min_size=1, max_size=2)
+        return st.one_of(st.sampled_from(nets), listed)
     assert op.startswith("version_")
     return st.sampled_from(["1.2.3", "1.10.0", "2.0.0"])
 
@@ -559,10 +558,7 @@ def shown(verdict: Verdict) -> Any:
 def test_columns_and_the_naive_loop_agree(
     drawn: list[Device], rules: list[CompliancePolicy]
 ) -> None:
-    named = [
-        Device(f"d{i}", d.hostname, d.os, d.os_version, d.serial, d.last_seen, d.facts, d.tags)
-        for i, d in enumerate(drawn)
-    ]
+    named = [replace(device, device_id=f"d{at}") for at, device in enumerate(drawn)]
     expected = [shown(oracle(device, policy)) for device in named for policy in rules]
     assert [shown(verdict) for verdict in evaluate(named, rules, NOW)] == expected
     evaluator, batch = Evaluator(compile_policies(rules), NOW), encode_batch(named)
@@ -573,8 +569,8 @@ def test_columns_and_the_naive_loop_agree(
         for column in judged.columns:
             found, written = column.found, column.search.written()
             assert list(map(encode_findings, found.findings)) == list(written.findings)
-            assert found.places.tolist() == written.places.tolist()
-            assert found.groups.tolist() == written.groups.tolist()
+            for one, other in ((found.places, written.places), (found.groups, written.groups)):
+                assert one.tolist() == other.tolist()
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
@@ -599,9 +595,6 @@ def test_nothing_changes_before_a_verdict_ends(
         else:
             assert verdict.valid_until > NOW
             later = verdict.valid_until - tick
-        again = next(
-            each
-            for each in evaluate(batch[:1], rules, later)
-            if each.policy_id == verdict.policy_id
-        )
+        judged = evaluate(batch[:1], rules, later)
+        again = next(each for each in judged if each.policy_id == verdict.policy_id)
         assert again.status == verdict.status

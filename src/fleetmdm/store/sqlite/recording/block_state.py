@@ -197,6 +197,19 @@ def read_rows(
     return rows
 
 
+def drop_absent(leaves: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The leaves without the places of those that are not there, in another order."""
+    words = leaves.view(np.uint64)
+    gaps = np.flatnonzero(words[:, 0] == 0)
+    # Hardly ever does a hash begin with eight zeros, and still it is one.
+    gaps = gaps[~words[gaps].any(axis=1)]
+    count = len(leaves) - len(gaps)
+    # What stands last fills the gaps before it; there are few.
+    last = np.setdiff1d(np.arange(count, len(leaves)), gaps, assume_unique=True)
+    leaves[gaps[gaps < count]] = leaves[last]
+    return leaves[:count]
+
+
 def find_rows(
     blocks: Sequence[int], numbers: npt.NDArray[np.int64]
 ) -> tuple[Places, npt.NDArray[np.bool_]]:

@@ -26,6 +26,7 @@ from fleetmdm.store.sqlite.recording.block_state import (
     BlockState,
     KeptColumns,
     Places,
+    drop_absent,
     empty_state,
     find_rows,
     read_part,
@@ -227,7 +228,7 @@ class Judged:
             tables.append(read_rows(self._connection, part, others, laid, self._policies))
         # What was read stands alone there; a state is needed as it is.
         every = np.concatenate(tables) if self._states else tables[-1]
-        return root_of_set(_drop_absent(every))
+        return root_of_set(drop_absent(every))
 
     def _known_blocks(self) -> list[int]:
         return [block for (block,) in self._connection.execute("SELECT block FROM judged_blocks")]
@@ -283,19 +284,6 @@ class Judged:
 
 def _parse_leaves(told: bytes | None) -> npt.NDArray[np.uint8] | None:
     return None if told is None else np.frombuffer(told, np.uint8).reshape(-1, HASH_BYTES)
-
-
-def _drop_absent(leaves: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The leaves without the places of those that are not there, in another order."""
-    words = leaves.view(np.uint64)
-    gaps = np.flatnonzero(words[:, 0] == 0)
-    # Hardly ever does a hash begin with eight zeros, and still it is one.
-    gaps = gaps[~words[gaps].any(axis=1)]
-    count = len(leaves) - len(gaps)
-    # What stands last fills the gaps before it; there are few.
-    last = np.setdiff1d(np.arange(count, len(leaves)), gaps, assume_unique=True)
-    leaves[gaps[gaps < count]] = leaves[last]
-    return leaves[:count]
 
 
 def _blocks_of(numbers: Numbers) -> list[int]:
