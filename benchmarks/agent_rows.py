@@ -42,11 +42,14 @@ def some_keys(*options: str, count: int = 1) -> Iterator[list[Path]]:
 
 
 def in_turn(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
-    """The results of each work, done in turn, after one round that does not count."""
+    """The results of each work, done in turn, after one round that does not count.
+
+    Every other round goes backwards, so that none always comes after the same one.
+    """
     results: dict[str, list[Any]] = {name: [] for name in works}
     for number in range(rounds + 1):
-        for name, work in works.items():
-            result = work()
+        for name in list(works) if number % 2 else reversed(works):
+            result = works[name]()
             if number:
                 results[name].append(result)
     return results
