@@ -279,24 +279,44 @@ class Engine:
 
     def handle(
         self,
-        payload: bytes | memoryview,
+        payload: bytes,
         peer: Peer,
         now: float,
         bindings: Bindings = UNBOUND,
     ) -> Reply | SignJob | ConfirmJob | Change:
         """The answer to one request, or what is to be done first; `now` in seconds since 1970."""
-        if payload and payload[0] == _SIGN_REQUEST:
-            return self._begin_sign(payload, peer, now, bindings)
+        if not payload or payload[0] != _SIGN_REQUEST:
+            return self._handle_other(payload, peer, now, bindings)
+        try:
+            key_blob, data, flags = cut_sign(payload)
+        except WireError:
+            return failure("malformed")
+        if self._is_locked:
+            return failure("locked")
+        table = self._table
+        entry = table.entries.get(key_blob)
+        if entry is None:
+            return failure("key_not_found")
+        if flags & _OTHER_SIGN_FLAGS:
+            return failure("unsupported_flags")
+        fields = (entry, data, flags, peer, table.generation, bindings, False, "")
+        job = _new(SignJob, fields)
+        return job if entry.is_free and self._is_open else self._judge(job, now)
+
+    def _handle_other(
+        self, payload: bytes, peer: Peer, now: float, bindings: Bindings
+    ) -> Reply | Change:
+        """Anything but a request to sign."""
         try:
             request = parse_request(payload)
         except WireError:
             return failure("malformed")
-        return self._handle_other(request, peer, now, bindings)
+        return self._answer_read(request, peer, now, bindings)
 
-    def _handle_other(
+    def _answer_read(
         self, request: Request, peer: Peer, now: float, bindings: Bindings
     ) -> Reply | Change:
-        """Anything but a request to sign."""
+        """The same of one that could be read."""
         if isinstance(request, ExtensionRequest) and request.name == SESSION_BIND:
             # Locked or not: what came by a forwarded connection stays remote after an unlock.
             return _bind(bindings, request.body)
@@ -375,25 +395,6 @@ class Engine:
             return parse_private_fields(reader, request.algorithm).public.blob
         except WireError:
             return None
-
-    def _begin_sign(
-        self, payload: bytes | memoryview, peer: Peer, now: float, bindings: Bindings
-    ) -> Reply | SignJob | ConfirmJob:
-        try:
-            key_blob, data, flags = cut_sign(payload)
-        except WireError:
-            return failure("malformed")
-        if self._is_locked:
-            return failure("locked")
-        table = self._table
-        entry = table.entries.get(key_blob)
-        if entry is None:
-            return failure("key_not_found")
-        if flags & _OTHER_SIGN_FLAGS:
-            return failure("unsupported_flags")
-        fields = (entry, data, flags, peer, table.generation, bindings, False, "")
-        job = _new(SignJob, fields)
-        return job if entry.is_free and self._is_open else self._judge(job, now)
 
     def _judge(self, job: SignJob, now: float) -> Reply | SignJob | ConfirmJob:
         """Refuse, or have a person asked, or let it be signed and count it."""

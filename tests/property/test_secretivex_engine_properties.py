@@ -81,7 +81,7 @@ def test_noise_behind_any_number(number: int, rest: bytes) -> None:
 )
 def test_fields_that_nearly_fit(number: int, fields: list[bytes], cut: int) -> None:
     payload = bytes([number]) + b"".join(map(encode_string, fields))
-    answer = make_engine().handle(memoryview(payload[: cut + 1]), ME, 0.0)
+    answer = make_engine().handle(payload[: cut + 1], ME, 0.0)
     if isinstance(answer, Reply):
         check_one_frame(answer)
 

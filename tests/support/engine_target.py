@@ -87,7 +87,7 @@ def engine_of(is_locked: bool) -> Engine:
 def run_one(data: bytes) -> str:
     """Give the engine one input; the word for what came of it. Raises for a defect alone."""
     is_locked, bindings = SITUATIONS[data[0] % len(SITUATIONS)] if data else SITUATIONS[0]
-    payload = memoryview(data)[1:]
+    payload = data[1:]
     engine = engine_of(is_locked)
     answer = engine.handle(payload, ME, NOW_S, bindings)
     if isinstance(answer, Change):

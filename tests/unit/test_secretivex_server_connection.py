@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from secretivex.context.bindings import Bindings
-from secretivex.engine import Change, ConfirmJob, Reply, SignJob
-from secretivex.identity import Identity
-from secretivex.key_table import TableEntry
+from secretivex.engine import Change, Reply
+from secretivex.metrics.cells import Cells
 from secretivex.peer import Peer
 from secretivex.server.lanes.turn import Turn
+from secretivex.server.sockets.memory import Memory
 from secretivex.server.worker.connection import BATCH_FRAMES, MAX_TURNS, Connection
 from sshwire.agent.connection import encode_frame
 from sshwire.agent.requests import RemoveRequest
@@ -22,16 +22,8 @@ from sshwire.agent.requests import RemoveRequest
 ME = Peer(1000, 1000)
 
 
-class NoKey:
-    def sign(self, data: bytes, flags: int = 0) -> bytes:
-        raise NotImplementedError
-
-
-ENTRY = TableEntry(Identity(b"k", "", "ssh-rsa", "file"), NoKey(), False, "", "")
-
-
 class FakeHost:
-    """Queues a job for b"s...", a change for b"c..."; all else is answered by an echo in capitals.
+    """Has a signature made for b"s...", a change for b"c..."; all else is answered by an echo in capitals.
 
     After b"b..." the answer to everything is b"bound".
     """
@@ -45,25 +37,12 @@ class FakeHost:
         self.callbacks: list[Callable[[], None]] = []
         self.gone = 0
         self.arrival_s = 0.0
-        self.memory = 10**6
-        self.kept = 0
-        self.is_full = False
-        self.starved: list[Connection] = []
-
-    def keep(self, change_bytes: int) -> bool:
-        self.kept += change_bytes
-        return change_bytes < 0 or self.kept <= self.memory
-
-    def has_memory_for(self, connection: Connection) -> bool:
-        if not self.is_full:
-            return True
-        self.starved.append(connection)
-        return False
+        self.memory = Memory(Cells(1).meter(0))
+        self.memory.max_bytes = 10**6
 
     def answer(
-        self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
-    ) -> Reply | SignJob | Change:
-        data = bytes(payload)
+        self, data: bytes, _peer: Peer, bindings: Bindings, turn: Turn
+    ) -> Reply | Change | None:
         if data.startswith(b"b"):
             attempted = replace(bindings, is_attempted=True)
             return Reply(encode_frame(data.upper()), "ok", attempted)
@@ -72,14 +51,9 @@ class FakeHost:
         if data.startswith(b"c"):
             return Change(RemoveRequest(data))
         if data.startswith(b"s"):
-            return SignJob(ENTRY, data, 0, peer, 1, bindings)
+            self.queued.append((data, turn))
+            return None
         return Reply(encode_frame(data.upper()), "ok")
-
-    def sign(self, job: SignJob, turn: Turn) -> None:
-        self.queued.append((job.data, turn))
-
-    def confirm(self, job: ConfirmJob, turn: Turn) -> None:
-        raise NotImplementedError
 
     def change(self, change: Change, turn: Turn) -> None:
         assert change.request == RemoveRequest(b"c")
@@ -104,7 +78,7 @@ class FakeHost:
     def lost(self, _connection: Connection) -> None:
         self.gone += 1
 
-    def make(self, which: int = 0) -> None:
+    def sign(self, which: int = 0) -> None:
         data, turn = self.queued.pop(which)
         turn.owner.fill(turn, encode_frame(data.upper()))
 
@@ -176,9 +150,9 @@ def test_a_quick_reply_waits_for_the_slow_one_before_it(
     connection: Connection, host: FakeHost, transport: FakeTransport
 ) -> None:
     connection.data_received(frames(b"s1", b"quick", b"s2"))
-    host.make(1)
+    host.sign(1)
     assert transport.written == b""
-    host.make(0)
+    host.sign(0)
     assert transport.written == frames(b"S1", b"QUICK", b"S2")
 
 
@@ -190,7 +164,7 @@ def test_requests_beyond_the_limit_wait_and_reading_stops(
     assert len(host.queued) == MAX_TURNS
     assert not transport.reads()
     while host.queued:
-        host.make()
+        host.sign()
     host.go_on()
     assert transport.reads()
     assert transport.written == frames(*(b"S" for _ in range(MAX_TURNS + 10)))
@@ -225,7 +199,7 @@ def test_after_end_of_file_what_was_asked_is_answered_then_it_closes(
 ) -> None:
     connection.data_received(frames(b"s1", b"last") + b"\0\0")
     assert connection.eof_received()
-    host.make()
+    host.sign()
     assert transport.written == frames(b"S1", b"LAST")
     assert transport.is_closing()
 
@@ -241,7 +215,7 @@ def test_finish_takes_no_more_and_closes_after_the_last_reply(
     connection.finish()
     assert not transport.is_closing()
     connection.data_received(frames(b"late"))
-    host.make()
+    host.sign()
     assert transport.written == frames(b"S1")
     assert transport.is_closing()
 
@@ -268,7 +242,7 @@ def test_a_change_waits_for_what_came_before_it_and_holds_up_what_follows(
 ) -> None:
     connection.data_received(frames(b"s1", b"c", b"after"))
     assert host.changes == []
-    host.make()
+    host.sign()
     (turn,) = host.changes
     assert transport.written == frames(b"S1")
     connection.data_received(frames(b"later"))
@@ -283,7 +257,7 @@ def test_a_client_that_leaves_takes_a_change_that_was_not_begun_with_it(
 ) -> None:
     connection.data_received(frames(b"s1", b"c"))
     connection.connection_lost(None)
-    host.make()
+    host.sign()
     assert host.changes == []
 
 
@@ -345,23 +319,23 @@ def test_what_comes_after_the_end_is_not_kept(connection: Connection, host: Fake
 def test_half_a_message_that_there_is_no_memory_for_ends_its_connection(
     connection: Connection, host: FakeHost, transport: FakeTransport
 ) -> None:
-    host.memory = 10
+    host.memory.max_bytes = 10
     connection.data_received(b"\0\0\0\x40half")
-    assert host.kept == 8
+    assert host.memory.buffered_bytes == 8
     connection.data_received(b"more and more")
     assert transport.is_closing()
-    assert host.kept == 0
+    assert host.memory.buffered_bytes == 0
 
 
 def test_a_request_that_there_is_no_memory_for_waits(
     connection: Connection, host: FakeHost, transport: FakeTransport
 ) -> None:
-    host.is_full = True
+    host.memory.held_bytes = host.memory.max_bytes
     connection.data_received(frames(b"one"))
     assert transport.written == b""
     assert not transport.reads()
-    host.is_full = False
-    host.starved.pop().go_on()
+    host.memory.held_bytes = 0
+    host.memory.feed()
     assert transport.written == frames(b"ONE")
     assert transport.reads()
 

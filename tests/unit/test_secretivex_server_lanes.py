@@ -194,7 +194,7 @@ def test_no_thread_waits_for_a_store() -> None:
         await bench.finished(3)
         assert bench.outcomes == {word: word.upper() for word in words(3)}
         assert (bench.queue.in_the_making, bench.queue.waiting) == (0, 0)
-        assert bench.queue.held_bytes == 0
+        assert bench.queue.memory.held_bytes == 0
 
     tell(story)
 
@@ -310,7 +310,7 @@ def test_a_client_that_goes_is_not_waited_for() -> None:
         await bench.finished(2)
         assert bench.outcomes[b"stays"] == b"STAYS"
         assert b"queued" not in bench.outcomes
-        assert bench.queue.held_bytes == 0
+        assert bench.queue.memory.held_bytes == 0
 
     tell(story)
 

@@ -33,14 +33,14 @@ class StoreMeter:
     def note_made(self, store: str, durations_ns: Collection[int]) -> None:
         """Signatures were made, each in so long; those of a batch fall within a bound or two."""
         self._add(REQUESTS, store, "ok", len(durations_ns))
-        ordered = sorted(max(0, ns) for ns in durations_ns)
+        ordered = sorted(durations_ns)
         start = 0
         while start < len(ordered):
             bound = bisect_left(BOUNDS_NS, ordered[start])
             end = bisect_right(ordered, _TOPS_NS[bound], start)
             self._add(DURATIONS, store, bound, end - start)
             start = end
-        self._add(DURATIONS, store, _SUM, sum(ordered))
+        self._add(DURATIONS, store, _SUM, sum(ordered[bisect_left(ordered, 0) :]))
 
     def _add(self, name: str, store: str, last: object, amount: int) -> None:
         place = self._places.get((store, last))

@@ -132,7 +132,7 @@ Request = (
 def parse_request(payload: bytes | bytearray | memoryview) -> Request:
     """The request of one frame; raises `WireError` when its fields cannot be read."""
     if payload and payload[0] == _SIGN_REQUEST:
-        return SignRequest(*cut_sign(payload))
+        return SignRequest(*cut_sign(bytes(payload)))
     reader = Reader(payload)
     number = reader.byte()
     parse = _PARSERS.get(number)
@@ -206,17 +206,17 @@ _SIGN_REQUEST = int(RequestNumber.SIGN_REQUEST)
 _uint32_at = struct.Struct(">I").unpack_from
 
 
-def cut_sign(payload: bytes | bytearray | memoryview) -> tuple[bytes, bytes, int]:
+def cut_sign(payload: bytes) -> tuple[bytes, bytes, int]:
     """Key blob, data and flags of a sign request where they lie: an agent reads little else.
 
     The fields of a `SignRequest` without one; raises `WireError` as `parse_request` does.
     """
-    if not isinstance(payload, bytes):
-        payload = bytes(payload)
     try:
-        data_at = 9 + _uint32_at(payload, 1)[0]
-        data_end = data_at + _uint32_at(payload, data_at - 4)[0]
-        flags = _uint32_at(payload, data_end)[0]
+        (key_bytes,) = _uint32_at(payload, 1)
+        data_at = 9 + key_bytes
+        (data_bytes,) = _uint32_at(payload, data_at - 4)
+        data_end = data_at + data_bytes
+        (flags,) = _uint32_at(payload, data_end)
     except struct.error as error:
         # Whatever a length says, nothing is read or made beyond the bytes that are there.
         raise TruncatedError("a sign request ends early") from error

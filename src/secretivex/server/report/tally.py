@@ -72,7 +72,7 @@ class Tally:
         """What stands in the queues."""
         self.meter.put(self._queue, signing.waiting)
         self.meter.put(self._signing, signing.in_the_making)
-        self.meter.put(self._kept, signing.held_bytes)
+        self.meter.put(self._kept, signing.memory.held_bytes)
 
     def confirmed(self, refusal: str) -> None:
         """A question to a person."""

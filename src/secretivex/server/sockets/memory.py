@@ -28,28 +28,30 @@ class Memory:
     def __init__(self, meter: Meter) -> None:
         self.max_bytes = MAX_KEPT_BYTES
         self._meter = meter
-        self._buffered = 0
+        self.buffered_bytes = 0
+        self.held_bytes = 0
+        """What requests hold that wait to be signed, as their queues count it."""
         self._starved: dict[Starved, None] = {}
 
     def keep(self, change_bytes: int) -> bool:
         """Count bytes of half messages; false if there is no memory for more."""
-        self._buffered += change_bytes
-        if change_bytes < 0 or self._buffered <= self.max_bytes:
+        self.buffered_bytes += change_bytes
+        if change_bytes < 0 or self.buffered_bytes <= self.max_bytes:
             return True
         self._meter.count("floods")
         return False
 
-    def has_room(self, held_bytes: int, connection: Starved) -> bool:
+    def has_room(self, connection: Starved) -> bool:
         """Whether another request may wait; if not, its connection is told when."""
-        if held_bytes < self.max_bytes:
+        if self.held_bytes < self.max_bytes:
             return True
         self._starved[connection] = None
         return False
 
-    def feed(self, held_bytes: int) -> None:
+    def feed(self) -> None:
         """Let connections go on, oldest first, once a quarter is free; as many as there are now."""
         for connection in tuple(self._starved) if self._starved else ():
-            if held_bytes >= self.max_bytes * 3 // 4:
+            if self.held_bytes >= self.max_bytes * 3 // 4:
                 return
             del self._starved[connection]
             connection.go_on()

@@ -129,15 +129,14 @@ class Wire(asyncio.Transport):
         """Send at the end of this pass, or as soon as the client reads."""
         if self._is_lost:
             return
-        whole = data if isinstance(data, bytes) else bytes(data)
         outbox = self._outbox
         if outbox is None:
-            self._outbox = whole
+            self._outbox = bytes(data)
             self._watch.defer(self)
         elif isinstance(outbox, bytes):
-            self._outbox = deque((outbox, whole))
+            self._outbox = deque((outbox, bytes(data)))
         else:
-            outbox.append(whole)
+            outbox.append(bytes(data))
 
     def send(self) -> None:
         """Send what the socket takes."""

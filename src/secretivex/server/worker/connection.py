@@ -10,14 +10,15 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Protocol, cast
 
 from secretivex.context.bindings import UNBOUND, Bindings
-from secretivex.engine import Change, ConfirmJob, Reply, SignJob
+from secretivex.engine import Change, Reply
 from secretivex.peer import Peer
 from secretivex.server.lanes.turn import Turn
+from secretivex.server.sockets.memory import Memory
 from sshwire.agent.connection import NEED_DATA, FrameReader
 from sshwire.errors import WireError
 
@@ -38,13 +39,13 @@ class Host(Protocol):
     """The worker, as its connections see it."""
 
     def answer(
-        self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
-    ) -> Reply | SignJob | ConfirmJob | Change:
-        """Ask the engine."""
+        self, payload: bytes, peer: Peer, bindings: Bindings, turn: Turn
+    ) -> Reply | Change | None:
+        """Ask the engine; None if a signature is made for the turn, which is filled later."""
         ...
 
     @property
-    def by_caller(self) -> Container[int]:
+    def by_caller(self) -> Collection[int]:
         """Numbers of the requests for which it matters which program asks."""
         ...
 
@@ -56,29 +57,18 @@ class Host(Protocol):
         """Have a change made and the turn filled."""
         ...
 
-    def sign(self, job: SignJob, turn: Turn, /) -> None:
-        """Have a signature made and the turn filled."""
-        ...
-
-    def confirm(self, job: ConfirmJob, turn: Turn, /) -> None:
-        """The same after a person allowed it."""
-        ...
-
     @property
     def arrival_s(self) -> float:
         """When what is read now arrived."""
         ...
 
-    def keep(self, change_bytes: int, /) -> bool:
-        """Count bytes that are kept for later; false if there is no memory for them."""
-        ...
-
-    def has_memory_for(self, connection: Connection) -> bool:
-        """Whether another request may be taken; if not, `go_on` is called when it may."""
+    @property
+    def memory(self) -> Memory:
+        """What all connections may keep, and hold while they wait to be signed."""
         ...
 
     def now(self) -> float:
-        """The loop's clock, in seconds."""
+        """The clock that the times of turns are of, in seconds."""
         ...
 
     def soon(self, callback: Callable[[], None]) -> None:
@@ -147,18 +137,17 @@ class Connection(asyncio.Protocol):
         self._host.made(self)
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is whole; a single whole frame, the usual case, needs no reader."""
+        """Answer what is whole; a single frame, and nothing else in hand, needs no reader."""
         if self._is_ending:
             return
-        self._arrival_s = self._host.arrival_s
         size = len(data)
         is_whole = 4 < size <= self._max_frame_bytes + 4 and _length_at(data)[0] == size - 4
-        if is_whole and self._frames is None and self._has_room():
-            self._take(data[4:])
-            turns = self._turns
-            if turns and (turns[0].frame is not None or self._held is not None):
+        is_alone = is_whole and not self._turns and self._frames is None
+        if is_alone and self.blocked_since_s is None and self._host.memory.has_room(self):
+            if self._take(data[4:], self._host.arrival_s):
                 self._flush()
             return
+        self._arrival_s = self._host.arrival_s
         if self._frames is None:
             self._frames = FrameReader(max_frame_bytes=self._max_frame_bytes)
         self._frames.receive_data(data)
@@ -180,7 +169,7 @@ class Connection(asyncio.Protocol):
                 if not frames.buffered_bytes:
                     self._frames = None
                 break
-            room -= self._take(payload)
+            room -= self._take(payload, self._arrival_s) or 1
             if room <= 0:
                 self._is_resting = True
                 self._host.soon(self.go_on)
@@ -196,7 +185,7 @@ class Connection(asyncio.Protocol):
         """Have what is buffered counted; false if there is no memory for it."""
         buffered = 0 if self._frames is None else self._frames.buffered_bytes
         change, self._buffered_bytes = buffered - self._buffered_bytes, buffered
-        return not change or self._host.keep(change)
+        return not change or self._host.memory.keep(change)
 
     def _hang_up(self) -> None:
         self._frames = None
@@ -212,28 +201,29 @@ class Connection(asyncio.Protocol):
         is_blocked = self.blocked_since_s is not None or self._barrier is not None
         if is_blocked or self._is_resting or len(self._turns) >= MAX_TURNS:
             return False
-        return self._host.has_memory_for(self)
+        return self._host.memory.has_room(self)
 
-    def _take(self, payload: bytes | memoryview) -> int:
-        """Ask for one answer and give it its place in the order; how many requests it counts for."""
+    def _take(self, payload: bytes, since_s: float) -> int:
+        """Ask for one answer and give it its place in the order; how many requests it counts for.
+
+        0 for a signature, which is in the making.
+        """
         host = self._host
-        turn = Turn(self, self._arrival_s)
+        turn = Turn(self, since_s)
         self._turns.append(turn)
-        if self._peer.caller is None and payload[0] in host.by_caller:
+        if host.by_caller and self._peer.caller is None and payload[0] in host.by_caller:
             self._identify()
-        answer = host.answer(payload, self._peer, self._bindings)
-        if isinstance(answer, SignJob):
-            host.sign(answer, turn)
-        elif isinstance(answer, ConfirmJob):
-            host.confirm(answer, turn)
-        elif isinstance(answer, Change):
+        answer = host.answer(payload, self._peer, self._bindings, turn)
+        if answer is None:
+            return 0
+        if isinstance(answer, Change):
             self._barrier, self._held = turn, answer
-        else:
-            turn.frame = answer.frame
-            if answer.bindings is not None:
-                self._bindings = answer.bindings
-                return BIND_FRAMES
-        return 1
+            return 1
+        turn.frame = answer.frame
+        if answer.bindings is None:
+            return 1
+        self._bindings = answer.bindings
+        return BIND_FRAMES
 
     def _identify(self) -> None:
         """Look up which program this is, once and only where that matters."""
@@ -250,7 +240,7 @@ class Connection(asyncio.Protocol):
             # Nearly always: nothing came before it, nothing waits behind it.
             turns.clear()
             self._transport.write(frame)
-            self.quiet_since_s = self._host.now()
+            self.quiet_since_s = turn.ended_s or self._host.now()
             if self._is_ending or self._is_at_eof:
                 self._settle()
             return

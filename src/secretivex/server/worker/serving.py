@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from secretivex.context.bindings import Bindings
@@ -94,22 +94,22 @@ class Worker:
         self._limits = ServerLimits()
         self._rates = shared.rates
         self._engine = Engine(judge_by(SigningPolicy(), self._rates, self._limits)[0])
-        self.by_caller: Container[int] = ()
+        self.by_caller: Collection[int] = ()
         self._programs: Programs = ForgetfulPrograms()
         self._tells_programs_alone = False
         self._watch = Watch(loop)
         self._watch.begin = self.begin_look
         self._accepted = self._tally.meter.place("connections_accepted")
+        self.memory = Memory(self._tally.meter)
         self._signing = SigningQueue(
-            loop, self._limits, self._finish, meter=self._tally.meter, watch=self._watch
+            *(loop, self._limits, self._finish),
+            meter=self._tally.meter,
+            watch=self._watch,
+            memory=self.memory,
         )
         self._signing.batch_ended = self._end_batch
-        # What connections ask for that others do: handed on as it is, for it is asked per request.
-        self.sign, self.now = self._signing.submit, loop.time
         self.arrival_s = self._looked_s = time.monotonic()
-        self._memory = Memory(self._tally.meter)
         self.confirming = ConfirmDesk(self._go_on)
-        self.keep, self.confirm = self._memory.keep, self.confirming.submit
         self._tokens = TokenDesk()
         self.changes = ChangeDesk(loop, ask, self._settle, self._tokens)
         self._tools: Mapping[str, Any] = {}
@@ -137,7 +137,7 @@ class Worker:
         """From now on answer from `state`; the first one opens the listener."""
         policy = _policy_of(state)
         self._signing.limit(state.limits)
-        self._memory.max_bytes = state.limits.share_of(MAX_KEPT_BYTES)
+        self.memory.max_bytes = state.limits.share_of(MAX_KEPT_BYTES)
         is_same = (state.limits, state.tools) == (self._limits, self._tools)
         self._tools = state.tools
         self._tokens.tools = self.confirming.tools = TokenTools.from_table(state.tools)
@@ -218,16 +218,20 @@ class Worker:
     # What connections ask for: the Host port.
 
     def answer(
-        self, payload: bytes | memoryview, peer: Peer, bindings: Bindings
-    ) -> Reply | SignJob | ConfirmJob | Change:
-        """Ask the engine."""
+        self, payload: bytes, peer: Peer, bindings: Bindings, turn: Turn
+    ) -> Reply | Change | None:
+        """Ask the engine; None if a signature is made for the turn, which is filled later."""
         if self._next_end_s is not None and lifetime_clock() >= self._next_end_s:
             self._let_keys_end()
         answer = self._engine.handle(payload, peer, time.time(), bindings)
-        if type(answer) is SignJob and not self._must_refuse:
-            return answer  # nearly always
         if self._must_refuse and not isinstance(answer, Reply):
             answer = failure("audit_unavailable")
+        if isinstance(answer, SignJob):
+            self._signing.submit(answer, turn)
+            return None
+        if isinstance(answer, ConfirmJob):
+            self.confirming.submit(answer, turn)
+            return None
         if isinstance(answer, Reply):
             self._tally.answered(payload, answer.outcome)
             if self._auditor is not None:
@@ -286,12 +290,11 @@ class Worker:
     def _end_batch(self) -> None:
         self._is_late = self._signing.is_behind
         self._watch.flush()
-        self._memory.feed(self._signing.held_bytes)
+        self.memory.feed()
 
-    def has_memory_for(self, connection: Connection) -> bool:
-        """Whether there is room for another request; if not, its connection is told when."""
-        held_bytes, memory = self._signing.held_bytes, self._memory
-        return held_bytes < memory.max_bytes or memory.has_room(held_bytes, connection)
+    def now(self) -> float:
+        """The clock of every time that a connection remembers, in seconds."""
+        return time.monotonic()
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back in the loop's next turn."""
@@ -308,7 +311,7 @@ class Worker:
         self._connections.discard(connection)
         self.confirming.forget(connection)
         self._signing.forget(connection)
-        self._memory.forget(connection)
+        self.memory.forget(connection)
         self._count(-1)
         self._acceptor.ease()
         self._check_drained()
@@ -364,7 +367,7 @@ class Worker:
     def _close_overdue(self) -> None:
         """Close clients that send no request or read no reply in time."""
         self._sweep = None
-        now = self._loop.time()
+        now = self.now()
         idle_s, write_s = self._limits.idle_timeout_ms / 1000, self._limits.write_timeout_ms / 1000
         for connection in tuple(self._connections):
             blocked = connection.blocked_since_s

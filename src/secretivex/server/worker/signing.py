@@ -21,6 +21,7 @@ from secretivex.metrics.per_store import StoreMeter
 from secretivex.server.lanes.lanes import Lanes
 from secretivex.server.lanes.turn import Turn, TurnOwner
 from secretivex.server.making import refuse, sign
+from secretivex.server.sockets.memory import Memory
 from secretivex.server.sockets.watch import Watch
 from secretivex.server.state import ServerLimits
 from secretivex.server.worker.fair import FairQueue
@@ -56,6 +57,7 @@ class SigningQueue:
         clock: Callable[[], float] = time.monotonic,
         meter: Meter | None = None,
         watch: Watch | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._loop = loop
         # Not the loop's own: uvloop's stands still while a callback runs.
@@ -70,7 +72,7 @@ class SigningQueue:
         self._batch_is_due = False
         self._in_threads = 0
         self._pool: ThreadPoolExecutor | None = None
-        self.held_bytes = 0
+        self.memory = memory or Memory(self._meter)
         self.limit(limits)
 
     def limit(self, limits: ServerLimits) -> None:
@@ -82,7 +84,7 @@ class SigningQueue:
     def submit(self, job: SignJob, turn: Turn) -> None:
         """Queue a job for a turn that waits since its `since_s`."""
         owner, entry = turn.owner, job.entry
-        self.held_bytes += JOB_BYTES + len(job.data)
+        self.memory.held_bytes += JOB_BYTES + len(job.data)
         turn.job = job
         if entry.is_cheap:
             self._inline.push(owner.caller, owner, turn)
@@ -96,7 +98,7 @@ class SigningQueue:
 
     def forget(self, owner: TurnOwner) -> None:
         """A connection is gone: what it waits for is not signed."""
-        if not self.held_bytes:
+        if not self.memory.held_bytes:
             return
         for queue in (self._inline, self._pooled, self._lanes):
             if queue:
@@ -119,7 +121,7 @@ class SigningQueue:
         return bool(self._inline)
 
     def _let_go(self, turn: Turn) -> None:
-        self.held_bytes -= JOB_BYTES + len(turn.job.data)
+        self.memory.held_bytes -= JOB_BYTES + len(turn.job.data)
 
     def _end(self, turns: Sequence[Turn]) -> None:
         """Signatures were made or failed: have them answered, and count what came of them."""
@@ -137,7 +139,7 @@ class SigningQueue:
                 made[store].append(span_ns)
             else:
                 made[store] = [span_ns]
-        self.held_bytes -= held_bytes
+        self.memory.held_bytes -= held_bytes
         self._meter.observe_all(_SIGN, spans_ns)
         for store, durations_ns in made.items():
             self._stores.note_made(store, durations_ns)
