@@ -171,3 +171,18 @@ def test_a_key_that_fails_is_an_outcome() -> None:
         assert {outcome for _, outcome in bench.outcomes} == {"sign_failed_ValueError"}
 
     asyncio.run(story())
+
+
+def test_memory_that_came_free_is_told_of_whoever_signed() -> None:
+    async def story(*, is_cheap: bool) -> None:
+        bench = Bench(asyncio.get_running_loop(), ServerLimits())
+        told = asyncio.Event()
+        bench.queue.batch_ended = told.set
+        bench.submit(GatedKey(), b"one", is_cheap=is_cheap)
+        assert bench.queue.memory.held_bytes > 0
+        async with asyncio.timeout(30):
+            await told.wait()
+        assert bench.queue.memory.held_bytes == 0
+
+    asyncio.run(story(is_cheap=True))
+    asyncio.run(story(is_cheap=False))
