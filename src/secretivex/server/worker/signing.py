@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -68,7 +69,7 @@ class SigningQueue:
         self.batch_ended: Callable[[], None] = lambda: None
         self._inline: FairQueue[Turn] = FairQueue()
         self._pooled: FairQueue[Turn] = FairQueue()
-        self._lanes = Lanes(loop, self._is_due_in_lane, self._end_lane, watch)
+        self._lanes = Lanes(loop, self._is_due, self._end_lane, watch)
         self._batch_is_due = False
         self._in_threads = 0
         self._pool: ThreadPoolExecutor | None = None
@@ -125,38 +126,28 @@ class SigningQueue:
 
     def _end(self, turns: Sequence[Turn]) -> None:
         """Signatures were made or failed: have them answered, and count what came of them."""
+        waits_ns: list[int] = []
         spans_ns: list[int] = []
-        made: dict[str, list[int]] = {}
+        made: defaultdict[str, list[int]] = defaultdict(list)
         held_bytes = 0
         for turn in turns:
             job, span_ns = turn.job, int((turn.ended_s - turn.since_s) * 1e9)
             held_bytes += JOB_BYTES + len(job.data)
+            waits_ns.append(int(turn.wait_s * 1e9))
             spans_ns.append(span_ns)
             store = job.entry.identity.store
             if isinstance(turn.outcome, str):
                 self._stores.note(store, turn.outcome)
-            elif store in made:
-                made[store].append(span_ns)
             else:
-                made[store] = [span_ns]
+                made[store].append(span_ns)
         self.memory.held_bytes -= held_bytes
+        self._meter.observe_all(_WAIT, waits_ns)
         self._meter.observe_all(_SIGN, spans_ns)
         for store, durations_ns in made.items():
             self._stores.note_made(store, durations_ns)
         self._finish(turns)
 
-    def _end_one(self, outcome: SignOutcome, turn: Turn) -> None:
-        """The same of one that a thread made."""
-        turn.outcome, turn.ended_s = outcome, self._clock()
-        self._end((turn,))
-
     # Keys that sign where others must not wait for them.
-
-    def _is_due_in_lane(self, turn: Turn) -> bool:
-        is_due = self._is_due(turn, self._clock())
-        if not is_due:
-            self._meter.observe(_WAIT, int(turn.wait_s * 1e9))
-        return is_due
 
     def _end_lane(self, turns: Sequence[Turn], results: Sequence[Answer | SignOutcome]) -> None:
         """A store's process says itself when it began a signature: until then it waited."""
@@ -169,7 +160,6 @@ class SigningQueue:
                 turn.begun_s, turn.ended_s = max(turn.since_s, result.begun_s), result.ended_s
                 turn.wait_s = turn.begun_s - turn.since_s
             turn.outcome = outcome
-        self._meter.observe_all(_WAIT, [int(turn.wait_s * 1e9) for turn in turns])
         self._end(turns)
         self.batch_ended()
 
@@ -196,7 +186,6 @@ class SigningQueue:
         """
         self._batch_is_due = False
         queue, clock, timeout_s = self._inline, self._clock, self._timeout_s
-        waits_ns: list[int] = []
         made: list[Turn] = []
         now = clock()
         end = now + MAX_BATCH_S
@@ -204,7 +193,6 @@ class SigningQueue:
             turn = queue.pop()
             turn.begun_s = now
             turn.wait_s = wait_s = now - turn.since_s
-            waits_ns.append(int(wait_s * 1e9))
             if turn.is_dropped or wait_s > timeout_s:
                 self._give_up(turn)
                 now = clock()
@@ -212,7 +200,6 @@ class SigningQueue:
                 turn.outcome = sign(turn.job)
                 now = turn.ended_s = clock()
                 made.append(turn)
-        self._meter.observe_all(_WAIT, waits_ns)
         self._end(made)
         if queue.size:
             self._schedule_batch()
@@ -223,7 +210,7 @@ class SigningQueue:
     def _fill_threads(self) -> None:
         while self._pooled and self._in_threads < self._max_in_threads:
             turn = self._pooled.pop()
-            if not self._begins(turn, self._clock()):
+            if not self._is_due(turn):
                 continue
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="signer")
@@ -239,21 +226,16 @@ class SigningQueue:
 
     def _end_thread(self, outcome: SignOutcome, turn: Turn) -> None:
         self._in_threads -= 1
-        self._end_one(outcome, turn)
+        turn.outcome, turn.ended_s = outcome, self._clock()
+        self._end((turn,))
         self._fill_threads()
         self.batch_ended()
 
-    def _begins(self, turn: Turn, now: float) -> bool:
-        """Whether a job is to be signed now: somebody wants it, and its time is not over."""
-        is_due = self._is_due(turn, now)
-        self._meter.observe(_WAIT, int(turn.wait_s * 1e9))
-        return is_due
-
-    def _is_due(self, turn: Turn, now: float) -> bool:
-        """The same, with nothing counted; ends it if not."""
-        turn.begun_s = now
-        turn.wait_s = wait_s = now - turn.since_s
-        if turn.is_dropped or wait_s > self._timeout_s:
+    def _is_due(self, turn: Turn) -> bool:
+        """Whether a job is to be signed now: somebody wants it, and it is not late. Ends it if not."""
+        turn.begun_s = self._clock()
+        turn.wait_s = turn.begun_s - turn.since_s
+        if turn.is_dropped or turn.wait_s > self._timeout_s:
             self._give_up(turn)
             return False
         return True
@@ -261,6 +243,7 @@ class SigningQueue:
     def _give_up(self, turn: Turn) -> None:
         """Nobody wants a signature any more, or it comes too late."""
         self._let_go(turn)
+        self._meter.observe(_WAIT, int(turn.wait_s * 1e9))
         if not turn.is_dropped:
             self._stores.note(turn.job.entry.identity.store, "sign_timeout")
             turn.outcome = "sign_timeout"
