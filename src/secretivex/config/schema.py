@@ -33,7 +33,7 @@ _LISTEN = rf"^(/.*|unix:.*|(localhost|127(\.{_BYTE}){{3}}|\[::1\])?:{_PORT})$"
 
 _TYPES: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
-    "path": {"type": "string"},
+    "path": {"type": "string", "pattern": r"\S"},
     "int": {"type": "integer"},
     "float": {"type": "number"},
     "bool": {"type": "boolean"},
