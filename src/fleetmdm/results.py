@@ -6,13 +6,10 @@ needs a clock or a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 
 class Status(StrEnum):
@@ -58,15 +55,6 @@ class Finding:
     observed: Any
     reason: str
     message: str
-
-
-encode_value: Final = msgspec.json.Encoder(order="sorted").encode
-"""JSON with sorted keys: of a finding, or of a value in one."""
-
-
-def join_findings(written: Iterable[bytes]) -> bytes:
-    """The JSON array of findings that `encode_value` wrote: how they are kept."""
-    return b"[" + b",".join(written) + b"]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,11 @@ class AwsLcKey:
 
         # SEC 1: the OpenSSL object goes after this, so one library holds the key and not two.
         form = Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()
-        self._sign = EC.new_key_from_der_data(secret.private_bytes(*form)).sign
+        der = secret.private_bytes(*form)
+        try:
+            self._sign = EC.new_key_from_der_data(der).sign
+        finally:
+            _overwrite(der)
         self._digest = getattr(hashlib, find_signature_format(signature_format).hash_name)
         self._head = encode_text(signature_format)
 
@@ -150,6 +154,13 @@ class AwsLcKey:
             _check(flags)
         numbers = numbers_of(self._sign(self._digest(data).digest()))
         return self._head + _pack_uint32(len(numbers)) + numbers
+
+
+def _overwrite(secret: bytes) -> None:
+    """Zero bytes that a library made, in place: nobody else may have seen them."""
+    from _cffi_backend import FFI
+
+    FFI().memmove(FFI().from_buffer(secret), bytes(len(secret)), len(secret))
 
 
 def numbers_of(der: bytes) -> bytes:

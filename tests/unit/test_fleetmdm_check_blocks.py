@@ -23,11 +23,11 @@ from fleetmdm.store.sqlite.recording.changed import MAX_ITEMS
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POLICIES = parse_policies(
-    b"id: a\nname: A\nchecks: [{key: n, op: lt, value: 2000}]\n---\n"
+    b"id: a\nname: A\nchecks: [{key: n, op: lt, value: 8000}]\n---\n"
     b"id: b\nname: B\nchecks: [{key: seen, op: within, value: 14d}]\n",
     name="p",
 )
-COUNT = 2500
+COUNT = 10_000
 
 
 def device(number: int, **facts: object) -> Device:
@@ -75,7 +75,7 @@ def test_nothing_is_judged_where_nothing_changed(store: SqliteStore) -> None:
 
 def test_only_what_changed_is_judged(store: SqliteStore) -> None:
     check(store)
-    store.put_devices([device(7, n=9999), device(2400, n=None)], now=NOW)
+    store.put_devices([device(7, n=19_999), device(9600, n=None)], now=NOW)
     store.retire_device("d00100", now=NOW)
     run, judged = check(store)
     assert judged == 2
@@ -118,7 +118,7 @@ def test_a_full_check_makes_findings_only_where_something_is_otherwise(store: Sq
     rows = list(store.results(first.run_id))
     assert packed_anew(store, days=0) == set()
     assert packed_anew(store, days=0, tool_version="1") == {1, 2, 3}
-    store.put_devices([device(5, n=9999)], now=NOW)
+    store.put_devices([device(5, n=19_999)], now=NOW)
     assert packed_anew(store, days=0) == {1}
     assert packed_anew(store, days=2) == {1, 2, 3}
     run, _ = check(store, full=True)
@@ -147,16 +147,16 @@ def test_few_changes_are_kept_beside_the_blocks_until_they_are_many(store: Sqlit
     check(store)
     rows = []
     for n in range(5):
-        store.put_devices([device(100 * n + at, n=5000 + n) for at in range(120)], now=NOW)
+        store.put_devices([device(400 * n + at, n=20_000 + n) for at in range(480)], now=NOW)
         run, judged = check(store)
-        assert judged == 120
+        assert judged == 480
         rows.append(beside(store))
         assert not list(store.find_problems())
-    # The fourth hundred of three blocks is more than an eighth of these.
+    # The fourth time, what changed of the three blocks is more than an eighth of these.
     assert rows == [1, 2, 3, 0, 1]
     later = NOW + timedelta(hours=1)
     gone = {f"d{number:05}" for number in range(50, 60)}
-    store.put_devices([replace(device(3, n=5000), last_seen=later)], now=later)
+    store.put_devices([replace(device(3, n=20_000), last_seen=later)], now=later)
     for name in gone:
         store.retire_device(name, now=later)
     run, _ = check(store)
@@ -166,7 +166,7 @@ def test_few_changes_are_kept_beside_the_blocks_until_they_are_many(store: Sqlit
     assert not list(store.find_problems())
 
 
-@pytest.mark.parametrize("seen", [3, 1100])
+@pytest.mark.parametrize("seen", [3, 4400])
 def test_devices_seen_again_stand_beside_those_that_are_judged(
     store: SqliteStore, seen: int
 ) -> None:
@@ -174,7 +174,7 @@ def test_devices_seen_again_stand_beside_those_that_are_judged(
     check(store)
     later = NOW + timedelta(hours=1)
     store.put_devices([replace(device(2 * at), last_seen=later) for at in range(seen)], now=later)
-    store.put_devices([device(1, n=9), replace(device(2301, n=9), last_seen=later)], now=later)
+    store.put_devices([device(1, n=9), replace(device(9204, n=9), last_seen=later)], now=later)
     store.retire_device("d00003", now=later)
     run, _ = check(store, days=1)
     assert beside(store) == (seen == 3)
@@ -189,7 +189,7 @@ def test_devices_seen_again_stand_beside_those_that_are_judged(
 def test_many_rows_of_changes_become_one(store: SqliteStore) -> None:
     check(store)
     for n in range(MAX_ITEMS + 1):
-        store.put_devices([device(n % 7, n=3000 + n)], now=NOW)
+        store.put_devices([device(n % 7, n=12_000 + n)], now=NOW)
         run, _ = check(store)
     assert beside(store) == 1
     assert not list(store.find_problems())
@@ -211,7 +211,7 @@ def test_another_policy_is_all_that_is_judged(store: SqliteStore) -> None:
     run, judged = check(store)
     assert judged == COUNT
     assert same(run, check(store, full=True)[0])
-    store.put_devices([device(1500, n=1)], now=NOW)
+    store.put_devices([device(6000, n=1)], now=NOW)
     store.remove_policy("a", now=NOW)
     store.put_policies([parse_policy(OTHER.replace(b"id: a", b"id: c"), name="p")], now=NOW)
     assert judged_under(store) == [None, frozenset("c"), frozenset("c")]
@@ -226,7 +226,7 @@ def test_another_policy_is_all_that_is_judged(store: SqliteStore) -> None:
 
 def test_a_block_that_has_no_device_left_follows_the_policies(store: SqliteStore) -> None:
     check(store)
-    for number in range(2048 - 1024, COUNT):
+    for number in range(4096, COUNT):
         store.retire_device(f"d{number:05}", now=NOW)
     check(store)
     store.remove_policy("a", now=NOW)
@@ -239,13 +239,13 @@ def test_a_block_that_has_no_device_left_follows_the_policies(store: SqliteStore
 def test_several_processes_find_what_one_finds(store: SqliteStore) -> None:
     first, judged = check(store, workers=2)
     assert judged == COUNT
-    store.put_devices([device(7, n=9999), device(2400, n=None)], now=NOW)
+    store.put_devices([device(7, n=19_999), device(9600, n=None)], now=NOW)
     again, judged = check(store, full=True, workers=2)
     assert judged == COUNT
     assert same(again, check(store, full=True)[0])
-    assert len(list(store.results(first.run_id))) == COUNT - 2000
+    assert len(list(store.results(first.run_id))) == COUNT - 8000
     changed = {row.device_id for row in store.intervals(first_run=again.run_id)}
-    assert {"d00007", "d02400"} <= changed
+    assert {"d00007", "d09600"} <= changed
 
 
 def test_a_run_broken_off_ends_its_processes(store: SqliteStore) -> None:
@@ -270,7 +270,7 @@ def test_a_killed_process_is_replaced_by_this_one(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "tasks", "some"), [(1, 1000, False), (2, 1, True), (0, 1, False), (0, 39, False)]
+    ("wanted", "tasks", "some"), [(1, 1000, False), (2, 1, True), (0, 1, False), (0, 9, False)]
 )
 def test_processes_are_started_where_they_pay(wanted: int, tasks: int, *, some: bool) -> None:
     assert (choose_workers(wanted, tasks) > 0) is some
@@ -278,13 +278,13 @@ def test_processes_are_started_where_they_pay(wanted: int, tasks: int, *, some: 
 
 def test_a_run_that_is_overtaken_judges_everything(store: SqliteStore, tmp_path: Path) -> None:
     check(store)
-    store.put_devices([device(7, n=9999)], now=NOW)
+    store.put_devices([device(7, n=19_999)], now=NOW)
     other = open_store(tmp_path / "fleet.db", now=NOW)
     judged: list[int] = []
 
     def advance(count: int) -> None:
         if not judged:
-            other.put_devices([device(8, n=9999)], now=NOW)
+            other.put_devices([device(8, n=19_999)], now=NOW)
             check(other)
         judged.append(count)
 
@@ -314,11 +314,11 @@ def test_a_policy_is_read_from_its_source_once(store: SqliteStore) -> None:
     assert store._connection.execute("SELECT count(*) FROM policy_forms").fetchone() == (2,)
 
 
-OTHER = b"id: a\nname: A\nchecks: [{key: n, op: lt, value: 1999}]\n"
+OTHER = b"id: a\nname: A\nchecks: [{key: n, op: lt, value: 7999}]\n"
 
 
 ALL_GONE = """
-INSERT INTO first_gone SELECT block, CAST(replace(hex(zeroblob(1024)), '00', 'f') AS BLOB)
+INSERT INTO first_gone SELECT block, CAST(replace(hex(zeroblob(4096)), '00', 'f') AS BLOB)
 FROM first_results
 """
 
@@ -334,7 +334,7 @@ UPDATE fact_columns SET cells = (
     ("damage", "said"),
     [
         (OTHER_CELLS, "say otherwise"),
-        ("UPDATE documents SET facts_hash = zeroblob(32) WHERE device = 1030", "say otherwise"),
+        ("UPDATE documents SET facts_hash = zeroblob(32) WHERE device = 4100", "say otherwise"),
         ("DELETE FROM first_results", "its rows"),
         (ALL_GONE, "its rows"),
         (

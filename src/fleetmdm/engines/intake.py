@@ -20,7 +20,7 @@ from fleetmdm.store.incoming import BLOCK_DEVICES, BlockBuilder, ColumnsWanted, 
 
 _log: Final = logging.getLogger("fleetmdm.ingest")
 
-ALONE_BLOCKS: Final = 8
+ALONE_BLOCKS: Final = 2
 """So many blocks are read in this process before it asks for help."""
 MAX_PROCESSES: Final = 8
 """This one writes: with more it would keep the others waiting."""

@@ -23,7 +23,7 @@ from fleetmdm.store.selections import load_selections
 
 _log: Final = logging.getLogger("fleetmdm.check")
 
-LEAST_TASKS: Final = 40
+LEAST_TASKS: Final = 10
 """With fewer, this process is done before another has begun."""
 
 

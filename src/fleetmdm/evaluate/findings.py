@@ -17,8 +17,9 @@ from fleetmdm.evaluate.fact_path import Absent, Elements, render_path
 from fleetmdm.evaluate.leaves import Decided, decide_element
 from fleetmdm.evaluate.outcome import Outcome
 from fleetmdm.evaluate.program import NEGATING, CompiledLeaf
+from fleetmdm.finding_json import encode_value, join_findings
 from fleetmdm.policy import Combine
-from fleetmdm.results import Finding, encode_value, join_findings
+from fleetmdm.results import Finding
 
 # An attribute of an enumeration costs more than the comparison around it.
 _FALSE, _TRUE = int(Outcome.FALSE), int(Outcome.TRUE)
@@ -64,7 +65,7 @@ class Finder:
         return list(map(tuple, self._made.tell(tree, places)))
 
     def write_all(self, tree: Decided, places: Places) -> list[bytes]:
-        """The same as `results.join_findings` writes each."""
+        """The same as `finding_json.join_findings` writes each."""
         return list(map(join_findings, self._written.tell(tree, places)))
 
     def _make(self, leaf: CompiledLeaf, value: Any, outcome: int) -> Finding:

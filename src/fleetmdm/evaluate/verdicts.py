@@ -62,7 +62,7 @@ class Search:
         self._make = make
         self._found: Found[tuple[Finding, ...]] | None = None
         self.written = write
-        """The findings as `results.join_findings` writes them."""
+        """The findings as `finding_json.join_findings` writes them."""
 
     def found(self) -> Found[tuple[Finding, ...]]:
         """The findings."""

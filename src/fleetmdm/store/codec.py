@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from fleetmdm.results import Finding, encode_value, join_findings
+from fleetmdm.finding_json import encode_value, join_findings
+from fleetmdm.results import Finding
 
 _decoder = msgspec.json.Decoder(tuple[Finding, ...])
 

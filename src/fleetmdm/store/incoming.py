@@ -21,8 +21,9 @@ from fleetmdm.ingest.split import Piece
 from fleetmdm.rfc3339 import encode_time
 from fleetmdm.store.codec import time_to_stamp
 
-BLOCK_DEVICES: Final = 1024
-"""Devices of a block: what is decoded of them stays in the processor's cache."""
+BLOCK_DEVICES: Final = 4096
+"""Devices of a block: enough that what a leaf or a column costs by itself is little beside them, and few
+enough to be read for the sake of one."""
 
 FEWEST: Final = BLOCK_DEVICES // 4
 """Fewer devices than this are no block of their own."""
