@@ -17,7 +17,11 @@ HOLD: Final = "SELECT run FROM first_results UNION ALL VALUES (0), (0)"
 """While this is not read to its end, everything is read as it was when it was begun."""
 
 _NAMES_AT_ONCE: Final = 16_384
-"""Devices of which the rows are in memory together."""
+"""Devices of which the rows are in memory together, in a fleet that is not very large."""
+
+_MOST_PASSES: Final = 16
+"""Names are in another order than blocks, so each part of them may read every block: with parts of one
+size a fleet ten times as large would take a hundred times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,9 @@ def _read_names(connection: sqlite3.Connection, wanted: Wanted) -> Iterator[list
         f"SELECT device, name FROM device_names {where} ORDER BY name",  # noqa: S608 - one of two constants
         {"device": wanted.device_id},
     )
-    while names := found.fetchmany(_NAMES_AT_ONCE):
+    (devices,) = connection.execute("SELECT count(*) FROM device_names").fetchone()
+    size = max(_NAMES_AT_ONCE, devices // _MOST_PASSES)
+    while names := found.fetchmany(size):
         yield names
 
 
