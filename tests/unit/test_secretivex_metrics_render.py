@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
 from secretivex.metrics.cells import Cells, Totals
-from secretivex.metrics.openmetrics import render_openmetrics
+from secretivex.metrics.openmetrics import OPENMETRICS, PLAIN, render_text
 from secretivex.metrics.queue_wait import PROFILE_TAILS, suggest_tail
 from secretivex.metrics.snapshot import Moment, make_snapshot, window
 from secretivex.metrics.table import METRICS, PREFIX
@@ -132,7 +135,7 @@ def test_a_window_counts_from_its_beginning_and_shows_gauges_as_they_are(totals:
 def test_the_text_is_openmetrics_and_has_every_metric(totals: Totals) -> None:
     families = {
         family.name: family
-        for family in text_string_to_metric_families(render_openmetrics(totals, PROCESSES))
+        for family in text_string_to_metric_families(render_text(totals, PROCESSES, OPENMETRICS))
     }
     for metric in METRICS:
         name = PREFIX + metric.name + (f"_{metric.unit}" if metric.unit else "")
@@ -141,7 +144,7 @@ def test_the_text_is_openmetrics_and_has_every_metric(totals: Totals) -> None:
 
 
 def test_the_text_has_the_figures(totals: Totals) -> None:
-    text = render_openmetrics(totals, PROCESSES)
+    text = render_text(totals, PROCESSES, OPENMETRICS)
     samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(text)
@@ -155,10 +158,27 @@ def test_the_text_has_the_figures(totals: Totals) -> None:
     assert samples["secretivex_connections_most",] == 9
 
 
+def test_the_older_form_has_the_same_figures(totals: Totals) -> None:
+    newer = text_string_to_metric_families(render_text(totals, PROCESSES, OPENMETRICS))
+    older = list(parse_plain(render_text(totals, PROCESSES, PLAIN)))
+    kinds = {PREFIX + metric.name: metric.kind for metric in METRICS if not metric.unit}
+    assert {family.name: family.type for family in older if family.name in kinds} == kinds
+    assert all(family.documentation for family in older)
+
+    def samples(families: Iterable[Metric]) -> set[tuple[str, str, float]]:
+        return {
+            (sample.name, str(sorted(sample.labels.items())), sample.value)
+            for family in families
+            for sample in family.samples
+        }
+
+    assert samples(older) == samples(newer)
+
+
 @given(st.text())
 def test_whatever_a_label_holds_the_text_stays_well_formed(label: str) -> None:
     totals = Totals(series={("signatures", label): 1})
-    families = text_string_to_metric_families(render_openmetrics(totals, ()))
+    families = text_string_to_metric_families(render_text(totals, (), OPENMETRICS))
     (sample,) = (
         s for f in families for s in f.samples if s.name.startswith("secretivex_signatures")
     )

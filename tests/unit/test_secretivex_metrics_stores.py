@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secretivex.metrics.cells import Cells
-from secretivex.metrics.openmetrics import render_openmetrics
+from secretivex.metrics.openmetrics import OPENMETRICS, render_text
 from secretivex.metrics.per_store import StoreMeter, read_stores
 from secretivex.metrics.snapshot import Moment, make_snapshot, window
 from secretivex.metrics.table import BOUNDS_NS
@@ -51,7 +51,7 @@ def test_a_snapshot_and_the_text_tell_the_same() -> None:
     assert file["outcomes"] == {"ok": 6}
     assert file["avg_ns"] == 3_001_400 // 3
     assert (file["percentiles_ns"]["p50"], file["percentiles_ns"]["p99"]) == (1_000, 4_000_000)
-    text = render_openmetrics(totals, ("worker-0", "worker-1"))
+    text = render_text(totals, ("worker-0", "worker-1"), OPENMETRICS)
     assert 'secretivex_store_sign_seconds_bucket{store="file",le="5e-07"} 2' in text
     assert 'secretivex_store_sign_seconds_bucket{store="file",le="+Inf"} 6' in text
     assert 'secretivex_store_requests_total{store="pkcs11-2",outcome="token_timeout"} 2' in text

@@ -1,53 +1,83 @@
-"""The metrics as OpenMetrics 1.0 text, which Prometheus reads.
+"""The metrics as text that Prometheus reads: OpenMetrics 1.0, or the exposition format before it.
 
-Rule for editors: whatever a label holds, the text stays well-formed; a parser that is not ours
-judges it in the tests.
+The older form (text/plain, version 0.0.4) is what node_exporter's textfile collector and clients
+that name nothing newer read: there a counter's whole name has its type, and no unit is told. Rule
+for editors: whatever a label holds, the text stays well-formed; parsers that are not ours judge both
+forms in the tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from secretivex.metrics.buckets import regroup
 from secretivex.metrics.cells import Totals
 from secretivex.metrics.per_store import read_stores
 from secretivex.metrics.table import BOUNDS_NS, METRICS, PREFIX, Metric
 
-CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-
 _DIVISORS = {"process_cpu": 1000}
 """Cells hold whole numbers: processor time in ms."""
 
 
-def render_openmetrics(totals: Totals, processes: Sequence[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class TextForm:
+    """One form of the text; `is_open` for OpenMetrics."""
+
+    content_type: str
+    is_open: bool
+
+
+OPENMETRICS = TextForm("application/openmetrics-text; version=1.0.0; charset=utf-8", is_open=True)
+PLAIN = TextForm("text/plain; version=0.0.4; charset=utf-8", is_open=False)
+
+
+def render_text(totals: Totals, processes: Sequence[str], form: TextForm) -> str:
     """Every metric, those without a series too; `processes` names the parts of the cells."""
     lines: list[str] = []
     for metric in METRICS:
+        lines += _render_head(metric, form)
         lines += _render(metric, totals, processes)
-    return "\n".join([*lines, "# EOF", ""])
+    return "\n".join([*lines, *(["# EOF"] if form.is_open else []), ""])
+
+
+def _name_of(metric: Metric) -> str:
+    return PREFIX + metric.name + (f"_{metric.unit}" if metric.unit else "")
+
+
+def _suffix_of(metric: Metric) -> str:
+    return "_total" if metric.kind == "counter" else ""
+
+
+def _render_head(metric: Metric, form: TextForm) -> Iterator[str]:
+    name = _name_of(metric) + ("" if form.is_open else _suffix_of(metric))
+    yield f"# TYPE {name} {metric.kind}"
+    if metric.unit and form.is_open:
+        yield f"# UNIT {name} {metric.unit}"
+    yield f"# HELP {name} {metric.help}"
 
 
 def _render(metric: Metric, totals: Totals, processes: Sequence[str]) -> Iterator[str]:
-    name = PREFIX + metric.name + (f"_{metric.unit}" if metric.unit else "")
-    yield f"# TYPE {name} {metric.kind}"
-    if metric.unit:
-        yield f"# UNIT {name} {metric.unit}"
-    yield f"# HELP {name} {metric.help}"
+    name = _name_of(metric)
     if metric.kind == "histogram":
-        if metric.labels:
-            for store, figures in read_stores(totals).items():
-                labels = {metric.labels[0]: store}
-                yield from _render_histogram(name, figures.counts, figures.sum_ns, labels)
-            return
-        histogram = totals.histograms[metric.name]
-        groups = regroup(histogram.counts, BOUNDS_NS)
-        yield from _render_histogram(name, groups, histogram.sum_ns, {})
+        yield from _render_histograms(metric, totals)
         return
-    suffix = "_total" if metric.kind == "counter" else ""
     divisor = _DIVISORS.get(metric.name, 1)
     for labels, value in _samples(metric, totals, processes):
         shown = value if divisor == 1 else value / divisor
-        yield f"{name}{suffix}{_encode_labels(labels)} {shown}"
+        yield f"{name}{_suffix_of(metric)}{_encode_labels(labels)} {shown}"
+
+
+def _render_histograms(metric: Metric, totals: Totals) -> Iterator[str]:
+    name = _name_of(metric)
+    if metric.labels:
+        for store, figures in read_stores(totals).items():
+            labels = {metric.labels[0]: store}
+            yield from _render_histogram(name, figures.counts, figures.sum_ns, labels)
+        return
+    histogram = totals.histograms[metric.name]
+    groups = regroup(histogram.counts, BOUNDS_NS)
+    yield from _render_histogram(name, groups, histogram.sum_ns, {})
 
 
 def _samples(

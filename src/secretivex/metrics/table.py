@@ -80,7 +80,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("connections_most", "gauge", "Most connections at a time over all workers."),
     Metric("signing_queue", "gauge", "Requests that wait for their turn to sign."),
     Metric("signing", "gauge", "Signatures that threads make now."),
-    Metric("kept_bytes", "gauge", "Memory that waiting requests hold.", unit="bytes"),
+    Metric("kept", "gauge", "Memory that waiting requests hold.", unit="bytes"),
     Metric(
         "queue_wait",
         "histogram",

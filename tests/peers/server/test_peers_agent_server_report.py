@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from listening import is_listening
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
 from agentclient.client import AgentClient
 from secretivex.errors import SecretiveError
@@ -126,7 +127,11 @@ def test_metrics_are_served_over_loopback_and_written(
 
 
 def test_a_unix_socket_and_a_textfile_serve_prometheus_too(
-    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+    start_service: Start,
+    key_files: dict[str, Path],
+    tmp_path: Path,
+    wait: Wait,
+    require_program: Callable[[str], str],
 ) -> None:
     where, text = tmp_path / "m.sock", tmp_path / "agent.prom"
     service = start_service(
@@ -134,7 +139,12 @@ def test_a_unix_socket_and_a_textfile_serve_prometheus_too(
         *("--metrics-output", text, "--metrics-interval-ms", "500"),
     )
     wait(text.exists, "no textfile")
-    assert "# EOF" in text.read_text()
+    families = {family.name: family.type for family in parse_plain(text.read_text())}
+    assert families["secretivex_requests"] == "counter"
+    assert families["secretivex_queue_wait_seconds"] == "histogram"
+    promtool = require_program("promtool")
+    judged = service.tool(promtool, "check", "metrics", stdin=text.read_text())
+    assert (judged.returncode, judged.stderr) == (0, "")
     with socket.socket(socket.AF_UNIX) as connected:
         connected.connect(str(where))
         connected.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -246,7 +256,14 @@ def test_nonsense_at_the_control_socket_harms_nothing(
     service = start_service("--key", key_files["ed25519"])
     path = control_path(service.address)
     wait(lambda: is_listening(path), "no control socket")
-    for nonsense in (b"", b"\n", b'{"verb":"destroy"}\n', b"\xff" * 200_000, b"[]\n"):
+    for nonsense in (
+        b"",
+        b"\n",
+        b'{"verb":"destroy"}\n',
+        b"\xff" * 200_000,
+        b"[]\n",
+        b"[" * 4000 + b"\n",
+    ):
         with socket.socket(socket.AF_UNIX) as connected:
             connected.settimeout(60)
             connected.connect(str(path))

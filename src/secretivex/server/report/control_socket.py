@@ -34,7 +34,10 @@ def encode_question(verb: str) -> bytes:
 
 def parse_question(line: bytes) -> str:
     """The verb of a question; raises ValueError for what is none."""
-    document = json.loads(line)
+    try:
+        document = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("not a question: nested too deep") from error
     verb = document.get("verb") if isinstance(document, dict) else None
     if verb not in VERBS:
         raise ValueError(f"not a verb: {verb!r}")

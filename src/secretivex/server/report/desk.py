@@ -20,7 +20,7 @@ from clikit.errors import Failure
 from clikit.output import write_atomic
 from secretivex.errors import SecretiveError
 from secretivex.metrics.cells import Cells, Meter, Totals
-from secretivex.metrics.openmetrics import render_openmetrics
+from secretivex.metrics.openmetrics import OPENMETRICS, PLAIN, TextForm, render_text
 from secretivex.metrics.snapshot import Moment, make_snapshot, window
 from secretivex.peer import is_admitted
 from secretivex.server.listen_unix import Listener, listen
@@ -32,11 +32,11 @@ from secretivex.server.report.control_socket import (
     parse_question,
 )
 from secretivex.server.report.http import serve_http
+from secretivex.server.report.once import Counter
 from secretivex.server.report.plan import ReportPlan
 
 LOG = logging.getLogger("secretivex.metrics")
 
-QUESTION_TIMEOUT_S = 5.0
 POLL_S = 1.0
 """How often it is looked whether a snapshot is due."""
 
@@ -75,7 +75,8 @@ class Desk:
         try:
             listener = listen(control_path(self._plan.socket_path))
             self._listeners.append(listener)
-            server = await asyncio.start_unix_server(self._on_question, sock=listener.socket.dup())
+            counter = Counter(self._on_question)
+            server = await asyncio.start_unix_server(counter, sock=listener.socket.dup())
             self._servers.append(server)
         except SecretiveError as error:
             LOG.warning("no control socket", extra={"fields": {"reason": error.message}})
@@ -94,7 +95,7 @@ class Desk:
         if not where:
             return
         try:
-            self._metrics = await serve_http(where, self._openmetrics)
+            self._metrics = await serve_http(where, self._text)
         except (SecretiveError, OSError) as error:
             LOG.warning("metrics are not served", extra={"fields": {"reason": str(error)}})
 
@@ -119,10 +120,10 @@ class Desk:
 
     # Snapshots.
 
-    def snapshot(self, kind: str) -> dict[str, Any]:
-        """The figures since the last reset."""
+    def snapshot(self, kind: str, totals: Totals | None = None) -> dict[str, Any]:
+        """The figures since the last reset: as they are now, or as they were read already."""
         plan = self._plan
-        totals = window(self._cells.totals(), self._baseline)
+        totals = window(totals or self._cells.totals(), self._baseline)
         processes = [(name, self._pids.get(name, 0)) for name in plan.processes]
         moment = Moment(
             kind,
@@ -135,8 +136,8 @@ class Desk:
         )
         return make_snapshot(totals, moment)
 
-    def _openmetrics(self) -> str:
-        return render_openmetrics(self._cells.totals(), self._plan.processes)
+    def _text(self, form: TextForm) -> str:
+        return render_text(self._cells.totals(), self._plan.processes, form)
 
     def write(self, kind: str) -> None:
         """Write a snapshot to where the configuration says."""
@@ -148,9 +149,9 @@ class Desk:
         path = self._plan.metrics_output_path
         if path is None:
             return
-        # What node_exporter's textfile collector reads is told by its name.
+        # What node_exporter's textfile collector reads is told by its name; it knows the older form.
         is_text = path.suffix == ".prom"
-        text = self._openmetrics() if is_text else json.dumps(snapshot) + "\n"
+        text = self._text(PLAIN) if is_text else json.dumps(snapshot) + "\n"
         try:
             write_atomic(path, [text.encode()], mode=0o644)
         except (OSError, Failure) as error:
@@ -186,17 +187,11 @@ class Desk:
 
     async def _on_question(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        try:
-            async with asyncio.timeout(QUESTION_TIMEOUT_S):
-                if is_admitted(read_peer(writer.get_extra_info("socket")), os.geteuid()):
-                    line = await reader.readuntil(b"\n")
-                    writer.write(encode_answer(await self._answer(line[:MAX_QUESTION_BYTES])))
-                    await writer.drain()
-        except (OSError, EOFError, asyncio.LimitOverrunError, TimeoutError):
-            pass
-        finally:
-            writer.close()
+    ) -> bytes:
+        if not is_admitted(read_peer(writer.get_extra_info("socket")), os.geteuid()):
+            return b""
+        line = await reader.readuntil(b"\n")
+        return encode_answer(await self._answer(line[:MAX_QUESTION_BYTES]))
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
@@ -204,16 +199,19 @@ class Desk:
         except ValueError as error:
             return {"error": str(error)}
         if verb == "openmetrics":
-            return {"openmetrics": self._openmetrics()}
+            return {"openmetrics": self._text(OPENMETRICS)}
         if verb == "reload":
             return await self._source("reload")
         status = await self._source("status")
         self._pids = {row["name"]: row["pid"] for row in status["processes"]}
         if verb == "health":
             return {**status, "metrics": self.snapshot("snapshot")}
-        snapshot = self.snapshot("reset" if verb == "reset" else "snapshot")
-        if verb == "reset":
-            self._baseline = self._cells.totals()
+        if verb != "reset":
+            return self.snapshot("snapshot")
+        # Read once, so that what is counted meanwhile is in the window after this one.
+        totals = self._cells.totals()
+        snapshot = self.snapshot("reset", totals)
+        self._baseline = totals
         return snapshot
 
     def soon(self, kind: str) -> None:

@@ -7,20 +7,22 @@ that was lured here by another name gets nothing.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from secretivex.config.paths import parse_listen
 from secretivex.errors import SecretiveError
-from secretivex.metrics.openmetrics import CONTENT_TYPE
+from secretivex.metrics.openmetrics import TextForm
 from secretivex.server.listen_unix import Listener, listen
+from secretivex.server.report.once import Counter
+from secretivex.server.report.request import choose_form, names_loopback, parse_request
 
-REQUEST_TIMEOUT_S = 5.0
 MAX_HEAD_BYTES = 8192
 
-Page = Callable[[], str]
+_END = b"\r\n\r\n"
+
+Page = Callable[[TextForm], str]
 
 
 async def serve_http(where: str, page: Page) -> tuple[asyncio.AbstractServer, Listener | None]:
@@ -29,59 +31,55 @@ async def serve_http(where: str, page: Page) -> tuple[asyncio.AbstractServer, Li
         place = parse_listen(where)
     except ValueError as error:
         raise SecretiveError("config_invalid", f"metrics_listen: {error}") from error
+    is_unix = isinstance(place, Path)
+    counter = Counter(partial(_answer, page, is_unix=is_unix))
     if isinstance(place, Path):
         listener = listen(place)
-        on_unix = partial(_on_request, page, None)
-        return await asyncio.start_unix_server(on_unix, sock=listener.socket.dup()), listener
+        server = await asyncio.start_unix_server(
+            counter, sock=listener.socket.dup(), limit=MAX_HEAD_BYTES
+        )
+        return server, listener
     host, port = place
-    return await asyncio.start_server(partial(_on_request, page, host), host, port), None
+    return await asyncio.start_server(counter, host, port, limit=MAX_HEAD_BYTES), None
 
 
-async def _on_request(
-    page: Page, host: str | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
+async def _answer(
+    page: Page, reader: asyncio.StreamReader, _: asyncio.StreamWriter, *, is_unix: bool
+) -> bytes:
     try:
-        async with asyncio.timeout(REQUEST_TIMEOUT_S):
-            head = await reader.readuntil(b"\r\n\r\n")
-            writer.write(_respond(head[:MAX_HEAD_BYTES], page, host))
-            await writer.drain()
-    except (OSError, EOFError, asyncio.LimitOverrunError, TimeoutError):
-        pass
-    finally:
-        writer.close()
+        head = await reader.readuntil(_END)
+    except asyncio.LimitOverrunError:
+        return _encode("431 Request Header Fields Too Large", "this is more than is read\n")
+    return respond(head, page, is_unix=is_unix)
 
 
-def _respond(head: bytes, page: Page, host: str | None) -> bytes:
-    lines = head.decode("latin-1").split("\r\n")
-    method, _, rest = lines[0].partition(" ")
-    path = rest.partition(" ")[0].partition("?")[0]
-    if host is not None and not _names_us(lines[1:]):
+def respond(head: bytes, page: Page, *, is_unix: bool) -> bytes:
+    """The whole answer to a head that ends with its empty line."""
+    try:
+        request = parse_request(head)
+    except ValueError as error:
+        return _encode("400 Bad Request", f"{error}\n")
+    if not is_unix and not names_loopback(request.host):
         return _encode("421 Misdirected Request", "this is not the host you look for\n")
-    if method not in ("GET", "HEAD"):
-        return _encode("405 Method Not Allowed", "GET /metrics\n")
-    if path != "/metrics":
+    if request.method not in ("GET", "HEAD"):
+        return _encode("405 Method Not Allowed", "GET /metrics\n", ("Allow: GET, HEAD",))
+    if request.path != "/metrics":
         return _encode("404 Not Found", "GET /metrics\n")
-    response = _encode("200 OK", page(), CONTENT_TYPE)
-    return response if method == "GET" else response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    form = choose_form(request.accept)
+    response = _encode("200 OK", page(form), ("Vary: Accept",), kind=form.content_type)
+    return response if request.method == "GET" else response.partition(_END)[0] + _END
 
 
-def _names_us(headers: list[str]) -> bool:
-    """Whether the Host is a loopback address: a name could be anybody's that points here."""
-    for line in headers:
-        name, _, value = line.partition(":")
-        if name.strip().lower() == "host":
-            host = value.strip().rpartition(":")[0] or value.strip()
-            host = host.strip("[]")
-            if host == "localhost":
-                return True
-            try:
-                return ipaddress.ip_address(host).is_loopback
-            except ValueError:
-                return False
-    return True
-
-
-def _encode(status: str, body: str, kind: str = "text/plain; charset=utf-8") -> bytes:
+def _encode(
+    status: str,
+    body: str,
+    fields: tuple[str, ...] = (),
+    *,
+    kind: str = "text/plain; charset=utf-8",
+) -> bytes:
     data = body.encode()
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n"
-    return (head + "Connection: close\r\n\r\n").encode() + data
+    head = (
+        *(f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(data)}"),
+        *(*fields, "X-Content-Type-Options: nosniff", "Connection: close"),
+    )
+    return "\r\n".join(head).encode() + _END + data

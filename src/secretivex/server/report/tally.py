@@ -26,7 +26,7 @@ class Tally:
             meter.place(name)
             for name in (
                 *("connections", "connections_most"),
-                *("signing_queue", "signing", "kept_bytes"),
+                *("signing_queue", "signing", "kept"),
             )
         )
 

@@ -23,7 +23,7 @@ SHARE = 1000
 
 OF_NOW = (
     *("process_resident", "process_descriptors", "connections"),
-    *("signing_queue", "signing", "kept_bytes"),
+    *("signing_queue", "signing", "kept"),
 )
 """What a process that ended has no more; what it counted stays."""
 
