@@ -10,6 +10,7 @@ frame, and each has a word for why; nothing here does I/O or reads a clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -55,6 +56,8 @@ from sshwire.wire import Reader, encode_text
 
 KNOWN_SIGN_FLAGS = 2 | 4
 """RFC 9987 section 5.6: a request with any other flag must fail."""
+
+SERVED_SIGN_FLAGS = (0, 2, 4, 6)
 
 _OTHER_SIGN_FLAGS = ~KNOWN_SIGN_FLAGS
 
@@ -257,6 +260,8 @@ class Engine:
         self._is_locked = False
         self._terms = Terms()
         self._is_open = self._terms.is_open
+        self._is_timed = False
+        self._narrowed = 0
 
     def replace(
         self,
@@ -269,13 +274,18 @@ class Engine:
         """From now on answer from this table under this policy."""
         self._terms = terms
         self._is_open = terms.is_open
+        self._is_timed = not terms.is_open and Facet.TIME in terms.facts
         self._decide = decide
         self._table = table
         self._is_locked = is_locked
 
     def narrow(self, table: KeyTable) -> None:
-        """From now on answer from this table of fewer keys; all else stays."""
-        self._table = table
+        """From now on answer from this table of fewer keys; all else stays.
+
+        It gets a generation that no other has, so that signatures under way are decided again.
+        """
+        self._narrowed -= 1
+        self._table = replace(table, generation=self._narrowed)
 
     def handle(
         self,
@@ -328,7 +338,7 @@ class Engine:
             return _answer_locked(request)
         if isinstance(request, ListRequest):
             return Reply(self._list(peer, now, bindings), "ok")
-        return self._refuse_unseen(request, now, bindings) or _answer_other(
+        return self._refuse_unseen(request, peer, now, bindings) or _answer_other(
             request, self._terms.query_reply
         )
 
@@ -355,12 +365,12 @@ class Engine:
         outcome: SignOutcome,
         now: float,
     ) -> Reply:
-        """The reply to a sign request; decided again if keys or rules changed since it came."""
+        """The reply to a sign request; decided again if keys, rules or hours may be others by now."""
         if isinstance(outcome, str):
             return failure(outcome)
         if self._is_locked:
             return failure("locked")
-        if job.generation != self._table.generation:
+        if job.generation != self._table.generation or self._is_timed:
             entry = self._table.find(job.entry.identity.key_blob)
             if entry is None:
                 return failure("key_gone")
@@ -375,16 +385,34 @@ class Engine:
         """The reply to a change, from the word for what came of it."""
         return _SUCCESS if outcome == "ok" else failure(outcome)
 
-    def _refuse_unseen(self, request: Request, now: float, bindings: Bindings) -> Reply | None:
+    def _refuse_unseen(
+        self, request: Request, peer: Peer, now: float, bindings: Bindings
+    ) -> Reply | None:
         """A key that a connection may not see it may not replace or remove either."""
-        blob = None
         if isinstance(request, RemoveRequest):
-            blob = request.key_blob
+            entry = self._table.find(request.key_blob)
+            if entry and not self._shows(entry, peer, bindings, now):
+                return failure("key_hidden")
         elif isinstance(request, AddRequest):
             blob = self._added_blob(request)
-        entry = None if blob is None else self._table.find(blob)
+            entry = None if blob is None else self._table.find(blob)
+        else:
+            return None
         refusal = entry and refuse_sight(entry.destinations, bindings, now)
         return failure(refusal) if refusal else None
+
+    def _shows(self, entry: TableEntry, peer: Peer, bindings: Bindings, now: float) -> bool:
+        """Whether the policy lets a caller see a key: any request with it might be signed."""
+        could_sign = self._terms.could_sign
+        if could_sign is None:
+            return True
+        query = _query_of(entry, peer, bindings, now)
+        if Facet.FORMAT not in self._terms.facts:
+            return could_sign(query())
+        return any(
+            could_sign(query(signature_format=entry.format_of(flags), flags=flags))
+            for flags in SERVED_SIGN_FLAGS
+        )
 
     def _added_blob(self, request: AddRequest) -> bytes | None:
         """The blob that an added key would have, where it matters who may replace it."""
@@ -438,11 +466,10 @@ class Engine:
         )
 
     def _list(self, peer: Peer, now: float, bindings: Bindings) -> bytes:
-        could_sign = self._terms.could_sign
-        if could_sign is None:
+        if self._terms.could_sign is None:
             return self._table.list_for(bindings, now)
         return self._table.list_for(
-            bindings, now, lambda entry: could_sign(_query_of(entry, peer, bindings, now)())
+            bindings, now, lambda entry: self._shows(entry, peer, bindings, now)
         )
 
 

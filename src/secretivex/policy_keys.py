@@ -12,7 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from secretivex.policy import Effect, Matcher, Rule, SigningPolicy
-from secretivex.policy.matchers import Fingerprints, KeyBlobs, comments_matcher, fold_comment
+from secretivex.policy.matchers import (
+    Fingerprints,
+    KeyBlobs,
+    comments_matcher,
+    fits_nothing,
+    fold_comment,
+)
 from sshwire.errors import WireError
 from sshwire.pubkey import parse_public_key
 
@@ -105,9 +111,19 @@ def _shorten(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _check_comment(text: str) -> str:
+def check_comment(text: str) -> str:
+    """A comment or a pattern of comments, as it is."""
     if not fold_comment(text):
         raise EntryError("the comment is blank", "remove the entry or name a comment")
+    check_pattern(fold_comment(text))
+    return text
+
+
+def check_pattern(text: str) -> str:
+    """A text or a pattern, as it is; one that nothing fits would be a rule that is never met."""
+    if fits_nothing(text):
+        hint = "a range goes upwards, as in [a-z]; a bracket itself is written [[]"
+        raise EntryError(f"nothing fits the pattern {text!r}", hint)
     return text
 
 
@@ -126,11 +142,11 @@ def _comments(entries: Sequence[str]) -> Matcher:
 FLAT_KEYS = (
     _FlatKey("deny_key_blobs", Effect.DENY, _blobs, parse_key_blob),
     _FlatKey("deny_fingerprints", Effect.DENY, _fingerprints, parse_fingerprint),
-    _FlatKey("deny_comments", Effect.DENY, _comments, _check_comment),
+    _FlatKey("deny_comments", Effect.DENY, _comments, check_comment),
     _FlatKey("pin_fingerprints", Effect.PIN, _fingerprints, parse_fingerprint),
     _FlatKey("allow_key_blobs", Effect.ALLOW, _blobs, parse_key_blob),
     _FlatKey("allow_fingerprints", Effect.ALLOW, _fingerprints, parse_fingerprint),
-    _FlatKey("allow_comments", Effect.ALLOW, _comments, _check_comment),
+    _FlatKey("allow_comments", Effect.ALLOW, _comments, check_comment),
 )
 """The keys of the `policy` table that are lists of keys to match."""
 

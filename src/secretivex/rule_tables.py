@@ -24,7 +24,6 @@ from secretivex.policy.matchers import (
     Numbers,
     Texts,
     comments_matcher,
-    fold_comment,
     parse_globs,
 )
 from secretivex.policy.window import DAYS, Window
@@ -33,11 +32,15 @@ from secretivex.policy_keys import (
     MAX_ENTRIES,
     EntryError,
     EntryProblem,
+    check_comment,
+    check_pattern,
     parse_fingerprint,
     parse_flat_policy,
     parse_key_blob,
 )
 from sshwire.algorithms import KEY_ALGORITHMS
+from sshwire.keyblob import read_algorithm
+from sshwire.wire import Reader
 
 MAX_RULES = 10_000
 
@@ -148,7 +151,7 @@ def _check_list(
 def _check_text(text: str) -> str:
     if not text.strip() or "\0" in text:
         raise EntryError("is blank or holds a null character", "remove it, or name a text")
-    return text
+    return check_pattern(text)
 
 
 def _check_path(text: str) -> str:
@@ -157,10 +160,12 @@ def _check_path(text: str) -> str:
     return _check_text(text)
 
 
-def _check_comment(text: str) -> str:
-    if not fold_comment(text):
-        raise EntryError("the comment is blank", "remove the entry or name a comment")
-    return text
+def _parse_host(text: str) -> bytes:
+    blob = parse_key_blob(text)
+    if read_algorithm(Reader(blob)).is_certificate:
+        hint = "name the host's plain key, or the key of the authority that signed it"
+        raise EntryError("is a certificate: no host is known by one", hint)
+    return blob
 
 
 def _check_among(words: Sequence[str], what: str) -> Callable[[str], str]:
@@ -216,14 +221,14 @@ def _numbers(key: str, entries: Sequence[int]) -> Matcher:
 _LISTS: Mapping[str, tuple[Callable[[Any], Any], Callable[[str, Sequence[Any]], Matcher]]] = {
     "key_blobs": (parse_key_blob, lambda _, blobs: KeyBlobs(frozenset(blobs))),
     "fingerprints": (parse_fingerprint, lambda _, found: Fingerprints(frozenset(found))),
-    "comments": (_check_comment, lambda _, texts: comments_matcher(tuple(texts))),
+    "comments": (check_comment, lambda _, texts: comments_matcher(tuple(texts))),
     "key_types": (_check_among(_KEY_TYPES, "key type"), _globs),
     "stores": (_check_text, _globs),
     "uids": (_check_number, _numbers),
     "gids": (_check_number, _numbers),
     "executables": (_check_path, _globs),
     "ancestors": (_check_path, lambda _, texts: Ancestors(parse_globs(tuple(texts)))),
-    "hosts": (parse_key_blob, lambda _, blobs: Hosts(frozenset(blobs))),
+    "hosts": (_parse_host, lambda _, blobs: Hosts(frozenset(blobs))),
     "users": (_check_text, _details),
     "kinds": (
         _check_word(tuple(DataKind)),
@@ -242,9 +247,9 @@ def _parse_forwarded(table: Mapping[str, Any]) -> list[Matcher]:
 
 
 def _parse_window(table: Mapping[str, Any]) -> list[Matcher]:
+    if "utc_offset" in table and not {"hours", "days"} & table.keys():
+        raise _KeyError("utc_offset", "there are no hours or days", "add hours or days")
     if not _WINDOW_KEYS & table.keys():
-        if "utc_offset" in table:
-            raise _KeyError("utc_offset", "there are no hours or days", "add hours or days")
         return []
     first, last = (_parse_moment(key, table.get(key)) for key in ("not_before", "not_after"))
     if first is not None and last is not None and first >= last:
@@ -299,6 +304,8 @@ def _parse_moment(key: str, text: str | None) -> float | None:
     if moment.tzinfo is None:
         hint = "for example 2026-12-01T00:00:00Z"
         raise _KeyError(key, f"{text!r} is no moment with its zone", hint)
+    if moment.timestamp() % 1:
+        raise _KeyError(key, f"{text!r} has a part of a second", "name a whole second")
     return moment.timestamp()
 
 

@@ -5,6 +5,7 @@ The compiled policy is held to the plain one: same decision, same rule, same cou
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,10 @@ def matchers() -> st.SearchStrategy[Matcher]:
         texts("executables", PATHS),
         texts("algorithms", st.sampled_from(["ssh-ed25519", "rsa-*"])),
         st.lists(PATHS, min_size=1).map(lambda found: Ancestors(parse_globs(tuple(found)))),
-        st.frozensets(st.integers(0, 2)).map(lambda found: Numbers("uids", found)),
+        *(
+            st.frozensets(st.integers(0, 2)).map(partial(Numbers, key))
+            for key in ("uids", "gids", "flags")
+        ),
         st.booleans().map(Forwarded),
         st.frozensets(st.sampled_from(DataKind)).map(Kinds),
         *(details(key) for key in ("namespaces", "payload_types", "users")),
@@ -115,6 +119,7 @@ QUERIES = st.builds(
     algorithm=st.just("ssh-ed25519"),
     store=st.sampled_from([None, "file", "memory"]),
     peer_uid=st.none() | st.integers(0, 2),
+    peer_gid=st.none() | st.integers(0, 2),
     executable=st.sampled_from([None, "", "/usr/bin/ssh", "/bin/sh"]),
     ancestors=st.none() | st.lists(st.sampled_from(["", "/usr/bin/git"]), max_size=2).map(tuple),
     is_forwarded=st.none() | st.booleans(),
@@ -174,6 +179,18 @@ def test_the_compiled_policy_decides_as_the_plain_one(
     compiled = CompiledPolicy(policy)
     for query in queries * 2:
         assert compiled.decide(query, counts) == decide(policy, query, counts)
+
+
+@given(POLICIES, QUERIES, QUERIES, COUNTS)
+def test_nothing_is_remembered_of_one_query_for_its_neighbour(
+    policy: SigningPolicy, query: SignQuery, other: SignQuery, counts: Counts
+) -> None:
+    """Each differs from the first in one fact alone."""
+    compiled = CompiledPolicy(policy)
+    for name in SignQuery._fields:
+        neighbour = query._replace(**{name: getattr(other, name)})
+        for asked in (query, neighbour):
+            assert compiled.decide(asked, counts) == decide(policy, asked, counts), name
 
 
 @given(POLICIES, QUERIES)

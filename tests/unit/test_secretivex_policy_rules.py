@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from ssh_hosts import blob_of, certificate_of, login_data, path, session_of
 
+from secretivex.config.table_settings import RULE_SETTINGS
 from secretivex.context.bindings import UNBOUND
 from secretivex.context.purpose import Purpose, purpose_of
 from secretivex.context.signed_data import DataKind
-from secretivex.policy import Charge, SignQuery, decide
+from secretivex.policy import Charge, CompiledPolicy, SignQuery, decide
 from secretivex.rule_tables import parse_policy
 from sshwire.pubkey import fingerprint
 
@@ -44,6 +45,9 @@ FITS = SignQuery(
 
 def line_of(name: str) -> str:
     return f"ssh-ed25519 {base64.b64encode(blob_of(name)).decode()}"
+
+
+CERTIFICATE = base64.b64encode(certificate_of("host", "ca")).decode()
 
 
 def signing(kind: DataKind, detail: str = "") -> SignQuery:
@@ -230,10 +234,24 @@ def query_of(change: dict[str, Any] | SignQuery, fits: SignQuery) -> SignQuery:
     return change if isinstance(change, SignQuery) else fits._replace(**change)
 
 
-def verdict(effect: str, table: dict[str, Any], query: SignQuery) -> str:
-    policy, problems = parse_policy({"rules": [{"name": "it", "effect": effect, **table}]})
+class Counted:
+    def __init__(self, used: int | None) -> None:
+        self._used = used
+
+    def used(self, _charge: Charge, /) -> int | None:
+        return self._used
+
+
+def compile_rules(*tables: dict[str, Any]) -> CompiledPolicy:
+    policy, problems = parse_policy({"rules": list(tables)})
     assert problems == ()
-    decision = decide(policy, query)
+    return CompiledPolicy(policy)
+
+
+def verdict(compiled: CompiledPolicy, query: SignQuery) -> str:
+    """What both say, the plain policy and the one that remembers what it was asked before."""
+    decision = compiled.decide(query)
+    assert decision == decide(compiled.policy, query)
     return "asked" if decision.confirm else decision.reason
 
 
@@ -247,18 +265,36 @@ def test_each_condition_with_each_effect(row: Row) -> None:
         "confirm": ("asked", "no_deny_matches", "asked"),
     }
     for effect, (if_yes, if_no, if_unknown) in reasons.items():
-        assert verdict(effect, table, fits) == if_yes
-        assert verdict(effect, table, query_of(other, fits)) == if_no
-        if unknown is not None:
-            assert verdict(effect, table, query_of(unknown, fits)) == if_unknown
+        compiled = compile_rules({"name": "it", "effect": effect, **table})
+        for _ in ("seen for the first time", "remembered"):
+            assert verdict(compiled, fits) == if_yes
+            assert verdict(compiled, query_of(other, fits)) == if_no
+            if unknown is not None:
+                assert verdict(compiled, query_of(unknown, fits)) == if_unknown
 
 
-class Counted:
-    def __init__(self, used: int | None) -> None:
-        self._used = used
+@pytest.mark.parametrize("row", ROWS.values(), ids=[*ROWS])
+def test_each_condition_beside_a_count(row: Row) -> None:
+    """What counts is a signature that the other conditions fit, or may fit."""
+    table, fits, other, unknown = row
+    counted = {"name": "it", **table, "effect": "confirm", "rate": {"over": 2, "per_s": 9}}
+    compiled = compile_rules(counted, {"effect": "allow", "uids": [0, 1, 1000]})
+    rows = [(fits, 1), (query_of(other, fits), 0)]
+    rows += [] if unknown is None else [(query_of(unknown, fits), 1)]
+    for query, charges in rows:
+        asked = query._replace(peer_uid=1000) if "uids" not in table else query
+        for used in (0, 2, None):
+            decision = compiled.decide(asked, Counted(used))
+            assert decision == decide(compiled.policy, asked, Counted(used))
+            if decision.allowed:
+                assert len(decision.charges) == (charges if used == 0 else 0)
 
-    def used(self, _charge: Charge, /) -> int | None:
-        return self._used
+
+def test_every_condition_has_a_row() -> None:
+    conditions = {row.key for row in RULE_SETTINGS} - {"name", "effect", "utc_offset", "rate"}
+    assert set().union(*(table for table, *_ in ROWS.values())) - {"utc_offset"} == conditions
+    can_be_unknown = set().union(*(row[0] for row in ROWS.values() if row[3] is not None))
+    assert conditions - can_be_unknown == {"key_types"}, "a key without a type is no key"
 
 
 @pytest.mark.parametrize(
@@ -335,6 +371,19 @@ def test_each_key_and_each_caller_has_a_count_of_its_own(each: str, change: dict
             "not_after",
             "never",
         ),
+        ({"effect": "deny", "comments": ["*@[z-a]"]}, "comments", "nothing fits"),
+        ({"effect": "deny", "comments": ["[A-_]da"]}, "comments", "nothing fits"),
+        ({"effect": "deny", "users": ["ro[t-o]t"]}, "users", "nothing fits"),
+        ({"effect": "deny", "executables": ["/usr/[z-a]*"]}, "executables", "nothing fits"),
+        ({"effect": "deny", "key_types": ["[z-a]*"]}, "key_types", "key type"),
+        ({"effect": "deny", "hosts": [CERTIFICATE]}, "hosts", "certificate"),
+        (
+            {"effect": "deny", "not_before": "2026-02-01T00:00:00Z", "utc_offset": "+01:00"},
+            "utc_offset",
+            "no hours",
+        ),
+        ({"effect": "deny", "not_after": "2026-02-01T00:00:00.5Z"}, "not_after", "part of a"),
+        ({"effect": "deny", "not_after": "2026-02-01T00:00:00+01:00:00.5"}, "not_after", "part"),
         ({"effect": "deny", "rate": {"at_most": 1, "per_s": 1}}, "rate", "over"),
         ({"effect": "allow", "rate": {"over": 1, "per_s": 1}}, "rate", "at_most"),
         ({"effect": "deny", "rate": {"over": 1}}, "rate", "per_s"),

@@ -8,12 +8,14 @@ which it fulfils; they are computed when the value is first seen and remembered.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from functools import cached_property
 from operator import attrgetter
 
-from secretivex.policy.facets import Facet, Match
+from secretivex.context.signed_data import DataKind
+from secretivex.policy.facets import Facet, KindMatcher, Match
 from secretivex.policy.query import SignQuery
 from secretivex.policy.rate import FREE, Charge, Rate, RateGauge
-from secretivex.policy.rules import Decision, Effect, SigningPolicy
+from secretivex.policy.rules import Decision, Effect, SigningPolicy, all_of
 
 MAX_REMEMBERED = 4096
 """Values of one facet; a flood of new ones starts over, at the cost of looking again."""
@@ -42,7 +44,7 @@ _CHARS: Mapping[Facet, Callable[[SignQuery], int]] = {
     Facet.CALLER: lambda q: len(q.executable or "") + sum(map(len, q.ancestors or ())),
 }
 
-_KNOWN_WHEN_LISTING = (Facet.KEY, Facet.CALLER, Facet.ROUTE, Facet.TIME)
+_KNOWN_WHEN_LISTING = (Facet.KEY, Facet.CALLER, Facet.ROUTE, Facet.FORMAT, Facet.TIME)
 
 
 class _FacetIndex:
@@ -64,11 +66,6 @@ class _FacetIndex:
         """Whether any rule looks at it."""
         return bool(self._rules)
 
-    @property
-    def rules(self) -> int:
-        """The mask of the rules that look at it."""
-        return sum(bit for bit, _ in self._rules)
-
     def masks(self, query: SignQuery) -> _Masks:
         """What the query's value of this facet says of every rule."""
         value = self.value_of(query)
@@ -82,6 +79,18 @@ class _FacetIndex:
                 self.known.clear()
             self.known[value] = found
         return found
+
+    def masks_of_kind(self, kind: DataKind) -> _Masks:
+        """What is said of all data of one kind."""
+        possible = certain = self._others
+        for bit, matchers in self._rules:
+            answer = all_of(
+                one.match_kind(kind) if isinstance(one, KindMatcher) else Match.UNKNOWN
+                for one in matchers
+            )
+            possible |= bit if answer is not Match.NO else 0
+            certain |= bit if answer is Match.YES else 0
+        return possible, certain
 
     def _look(self, query: SignQuery) -> _Masks:
         possible = certain = self._others
@@ -188,17 +197,33 @@ class CompiledPolicy:
         return self.policy.rules[mask.bit_length() - 1].name
 
     def could_sign(self, query: SignQuery) -> bool:
-        """Whether any signature with this key might be made for this caller, on this way, now."""
+        """Whether any data might be signed with this key and format, for this caller, here and now.
+
+        A count hides nothing, for it may have room again. What data say of themselves is taken as
+        the rules would like it best, one kind of data after the other.
+        """
         possible = certain = self._everything
         known = [self._facets[facet] for facet in _KNOWN_WHEN_LISTING if facet in self._facets]
         for index in known:
             not_out, fulfilled = index.masks(query)
             possible &= not_out
             certain &= fulfilled
-        open_ = sum({bit for bit, _ in self._rates})
-        for facet in (Facet.PURPOSE, Facet.FORMAT):
-            if facet in self._facets:
-                open_ |= self._facets[facet].rules
-        is_denied = possible & self._deny & ~open_
-        is_out = self._pin & ~certain or (self._allow and not self._allow & certain)
-        return not is_denied and not is_out
+        for bit, _ in self._rates:
+            possible &= ~bit
+        return any(
+            self._leaves_open(possible & always, certain & perhaps)
+            for perhaps, always in self._kinds
+        )
+
+    @cached_property
+    def _kinds(self) -> tuple[_Masks, ...]:
+        """For each kind of data, what its rules might say and what they say in any case."""
+        index = self._facets.get(Facet.PURPOSE)
+        if index is None:
+            return ((self._everything, self._everything),)
+        return tuple(map(index.masks_of_kind, DataKind))
+
+    def _leaves_open(self, matching: int, met: int) -> bool:
+        """Whether a signature is left that these matching denies do not refuse."""
+        is_out = self._pin & ~met or (self._allow and not self._allow & met)
+        return not matching & self._deny and not is_out

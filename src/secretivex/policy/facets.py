@@ -6,8 +6,9 @@ Rule for editors: every agent imports this, and matchers only where there are ru
 from __future__ import annotations
 
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from secretivex.context.signed_data import DataKind
 from secretivex.policy.query import SignQuery
 
 
@@ -41,6 +42,15 @@ class Matcher(Protocol):
 
     def match(self, query: SignQuery) -> Match:
         """Whether the query fits."""
+        ...
+
+
+@runtime_checkable
+class KindMatcher(Protocol):
+    """A condition that looks at what is signed."""
+
+    def match_kind(self, kind: DataKind, /) -> Match:
+        """What it says of all data of one kind; unknown where that depends on the data."""
         ...
 
 

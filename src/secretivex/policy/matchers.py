@@ -72,6 +72,14 @@ class Globs:
         """Whether any of them is or matches the text."""
         return text in self.exact or any(pattern.match(text) for pattern in self.patterns)
 
+    @property
+    def fit_everything(self) -> bool:
+        """Whether one of them is a lone `*`."""
+        return any(pattern.pattern == _ANYTHING for pattern in self.patterns)
+
+
+_ANYTHING = fnmatch.translate("*")
+
 
 def parse_globs(entries: tuple[str, ...]) -> Globs:
     """Each entry is a text or a pattern."""
@@ -80,6 +88,11 @@ def parse_globs(entries: tuple[str, ...]) -> Globs:
         exact=frozenset(entries).difference(patterns),
         patterns=tuple(re.compile(fnmatch.translate(entry)) for entry in patterns),
     )
+
+
+def fits_nothing(entry: str) -> bool:
+    """Whether no text fits a pattern: it has a class without a character, as in `[z-a]`."""
+    return "(?!)" in fnmatch.translate(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +215,11 @@ class Kinds:
         """Unknown where nobody looked at the data."""
         if query.purpose is None:
             return Match.UNKNOWN
-        return yes_or_no(query.purpose.kind in self.kinds)
+        return self.match_kind(query.purpose.kind)
+
+    def match_kind(self, kind: DataKind) -> Match:
+        """What it says of all data of one kind."""
+        return yes_or_no(kind in self.kinds)
 
 
 _DETAILS: Mapping[str, tuple[DataKind, Callable[[Purpose], str]]] = {
@@ -228,6 +245,12 @@ class Details:
         kind, read = _DETAILS[self.key]
         return yes_or_no(query.purpose.kind is kind and self.globs.fit(read(query.purpose)))
 
+    def match_kind(self, kind: DataKind) -> Match:
+        """What it says of all data of one kind; unknown where that depends on the data."""
+        if kind is not _DETAILS[self.key][0]:
+            return Match.NO
+        return Match.YES if self.globs.fit_everything else Match.UNKNOWN
+
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
@@ -247,3 +270,7 @@ class Hosts:
         if purpose.host_key is None:
             return Match.UNKNOWN
         return yes_or_no(not self.keys.isdisjoint((purpose.host_key, purpose.authority)))
+
+    def match_kind(self, kind: DataKind) -> Match:
+        """What it says of all data of one kind; unknown where that depends on the host."""
+        return Match.UNKNOWN if kind is DataKind.USERAUTH else Match.NO

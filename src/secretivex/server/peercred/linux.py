@@ -8,6 +8,7 @@ counts only if the handle shows afterwards that the process was there all along.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -15,7 +16,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from secretivex.peer import UNKNOWN_CALLER, Caller, Peer
 
@@ -53,20 +54,49 @@ def read_caller(descriptor: int, peer: Peer) -> Caller:
         return UNKNOWN_CALLER if _has_ended(handle) else found
 
 
+class Handle(NamedTuple):
+    """A process descriptor, and whether it is for certain of the process that connected."""
+
+    descriptor: int
+    is_certain: bool
+
+
+class AskedSocket(Protocol):
+    """The part of a connected socket that is asked for its peer."""
+
+    def getsockopt(self, level: int, option: int, /) -> int:
+        """One option of it."""
+        ...
+
+
+def open_handle(connected: AskedSocket, pid: int) -> Handle | None:
+    """Of the peer; None where there is none.
+
+    The number is asked for only where the kernel does not know the option. Where it says that the
+    process has ended, the number may be another's by now.
+    """
+    try:
+        return Handle(connected.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD), is_certain=True)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT or sys.platform != "linux":
+            return None
+    try:
+        return Handle(os.pidfd_open(pid), is_certain=False)
+    except OSError:
+        return None
+
+
 @contextlib.contextmanager
 def _handle_of(descriptor: int, pid: int) -> Iterator[int | None]:
-    """A process descriptor of the peer, None where there is none."""
-    handle: int | None = None
+    """A process descriptor of the peer for as long as the context lasts."""
+    handle: Handle | None = None
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connected:
+        handle = open_handle(connected, pid)
     try:
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connected:
-            handle = connected.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
-        if handle is None and sys.platform == "linux":
-            with contextlib.suppress(OSError):
-                handle = os.pidfd_open(pid)
-        yield handle
+        yield None if handle is None else handle.descriptor
     finally:
         if handle is not None:
-            os.close(handle)
+            os.close(handle.descriptor)
 
 
 def _has_ended(handle: int) -> bool:
@@ -89,24 +119,29 @@ def look_up(pid: int, uid: int) -> Caller:
         process = _read_stat(pid)
     except (OSError, ValueError):
         return UNKNOWN_CALLER
-    return Caller(_program_of(pid), _ancestors_of(process, uid), process.session)
+    return Caller(_program_of(pid), _ancestors_of(pid, process, uid), process.session)
 
 
-def _ancestors_of(process: _Process, uid: int) -> tuple[str, ...] | None:
-    """Nearest first, up to the first that runs for another user; None if they cannot be told."""
+def _ancestors_of(pid: int, process: _Process, uid: int) -> tuple[str, ...] | None:
+    """Nearest first, up to the first that runs for another user; None if they cannot be told.
+
+    Whoever still has the parent that it had before had it all along: no number was another's.
+    """
     programs: list[str] = []
+    line = {pid: process}
     child = process
     try:
-        while (pid := child.parent) and _effective_uid(pid) == uid:
-            parent = _read_stat(pid)
+        while (number := child.parent) and _effective_uid(number) == uid:
+            parent = _read_stat(number)
             # One that is younger than its child has the number of one that ended.
             if parent.started > child.started or len(programs) == MAX_ANCESTORS:
                 return None
-            programs.append(_program_of(pid))
-            child = parent
+            programs.append(_program_of(number))
+            line[number] = child = parent
+        is_same = all(_read_stat(number) == known for number, known in line.items())
     except (OSError, ValueError):
         return None
-    return tuple(programs)
+    return tuple(programs) if is_same else None
 
 
 def _read_stat(pid: int) -> _Process:

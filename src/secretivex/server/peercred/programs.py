@@ -16,7 +16,7 @@ import sys
 from typing import NamedTuple
 
 from secretivex.peer import UNKNOWN_CALLER, Caller, Peer
-from secretivex.server.peercred.linux import SO_PEERPIDFD, FileId, find_program, running_file
+from secretivex.server.peercred.linux import FileId, find_program, open_handle, running_file
 
 MAX_HANDLES = 32
 """Processes that are remembered; the handle of each is an open descriptor."""
@@ -54,20 +54,14 @@ class LinuxPrograms:
         """The peer of a connection with its program; remembered if that is certain."""
         if sys.platform != "linux" or not peer.pid:
             return _with(peer, UNKNOWN_CALLER)
-        is_certain = True
-        try:
-            handle = connected.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
-        except OSError:  # before Linux 6.5, or the process has ended
-            is_certain = False
-            try:
-                handle = os.pidfd_open(peer.pid)
-            except OSError:
-                return _with(peer, UNKNOWN_CALLER)
+        handle = open_handle(connected, peer.pid)
+        if handle is None:
+            return _with(peer, UNKNOWN_CALLER)
         path, running = find_program(peer.pid)
-        whole = _with(peer, Caller(path) if _is_there(handle) else UNKNOWN_CALLER)
-        if is_certain and running is not None and whole.caller is not UNKNOWN_CALLER:
-            return self._remember(peer, _Process(handle, running, whole))
-        os.close(handle)
+        whole = _with(peer, Caller(path) if _is_there(handle.descriptor) else UNKNOWN_CALLER)
+        if handle.is_certain and running is not None and whole.caller is not UNKNOWN_CALLER:
+            return self._remember(peer, _Process(handle.descriptor, running, whole))
+        os.close(handle.descriptor)
         return whole
 
     def _remember(self, peer: Peer, process: _Process) -> Peer:

@@ -55,7 +55,13 @@ SWEEP_S = 0.25
 """How often time-outs of connections are looked at, at most."""
 
 
-JUDGED = frozenset({RequestNumber.REQUEST_IDENTITIES, RequestNumber.SIGN_REQUEST})
+JUDGED = frozenset(
+    {
+        RequestNumber.REQUEST_IDENTITIES,
+        RequestNumber.SIGN_REQUEST,
+        RequestNumber.REMOVE_IDENTITY,
+    }
+)
 """Requests that are answered by who asks."""
 
 EVERY_REQUEST = range(256)
@@ -221,7 +227,7 @@ class Worker:
         self, payload: bytes, peer: Peer, bindings: Bindings, turn: Turn
     ) -> Reply | Change | None:
         """Ask the engine; None if a signature is made for the turn, which is filled later."""
-        if self._next_end_s is not None and lifetime_clock() >= self._next_end_s:
+        if self._next_end_s is not None:
             self._let_keys_end()
         answer = self._engine.handle(payload, peer, time.time(), bindings)
         if self._must_refuse and not isinstance(answer, Reply):
@@ -240,6 +246,8 @@ class Worker:
 
     def _let_keys_end(self) -> None:
         """Go on without the keys whose time is over: word of the supervisor's may come late."""
+        if self._next_end_s is None or lifetime_clock() < self._next_end_s:
+            return
         self._entries, self._next_end_s = leave_living(self._entries, lifetime_clock())
         self._engine.narrow(build_table(self._generation, self._entries.values()))
 
@@ -262,6 +270,7 @@ class Worker:
 
     def _go_on(self, job: ConfirmJob, refusal: str, turn: Turn) -> None:
         """A person has answered."""
+        self._let_keys_end()
         self._tally.confirmed(refusal)
         following = self._engine.go_on(job, time.time(), refusal)
         if isinstance(following, SignJob):
@@ -318,6 +327,7 @@ class Worker:
 
     def _finish(self, turns: Sequence[Turn]) -> None:
         """Answer with what came of signatures, and count and record it."""
+        self._let_keys_end()
         now, complete, auditor = time.time(), self._engine.complete, self._auditor
         made: dict[str, int] = {}
         signed: list[Turn] = []
