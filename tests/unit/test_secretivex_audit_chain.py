@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from secretivex.audit.chain import Chain
+from secretivex.audit.chain import Chain, hash_standing, standing_of
 from secretivex.audit.check import Report, check_log
 from secretivex.audit.head import NAMESPACE, HeadSigner
 from secretivex.audit.record import (
@@ -99,9 +99,12 @@ def test_a_cut_tail_is_seen_by_a_head_that_was_noted() -> None:
 
 
 def test_records_of_a_writer_that_was_killed_are_counted_as_unsealed() -> None:
-    torn = [*build()[:-1], *build(name="ffffffffffffffff")]
-    report = check_log(torn, keys=KEYS)
+    other = "ffffffffffffffff"
+    torn = [*build()[:-1], *build(name=other)]
+    report = check_log(torn, keys={**KEYS, other: ROOT})
     assert (report.findings, report.unsealed) == ([], 3)
+    assert report.unclosed == [NAME, other]
+    assert codes(check_log(torn, keys=KEYS)) == {"key_unknown"}
 
 
 def test_a_chain_goes_on_over_files() -> None:
@@ -214,3 +217,77 @@ def test_a_quoted_text_is_short_whatever_is_in_it() -> None:
     for text in ("\U0001f600" * 1000, "\x00" * 1000, "a" * 1000, "\ud800" * 1000):
         assert len(quote(text)) <= MAX_QUOTED
         assert text.startswith(json.loads(quote(text)))
+
+
+# What one chain's writer says of the file that it found.
+
+TORN = b'{"time":"2026-01-01T0'
+SECOND = "1122334455667788"
+
+
+def build_two(rest: bytes = TORN + b"\n", *, is_closed: bool = False) -> list[bytes]:
+    """A chain, what its writer left without a seal, and the chain of the next writer."""
+    chain = Chain(ROOT)
+    opened = encode_line({"event": "chain_opened", "chain": NAME})
+    signed = encode_line({"event": "sign"})
+    lines = [opened, chain.seal(opened), signed, chain.seal(signed)]
+    if is_closed:
+        closed = encode_line({"event": "chain_closed", "chain": NAME})
+        lines += [closed, chain.seal(closed)]
+    lines += rest.splitlines(keepends=True)
+    before = standing_of(b"".join(lines), is_whole=True)
+    following = Chain(ROOT)
+    opened = encode_line({"event": "chain_opened", "chain": SECOND, "before": before})
+    return [*lines, opened, following.seal(opened)]
+
+
+BOTH = {NAME: ROOT, SECOND: ROOT}
+
+
+def test_what_a_killed_writer_left_is_no_finding_once_the_next_one_has_seen_it() -> None:
+    sealed = encode_line({"event": "list"})
+    report = check_log(build_two(sealed + TORN + b"\n"), keys=BOTH)
+    assert (report.findings, report.unsealed) == ([], 2)
+    assert report.unclosed == [NAME, SECOND]
+    report = check_log(build_two(b"", is_closed=True), keys=BOTH)
+    assert (report.findings, report.unsealed, report.unclosed) == ([], 0, [SECOND])
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_every_line_that_is_cut_or_added_before_a_later_chain_is_seen(*, is_closed: bool) -> None:
+    lines = build_two(TORN + b"\n", is_closed=is_closed)
+    added = encode_line({"event": "sign"})
+    for place in range(1, len(lines) - 1):
+        assert check_log(lines[:place] + lines[place + 1 :]).findings, place
+    for place in range(len(lines) - 1):
+        assert check_log([*lines[:place], added, *lines[place:]]).findings, place
+        assert check_log([*lines[:place], b"\n", *lines[place:]]).findings, place
+    first = 4 if not is_closed else 6
+    assert codes(check_log(lines[first:])) & {"standing_altered", "not_a_record"}
+
+
+def test_nothing_stands_before_or_after_a_chain() -> None:
+    closed = build_two(b"", is_closed=True)[:6]
+    assert not check_log(closed).findings
+    added = encode_line({"event": "sign"})
+    assert codes(check_log([added, *closed])) == {"outside_chain"}
+    assert codes(check_log([*closed, added])) == {"outside_chain"}
+
+
+def test_a_log_that_is_being_written_may_end_within_a_line() -> None:
+    lines = build()
+    for cut in range(1, len(lines[-1])):
+        report = check_log([*lines[:-1], lines[-1][:cut]], keys=KEYS)
+        assert (report.findings, report.unsealed >= 3) == ([], True), cut
+    assert codes(check_log([*build(), b"torn\n"], keys=KEYS)) == {"not_a_record"}
+
+
+def test_the_end_of_a_log_tells_its_last_seal_from_any_piece_that_holds_it() -> None:
+    whole = b"".join(build())
+    told = standing_of(whole, is_whole=True)
+    for start in range(len(whole)):
+        assert standing_of(whole[start:], is_whole=False) in (told, "")
+    last = whole[whole.rfind(b'\n{"event":"seal"') :]
+    assert standing_of(last, is_whole=False) == told
+    assert standing_of(last[1:], is_whole=False) == ""
+    assert standing_of(b"", is_whole=True) == hash_standing(bytes(32), b"")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from typing import NamedTuple
 
 ROOT_KEY_BYTES = 32
@@ -56,6 +57,28 @@ def encode_seal(seal: Seal) -> bytes:
     )
 
 
+_SEAL_LINE = re.compile(
+    rb'(?:(?<=\n)|\A)\{"event":"seal","number":[0-9]+,"records":[0-9]+,'
+    rb'"hash":"([0-9a-f]{64})","mac":"[0-9a-f]{64}"\}\n'
+)
+
+
+def hash_standing(digest: bytes, rest: bytes) -> str:
+    """What a log ends with, for the chain that goes on there: a seal's digest and what follows it."""
+    return hashlib.sha256(digest + rest).hexdigest()
+
+
+def standing_of(tail: bytes, *, is_whole: bool) -> str:
+    """The same of the last piece of a log; "" for a piece without a seal that is not the whole."""
+    seal = None
+    for seal in _SEAL_LINE.finditer(tail):
+        if not seal.start() and not is_whole:
+            seal = None  # noqa: PLW2901 - the piece may begin within a line
+    if seal is None:
+        return hash_standing(NO_HASH, tail) if is_whole else ""
+    return hash_standing(bytes.fromhex(seal[1].decode()), tail[seal.end() :])
+
+
 class Chain:
     """The writer's end of a chain."""
 
@@ -81,9 +104,15 @@ class Chain:
 
     def seal(self, batch: bytes, records: int | None = None) -> bytes:
         """The line to write after a batch of so many whole lines; moves the chain on."""
-        self._number += 1
-        counted = batch.count(b"\n") if records is None else records
-        made = make_seal(bytes(self._key), self._number, counted, self._digest, batch)
-        self._digest = made.digest
-        self._key[:] = ratchet(bytes(self._key))
+        made = self.make(batch, batch.count(b"\n") if records is None else records)
+        self.advance(made)
         return encode_seal(made)
+
+    def make(self, batch: bytes, records: int) -> Seal:
+        """The next seal, if this is the next batch; the chain stays where it is."""
+        return make_seal(bytes(self._key), self._number + 1, records, self._digest, batch)
+
+    def advance(self, seal: Seal) -> None:
+        """That seal is written: the key that made it is forgotten."""
+        self._number, self._digest = seal.number, seal.digest
+        self._key[:] = ratchet(bytes(self._key))

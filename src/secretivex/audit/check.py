@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from secretivex.audit.chain import HASH_BYTES, NO_HASH, make_seal, ratchet
+from secretivex.audit.chain import HASH_BYTES, NO_HASH, hash_standing, make_seal, ratchet
 from secretivex.audit.head import is_signed, parse_signer
 from secretivex.audit.record import PIPE_BYTES, encode_line
 from sshwire.keyblob import PublicKey
@@ -51,6 +51,8 @@ class Report:
     signed_heads: int = 0
     signers: list[str] = field(default_factory=list)
     """Fingerprint of the first signing key of each chain, as the chain itself says it."""
+    unclosed: list[str] = field(default_factory=list)
+    """Chains whose end is not there: the agent runs, or its writer was killed, or it was cut off."""
     head: str = ""
     heads: set[str] = field(default_factory=set)
 
@@ -62,7 +64,9 @@ class Report:
 class _Reader:
     """Follows one chain after another through the lines."""
 
-    def __init__(self, keys: Mapping[str, bytes], signers: Collection[str], report: Report) -> None:
+    def __init__(
+        self, keys: Mapping[str, bytes] | None, signers: Collection[str], report: Report
+    ) -> None:
         self._keys = keys
         self._known_signers = signers
         self._report = report
@@ -72,37 +76,74 @@ class _Reader:
         self._number = 0
         self._batch = bytearray()
         self._chain: str | None = None
+        self._is_closed = False
+        self._doubts: list[Finding] = []
+        """What is wrong with lines since the last seal, unless a writer found them so."""
 
     def take(self, number: int, line: bytes) -> None:
         """The next line."""
-        value = _parse(line)
-        if value is None:
-            self._report.find("not_a_record", number, "this line is no JSON object")
+        value = _parse(line) if line.endswith(b"\n") else None
         event = value.get("event") if value else None
         if event == "seal" and value is not None:
             self._check_seal(number, line, value)
             return
+        if value is None:
+            self._doubt("not_a_record", number, "this is no line with a JSON object")
+        elif event not in ("chain_opened", "chain_continued") and not self._is_in_chain:
+            self._doubt("outside_chain", number, "this line stands before or after its chain")
         if event == "chain_opened" and value is not None:
+            self._compare_standing(number, value.get("before"))
             self._open(number, str(value.get("chain", "")))
             self._meet_signer(number, value)
         elif event == "chain_continued" and value is not None:
             self._continue(number, value)
         elif event == "head" and value is not None:
             self._check_head(number, value)
+        elif event == "chain_closed" and value is not None:
+            self._is_closed = value.get("chain") == self._chain
         self._batch += line
         self._report.records += 1
         if len(self._batch) > MAX_BATCH_BYTES:
             self._report.find("seal_missing", number, "too many records without a seal")
             self._batch.clear()
 
+    @property
+    def _is_in_chain(self) -> bool:
+        """Whether a record may stand here: a chain is open, or its last record has no seal yet."""
+        return self._chain is not None and not (self._is_closed and not self._batch)
+
+    def _doubt(self, code: str, line: int, message: str) -> None:
+        self._doubts.append(Finding(code, line, message))
+
+    def _confirm_doubts(self) -> None:
+        self._report.findings += self._doubts
+        self._doubts.clear()
+
+    def _compare_standing(self, number: int, before: object) -> None:
+        """A writer says what stood in the file when it was opened, if there was anything.
+
+        A writer that was killed, or the power cut, leaves records without their seal and lines that
+        end early: what the next writer found so is no finding, and nothing can be added later.
+        """
+        if before is None:
+            return
+        if before == hash_standing(self._digest, bytes(self._batch)):
+            self._doubts.clear()
+        else:
+            message = "what stands before this chain is not what its writer found there"
+            self._report.find("standing_altered", number, message)
+
     def _open(self, number: int, chain: str) -> None:
         # A writer that was killed leaves records without their seal.
-        self._drop_batch()
+        self._leave_chain()
         if chain in self._report.chains:
             self._report.find("chain_repeated", number, f"chain {chain} was opened before")
         self._report.chains.append(chain)
-        self._chain, self._key = chain, self._keys.get(chain)
+        self._chain, self._key = chain, (self._keys or {}).get(chain)
         self._digest, self._number = NO_HASH, 0
+        if self._key is None and self._keys is not None:
+            message = f"the first key of chain {chain} is not among those given"
+            self._report.find("key_unknown", number, message)
 
     def _continue(self, number: int, value: Mapping[str, Any]) -> None:
         """The first line of the next file: it repeats where the chain stood."""
@@ -150,12 +191,18 @@ class _Reader:
             self._key = ratchet(self._key or b"")
         self._number = seals
 
-    def _drop_batch(self) -> None:
+    def _leave_chain(self) -> None:
+        """No more of this chain."""
+        self._confirm_doubts()
+        if self._chain is not None and (not self._is_closed or self._batch):
+            self._report.unclosed.append(self._chain)
         self._report.unsealed += self._batch.count(b"\n")
         self._batch.clear()
+        self._is_closed = False
 
     def _check_seal(self, number: int, line: bytes, value: Mapping[str, Any]) -> None:
         self._report.seals += 1
+        self._confirm_doubts()
         batch, self._batch = bytes(self._batch), bytearray()
         digest, mac = _unhex(value.get("hash")), _unhex(value.get("mac"))
         if self._chain is None or digest is None or mac is None or not _is_canonical(line, value):
@@ -183,9 +230,15 @@ class _Reader:
         self._report.head = digest.hex()
         self._report.heads.add(digest.hex())
 
-    def end(self) -> None:
-        """No more lines; the last may be without a seal, if the agent is running or was killed."""
-        self._drop_batch()
+    def end(self, *, is_torn: bool) -> None:
+        """No more lines; the last may be without a seal, if the agent is running or was killed.
+
+        One without an end (`is_torn`) is being written, or the power was cut.
+        """
+        if is_torn and self._doubts and self._doubts[-1].code == "not_a_record":
+            self._doubts.pop()
+            self._report.unsealed += 1
+        self._leave_chain()
 
 
 def check_log(
@@ -197,16 +250,17 @@ def check_log(
 ) -> Report:
     """Check the lines of a log, oldest first.
 
-    `keys` are the first keys of chains by their names; the MACs of others are counted as unchecked.
+    `keys` are the first keys of chains by their names: with them, every chain must have one. Without,
+    MACs are counted as unchecked.
     `head`, a hash noted earlier, must be among the log's: what was there then is there now.
     `signers` are fingerprints; if there are any, each chain must begin with one of them.
     """
     report = Report()
-    reader = _Reader(keys or {}, signers, report)
-    number = 0
+    reader = _Reader(keys, signers, report)
+    number, line = 0, b"\n"
     for number, line in enumerate(_bounded(lines), 1):
         reader.take(number, line)
-    reader.end()
+    reader.end(is_torn=not line.endswith(b"\n"))
     if head and head.lower() not in report.heads:
         report.find("head_missing", number, f"no seal carries {head}: records were cut or altered")
     if not report.chains:

@@ -6,7 +6,6 @@ Rule for editors: a log is hostile input, and what is shown of it passes `show_t
 from __future__ import annotations
 
 import json
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -17,16 +16,16 @@ import click
 
 from clikit.command import Call, standard_options
 from clikit.table import show_text
-from secretivex.audit.check import MAX_LINE_BYTES, Report, check_log
+from secretivex.audit.chain import ROOT_KEY_BYTES
+from secretivex.audit.check import Report, check_log
+from secretivex.audit.record import encode_line
 from secretivex.errors import SecretiveError
-
-FOLLOW_S = 0.25
-"""How often a followed log is looked at."""
+from secretivex.server.audit.follow import follow_lines, read_lines, read_whole_lines
 
 MAX_FINDINGS = 100
 """Findings that are shown; the rest is counted."""
 
-_QUIET_EVENTS = frozenset({"seal"})
+_QUIET_EVENT = "seal"
 
 
 def open_log(path: Path) -> BinaryIO:
@@ -37,12 +36,6 @@ def open_log(path: Path) -> BinaryIO:
         raise SecretiveError("input_not_found", f"{path} does not exist") from error
     except OSError as error:
         raise SecretiveError("input_unreadable", f"{path}: {error.strerror}") from error
-
-
-def read_lines(log: BinaryIO) -> Iterator[bytes]:
-    """Lines with their ends, cut to a length that memory can bear."""
-    while line := log.readline(MAX_LINE_BYTES):
-        yield line
 
 
 @click.command("tail-audit")
@@ -71,42 +64,18 @@ def tail_audit(
 
     def wanted(record: Mapping[str, Any]) -> bool:
         event = record.get("event")
-        is_event = event in events if events else event not in _QUIET_EVENTS
+        is_event = event in events if events else event != _QUIET_EVENT
         is_key = key is None or record.get("key") == key
         return is_event and is_key and not (failed and record.get("outcome") == "ok")
 
     def shown(lines: Iterable[bytes]) -> Iterator[str]:
         for record in filter(wanted, map(_parse, lines)):
-            yield json.dumps(record) + "\n" if call.format == "json" else describe(record) + "\n"
+            yield encode_line(record).decode() if call.format == "json" else describe(record) + "\n"
 
     with open_log(log) as file:
-        call.emit_chunks(deque(shown(read_lines(file)), maxlen=lines))
+        call.emit_chunks(deque(shown(read_whole_lines(file)), maxlen=lines))
         if follow:
-            call.emit_chunks(shown(_follow(log, file)))
-
-
-def _follow(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    """Whole lines as they come; a file that was renamed is read to its end, then the new one."""
-    rest = b""
-    while True:
-        rest += file.readline(MAX_LINE_BYTES)
-        if rest.endswith(b"\n") or len(rest) >= MAX_LINE_BYTES:
-            yield rest
-            rest = b""
-        elif not rest:
-            time.sleep(FOLLOW_S)
-            if _was_replaced(path, file):
-                yield from file
-                file = open_log(path)
-
-
-def _was_replaced(path: Path, file: BinaryIO) -> bool:
-    import os
-
-    try:
-        return path.stat().st_ino != os.fstat(file.fileno()).st_ino
-    except OSError:
-        return False
+            call.emit_chunks(shown(follow_lines(log, file)))
 
 
 def _parse(line: bytes) -> dict[str, Any]:
@@ -120,13 +89,18 @@ def _parse(line: bytes) -> dict[str, Any]:
 def describe(record: Mapping[str, Any]) -> str:
     """A record as a person reads it: when, what, what came of it, and the rest by name."""
     first = ("time", "event", "outcome")
-    head = [str(record.get(name, "-")) for name in first]
-    rest = [f"{name}={_said(value)}" for name, value in record.items() if name not in first]
+    head = [_said(record.get(name, "-")) for name in first]
+    rest = [f"{_said(name)}={_said(value)}" for name, value in record.items() if name not in first]
     return show_text(" ".join(head + rest))
 
 
 def _said(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A value that cannot be taken for more than one: quoted where it has what parts them."""
+    if isinstance(value, list):
+        return ",".join(map(_said, value))
+    text = str(value)
+    is_plain = not any(char.isspace() or char in '",=' for char in text)
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
 @click.command("verify-audit")
@@ -134,7 +108,9 @@ def _said(value: object) -> str:
 @click.argument("logs", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
     "--key-file",
+    "key_files",
     type=click.Path(path_type=Path),
+    multiple=True,
     help="The log's key file, kept elsewhere: check that every seal was made by the agent.",
 )
 @click.option("--head", metavar="HASH", default="", help="A hash noted earlier; must be there yet.")
@@ -149,7 +125,7 @@ def verify_audit(
     call: Call,
     logs: tuple[Path, ...],
     *,
-    key_file: Path | None,
+    key_files: tuple[Path, ...],
     head: str,
     signers: tuple[str, ...],
 ) -> None:
@@ -158,7 +134,7 @@ def verify_audit(
     Exit 1 with every finding. Without --key-file the seals show accidents and edits of somebody who
     did not make the hashes anew; with it, or with --head or --signer, anybody's.
     """
-    keys = read_keys(key_file) if key_file is not None else {}
+    keys = read_keys(key_files) if key_files else None
     report = check_log(_all_lines(logs), keys=keys, head=head, signers=signers)
     data = encode_report(report)
     found = None
@@ -177,18 +153,25 @@ def _all_lines(logs: Iterable[Path]) -> Iterator[bytes]:
             yield from read_lines(file)
 
 
-def read_keys(path: Path) -> dict[str, bytes]:
+def read_keys(paths: Iterable[Path]) -> dict[str, bytes]:
     """First keys of chains from `NAME HEX` lines; raises `SecretiveError`."""
     keys: dict[str, bytes] = {}
-    with open_log(path) as file:
-        for number, line in enumerate(read_lines(file), 1):
-            name, _, text = line.decode("ascii", "replace").strip().partition(" ")
-            try:
-                keys[name] = bytes.fromhex(text)
-            except ValueError as error:
-                message = f"{path}:{number}: not a chain's name and key"
-                raise SecretiveError("config_invalid", message) from error
+    for path in paths:
+        with open_log(path) as file:
+            for number, line in enumerate(read_lines(file), 1):
+                name, _, text = line.decode("ascii", "replace").strip().partition(" ")
+                key = _unhex(text)
+                if len(key) != ROOT_KEY_BYTES or keys.setdefault(name, key) != key:
+                    message = f"{path}:{number}: not a chain's name and its one key"
+                    raise SecretiveError("config_invalid", message)
     return keys
+
+
+def _unhex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
 
 
 def encode_report(report: Report) -> dict[str, Any]:
@@ -200,6 +183,7 @@ def encode_report(report: Report) -> dict[str, Any]:
         "begins_midway": report.begins_midway,
         "seals_without_key": report.unchecked_macs,
         "unsealed_records": report.unsealed,
+        "unclosed_chains": report.unclosed,
         "signed_heads": report.signed_heads,
         "signers": report.signers,
         "head": report.head,
@@ -221,4 +205,6 @@ def _text(report: Report) -> Iterator[str]:
         yield f"{report.unchecked_macs} seals of chains whose key was not given: hashes checked only\n"
     if report.unsealed:
         yield f"{report.unsealed} records after the last seal of their chain\n"
+    for chain in report.unclosed:
+        yield f"chain {show_text(chain)} has no end: it is being written, was killed, or was cut\n"
     yield f"head: {report.head}\n"

@@ -7,6 +7,7 @@ it closes what it does not need, ignores signals, and ends when the pipe has no 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -26,6 +27,7 @@ from secretivex.config import AgentConfig
 from secretivex.errors import SecretiveError
 from secretivex.server.audit.cells import AuditCells
 from secretivex.server.audit.feed import AuditLine
+from secretivex.server.audit.file_sink import open_own
 from secretivex.server.audit.sinks import Sink, open_sink
 from secretivex.server.audit.writer import AuditWriter, WriterRules, gather_s_for
 from secretivex.server.signals import TAKEN
@@ -178,20 +180,29 @@ def _widen(pipe: int) -> int:
 
 def _keep_key(path: Path, name: str, root_key: bytes) -> None:
     """Add the first key of a chain to the file that verifies it; raises `SecretiveError`."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        descriptor = os.open(path, flags, 0o600)
+        file = open_own(path, os.O_WRONLY)
         try:
-            os.write(descriptor, f"{name} {root_key.hex()}\n".encode())
-            os.fsync(descriptor)
+            _add_line(file, f"{name} {root_key.hex()}\n".encode())
         finally:
-            os.close(descriptor)
+            os.close(file)
     except OSError as error:
         raise SecretiveError(
             "audit_failed",
             f"cannot keep the audit key in {path}: {error.strerror}",
             hint="correct audit_key_path or its folder's permissions",
         ) from error
+
+
+def _add_line(file: int, line: bytes) -> None:
+    """All of it, durably, or nothing: half a key would spoil those that follow."""
+    before = os.fstat(file)
+    if before.st_mode & 0o044:
+        raise OSError(errno.EPERM, "others may read it (chmod go-r)")
+    if os.write(file, line) < len(line):
+        os.ftruncate(file, before.st_size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(file)
 
 
 def utc_now() -> str:

@@ -5,15 +5,14 @@ Rule for editors: a sink takes a batch whole or raises OSError and has taken non
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import socket
 from pathlib import Path
 from typing import Protocol
 
-from clikit.output import sync_folder
 from secretivex.errors import SecretiveError
+from secretivex.server.audit.file_sink import FileSink, Place
 
 SYSLOG_PATH = "/dev/log"
 JOURNAL_PATH = "/run/systemd/journal/socket"
@@ -38,8 +37,22 @@ class Sink(Protocol):
         """Whether it is time for a new file."""
         ...
 
+    @property
+    def standing(self) -> str:
+        """What stood there before: see `chain.hash_standing`."""
+        ...
+
+    @property
+    def place(self) -> Place:
+        """Whether what was written last is still where the log is looked for."""
+        ...
+
     def rotate(self) -> None:
-        """Start a new file."""
+        """Rename what is full; `reopen` begins a new file."""
+        ...
+
+    def reopen(self) -> None:
+        """Go on where the log is looked for."""
         ...
 
     def close(self) -> None:
@@ -47,69 +60,24 @@ class Sink(Protocol):
         ...
 
 
-class FileSink:
-    """A file that only grows until it is full, then is renamed; only one agent writes to it."""
+class _Loose:
+    """What a sink does that keeps no file of its own."""
 
-    def __init__(self, path: Path, *, max_bytes: int, keep: int) -> None:
-        self._path = path
-        self._max_bytes = max_bytes
-        self._keep = keep
-        self._open()
-
-    def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.open(self._path, flags, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._size = os.fstat(self._file).st_size
-            if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
-                # A power cut tore the last line: let it stand alone.
-                self.write(b"\n")
-        except BaseException:
-            os.close(self._file)
-            raise
-
-    def write(self, batch: bytes) -> None:
-        """Append; what a full disk took of it is cut off again."""
-        view = memoryview(batch)
-        try:
-            while view:
-                view = view[os.write(self._file, view) :]
-        except OSError:
-            os.ftruncate(self._file, self._size)
-            raise
-        self._size += len(batch)
+    standing = ""
+    place = Place.HERE
+    is_full = False
 
     def sync(self) -> None:
-        """To the disk."""
-        os.fdatasync(self._file)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it has reached its size."""
-        return self._size >= self._max_bytes
+        """Whose file it is sees to that."""
 
     def rotate(self) -> None:
-        """Shift the older files by one and start a new one."""
-        self.sync()
-        for number in range(self._keep - 1, 0, -1):
-            older = self._numbered(number)
-            if older.exists():
-                older.replace(self._numbered(number + 1))
-        self._path.replace(self._numbered(1))
-        os.close(self._file)
-        self._open()
-        sync_folder(self._path.parent)
+        """Never."""
 
-    def close(self) -> None:
-        """Let go; a forked writer still holds the file and its lock."""
-        os.close(self._file)
-
-    def _numbered(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}")
+    def reopen(self) -> None:
+        """Never."""
 
 
-class StreamSink:
+class StreamSink(_Loose):
     """A descriptor that somebody else looks after: stderr."""
 
     def __init__(self, descriptor: int) -> None:
@@ -121,20 +89,12 @@ class StreamSink:
         while view:
             view = view[os.write(self._descriptor, view) :]
 
-    def sync(self) -> None:
-        """Nothing to do."""
-
-    is_full = False
-
-    def rotate(self) -> None:
-        """Never."""
-
     def close(self) -> None:
         """Our copy of it."""
         os.close(self._descriptor)
 
 
-class DatagramSink:
+class DatagramSink(_Loose):
     """A logger that takes one datagram a line; what it took of a batch it is not sent again."""
 
     def __init__(self, path: str) -> None:
@@ -165,14 +125,6 @@ class DatagramSink:
                 self._socket = None
             raise
         self._sent = 0
-
-    def sync(self) -> None:
-        """The logger's own affair."""
-
-    is_full = False
-
-    def rotate(self) -> None:
-        """The logger's own affair."""
 
     def close(self) -> None:
         """Hang up; a forked writer's socket stays."""

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from secretivex.audit.chain import Chain
+from secretivex.audit.chain import Chain, encode_seal
 from secretivex.audit.head import HeadSigner
 from secretivex.audit.record import PIPE_BYTES, encode_line
 from secretivex.audit.sheet import Clock, cut_pieces, render_piece
 from secretivex.server.audit.cells import AuditCells
+from secretivex.server.audit.file_sink import Place
 from secretivex.server.audit.sinks import Sink
 
 LOG = logging.getLogger("secretivex.audit")
@@ -106,10 +107,14 @@ class AuditWriter:
         self._clock = Clock()
         self._sync_at: float | None = None
         self._rotate_at = 0.0
+        self._is_new = False
+        """Whether the file was just opened under the log's name, and says nothing yet."""
 
     def run(self) -> None:
         """Write everything; the last thing is that the chain is closed."""
-        self._put(self._word("chain_opened", chain=self._name, signer=self._signer.line), 1)
+        before = {"before": self._sink.standing} if self._sink.standing else {}
+        opened = {"chain": self._name, "signer": self._signer.line, **before}
+        self._put(self._word("chain_opened", **opened), 1)
         fields = {"chain": self._name, "signer": self._signer.fingerprint}
         LOG.info("audit chain opened", extra={"fields": fields})
         while True:
@@ -163,29 +168,54 @@ class AuditWriter:
         self._rotate()
 
     def _append(self, batch: bytes, records: int = 1) -> None:
-        """Write a batch with its seal, and tell everybody where the chain stands now."""
-        self._write(batch + self._chain.seal(batch, records), records)
-        self._cells.stands_at(self._chain.digest)
+        """Write a batch with its seal, and tell everybody where the chain stands now.
 
-    def _write(self, sealed: bytes, records: int) -> None:
+        Tried until it works, or until nobody is left who could see to that.
+        """
         is_failing = False
-        while True:
-            try:
-                self._sink.write(sealed)
-            except OSError as error:
-                self._cells.failed()
-                if not is_failing:
-                    LOG.error("cannot write the audit log", extra=_reason(error))  # noqa: TRY400 - the reason is all
-                is_failing = True
-                time.sleep(RETRY_S)
-                if self._is_alone():
-                    LOG.error("audit records lost", extra={"fields": {"records": records}})  # noqa: TRY400 - same
-                    return
-                continue
-            self._cells.wrote(records)
-            if is_failing:
-                LOG.warning("the audit log is written again")
-            return
+        while not self._try(batch, records, is_again=is_failing):
+            is_failing = True
+            time.sleep(RETRY_S)
+            if self._is_alone():
+                LOG.error("audit records lost", extra={"fields": {"records": records}})
+                return
+        if is_failing:
+            LOG.warning("the audit log is written again")
+
+    def _try(self, batch: bytes, records: int, *, is_again: bool) -> bool:
+        """Whether a batch could be written; if not, the chain stands where it did."""
+        try:
+            continued = self._find_place()
+            records += bool(continued)
+            seal = self._chain.make(continued + batch, records)
+            self._sink.write(continued + batch + encode_seal(seal))
+        except OSError as error:
+            self._cells.failed()
+            if not is_again:
+                LOG.error("cannot write the audit log", extra=_reason(error))  # noqa: TRY400 - the reason is all
+            return False
+        self._is_new = False
+        self._chain.advance(seal)
+        self._cells.wrote(records)
+        self._cells.stands_at(self._chain.digest)
+        return True
+
+    def _find_place(self) -> bytes:
+        """Go on under the log's name if its file was taken away; what is written there first.
+
+        Nothing is lost of a file that was renamed. Who removed or emptied one is not known; what
+        comes next tells that something is missing.
+        """
+        place = self._sink.place
+        if place is Place.HERE and not self._is_new:
+            return b""
+        if place in (Place.EMPTIED, Place.REMOVED):
+            LOG.error("the audit log was taken away", extra={"fields": {"how": place.name.lower()}})
+        if place is not Place.HERE:
+            self._sink.reopen()
+            self._is_new = True
+        stands = {"seals": self._chain.seals, "hash": self._chain.head}
+        return self._word("chain_continued", chain=self._name, **stands, signer=self._signer.line)
 
     def _is_alone(self) -> bool:
         """Whether nobody is left who could write to the pipe: then there is no end to wait for."""
@@ -219,8 +249,7 @@ class AuditWriter:
             self._rotate_at = time.monotonic() + ROTATE_RETRY_S
             LOG.error("cannot rotate the audit log", extra=_reason(error))  # noqa: TRY400 - same
             return
-        place = {"seals": self._chain.seals, "hash": self._chain.head, "signer": self._signer.line}
-        self._append(self._word("chain_continued", chain=self._name, **place))
+        self._append(b"", 0)
 
 
 def _reason(error: OSError) -> dict[str, object]:
