@@ -25,8 +25,8 @@ from load import Setup, Shape, load, start
 from ratio import Measured, bound, finish, judge, read_options
 from secretivex.audit.chain import Chain
 from secretivex.audit.record import AuditRecord, encode_record
+from secretivex.server.audit.file_sink import FileSink
 from secretivex.server.audit.process import utc_now
-from secretivex.server.audit.sinks import FileSink
 
 CLIENTS = 200
 RECORDS = 200
