@@ -18,7 +18,7 @@ from typing import Any
 from agent_rows import CORES, RSA_SHA256, failures, in_turn, latencies_ms, rates
 from load import ROOT, Agent, Setup, Shape, load, load_beside, make_keys, start
 from ratio import Measured, bound, finish, judge, not_measurable, read_options
-from secretivex.config.table_settings import STORE_TYPES
+from secretivex.config.rows.stores import STORE_TYPES
 
 MODULES = ("/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so", "/usr/lib/softhsm/libsofthsm2.so")
 SHIM = ROOT / "tests" / "peers" / "stores" / "shim.c"

@@ -16,13 +16,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from secretivex.config.rows.policy import POLICY_SETTINGS, RATE_SETTINGS, RULE_SETTINGS  # noqa: E402 - same
+from secretivex.config.rows.stores import STORE_TYPES  # noqa: E402 - same
 from secretivex.config.settings import ENV_PREFIX, SETTINGS, AgentSetting  # noqa: E402 - the path above comes first
-from secretivex.config.table_settings import (  # noqa: E402 - same
-    POLICY_SETTINGS,
-    RATE_SETTINGS,
-    RULE_SETTINGS,
-    STORE_TYPES,
-)
 from secretivex.profiles import PROFILES, PerCore  # noqa: E402 - same
 
 DOCUMENT = ROOT / "docs" / "configuration.md"

@@ -58,7 +58,7 @@ def make_setup(given: ConfigInput) -> AgentSetup:
     """The set-up from a file already read; raises `SecretiveError` with every problem."""
     problems = Problems()
     config = resolve_config(given, problems)
-    if any(config.rule_lists.values()):
+    if config.rule_lists:
         _check_policy(config, given, problems)
     problems.raise_any()
     return AgentSetup(config)

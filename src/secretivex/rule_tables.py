@@ -46,7 +46,6 @@ MAX_RULES = 10_000
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]|24):([0-5]\d)")
 _OFFSET = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")
-_WINDOW_KEYS = frozenset({"hours", "days", "not_before", "not_after"})
 _GLOB_CHARS = "*?["
 
 
@@ -93,11 +92,8 @@ def _parse_rule(number: int, table: Mapping[str, Any], faults: list[EntryProblem
         hint = f"add effect = one of: {', '.join(_EFFECTS)}"
         faults.append(_problem(number, "effect", "the rule has no effect", hint))
     matchers = [*_list_matchers(number, table, faults)]
-    for parse in (_parse_forwarded, _parse_window):
-        try:
-            matchers += parse(table)
-        except _KeyError as error:
-            faults.append(_problem(number, error.key, str(error), error.hint))
+    matchers += _parse_forwarded(table)
+    matchers += _parse_window(number, table, faults)
     try:
         matchers += _parse_rate(table, str(name), effect)
     except EntryError as error:
@@ -109,14 +105,6 @@ def _parse_rule(number: int, table: Mapping[str, Any], faults: list[EntryProblem
 
 
 _EFFECTS = {effect.value: effect for effect in Effect}
-
-
-class _KeyError(EntryError):
-    """An entry of a certain key that cannot be understood."""
-
-    def __init__(self, key: str, message: str, hint: str) -> None:
-        super().__init__(message, hint)
-        self.key = key
 
 
 def _list_matchers(
@@ -139,7 +127,8 @@ def _check_list(
         hint = "leave the key out for any, or name what is to match"
         yield _problem(number, key, "the list is empty", hint)
     if len(entries) > MAX_ENTRIES:
-        yield _problem(number, key, f"the list has more than {MAX_ENTRIES} entries")
+        reason = f"the list has more than {MAX_ENTRIES} entries"
+        yield _problem(number, key, reason, "match by patterns instead")
         return
     for index, entry in enumerate(entries):
         try:
@@ -246,67 +235,77 @@ def _parse_forwarded(table: Mapping[str, Any]) -> list[Matcher]:
     return [Forwarded(table["forwarded"])] if isinstance(table.get("forwarded"), bool) else []
 
 
-def _parse_window(table: Mapping[str, Any]) -> list[Matcher]:
+def _parse_window(
+    number: int, table: Mapping[str, Any], faults: list[EntryProblem]
+) -> list[Matcher]:
+    """Hours, days and moments; `faults` gets what is wrong with each."""
+    found: dict[str, Any] = {}
+    for key, parse in _WINDOW.items():
+        try:
+            found[key] = parse(table[key]) if key in table else None
+        except EntryError as error:
+            faults.append(_problem(number, key, str(error), error.hint))
     if "utc_offset" in table and not {"hours", "days"} & table.keys():
-        raise _KeyError("utc_offset", "there are no hours or days", "add hours or days")
-    if not _WINDOW_KEYS & table.keys():
+        fault = "there are no hours or days"
+        faults.append(_problem(number, "utc_offset", fault, "add hours or days"))
+    if not (table.keys() & _WINDOW.keys()) - {"utc_offset"}:
         return []
-    first, last = (_parse_moment(key, table.get(key)) for key in ("not_before", "not_after"))
+    if len(found) < len(_WINDOW):
+        return []
+    first, last = found["not_before"], found["not_after"]
     if first is not None and last is not None and first >= last:
-        raise _KeyError("not_after", "is not after not_before: the rule never matches", "swap them")
-    return [
-        Window(
-            hours=_parse_hours(table.get("hours")),
-            days=_parse_days(table.get("days")),
-            offset_s=_parse_offset(table.get("utc_offset", "+00:00")),
-            not_before=first,
-            not_after=last,
-        )
-    ]
+        fault = "is not after not_before: the rule never matches"
+        faults.append(_problem(number, "not_after", fault, "swap them"))
+    window = Window(found["hours"], found["days"], found["utc_offset"] or 0, first, last)
+    return [window]
 
 
-def _parse_hours(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
+def _parse_hours(text: str) -> tuple[int, int]:
     found = _HOURS.fullmatch(text)
     hour, minute, end_hour, end_minute = map(int, found.groups()) if found else (0, 0, 0, 0)
     start, end = hour * 3600 + minute * 60, end_hour * 3600 + end_minute * 60
     if found is None or start == end or end > 86_400:
-        raise _KeyError("hours", f"{text!r} is no span of hours", "for example 08:00-18:30")
+        raise EntryError(f"{text!r} is no span of hours", "for example 08:00-18:30")
     return start, end
 
 
-def _parse_days(words: Sequence[str] | None) -> frozenset[int] | None:
-    if words is None:
-        return None
+def _parse_days(words: Sequence[str]) -> frozenset[int]:
     unknown = [word for word in words if word not in DAYS]
     if unknown or not words:
         reason = f"{unknown[0]!r} is no day" if unknown else "the list is empty"
-        raise _KeyError("days", reason, f"of: {', '.join(DAYS)}")
+        raise EntryError(reason, f"of: {', '.join(DAYS)}")
     return frozenset(map(DAYS.index, words))
 
 
 def _parse_offset(text: str) -> int:
     found = _OFFSET.fullmatch(text)
     if found is None:
-        raise _KeyError("utc_offset", f"{text!r} is no offset", "for example +01:00")
+        raise EntryError(f"{text!r} is no offset", "for example +01:00")
     seconds = int(found[2]) * 3600 + int(found[3]) * 60
     return -seconds if found[1] == "-" else seconds
 
 
-def _parse_moment(key: str, text: str | None) -> float | None:
-    if text is None:
-        return None
+def _parse_moment(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = datetime.min  # noqa: DTZ901 - without a zone, so that it is refused below
     if moment.tzinfo is None:
         hint = "for example 2026-12-01T00:00:00Z"
-        raise _KeyError(key, f"{text!r} is no moment with its zone", hint)
+        raise EntryError(f"{text!r} is no moment with its zone", hint)
     if moment.timestamp() % 1:
-        raise _KeyError(key, f"{text!r} has a part of a second", "name a whole second")
+        raise EntryError(f"{text!r} has a part of a second", "name a whole second")
     return moment.timestamp()
+
+
+_WINDOW: Mapping[str, Callable[[Any], Any]] = {
+    "hours": _parse_hours,
+    "days": _parse_days,
+    "utc_offset": _parse_offset,
+    "not_before": _parse_moment,
+    "not_after": _parse_moment,
+}
+"""The keys of a window of time, and what reads each."""
 
 
 def _parse_rate(table: Mapping[str, Any], name: str, effect: Effect | None) -> list[Matcher]:

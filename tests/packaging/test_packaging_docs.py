@@ -14,8 +14,9 @@ import pytest
 from clikit.config import parse_config
 from fleetmdm.errors import CODES as FLEET_CODES
 from secretivex.config import ConfigInput
+from secretivex.config.rows.policy import POLICY_SETTINGS
+from secretivex.config.rows.stores import STORE_TYPES
 from secretivex.config.settings import SETTINGS
-from secretivex.config.table_settings import POLICY_SETTINGS, STORE_TYPES
 from secretivex.errors import CODES as AGENT_CODES
 from secretivex.loading import make_setup
 

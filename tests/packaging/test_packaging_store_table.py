@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from store_backends import FORMATS, SIGNED
 
-from secretivex.config.table_settings import STORE_TYPES
+from secretivex.config.rows.stores import STORE_TYPES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "key-stores.md"
 NAMES = {

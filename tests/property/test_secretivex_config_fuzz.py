@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from clikit.config import ConfigError, ConfigFile, parse_config
 from secretivex.config import ConfigInput
+from secretivex.config.rows.policy import POLICY_SETTINGS
+from secretivex.config.rows.stores import STORE_TYPES
 from secretivex.config.settings import SETTINGS
-from secretivex.config.table_settings import POLICY_SETTINGS, STORE_TYPES
 from secretivex.errors import SecretiveError
 from secretivex.loading import AgentSetup, make_setup
 from secretivex.policy_keys import EntryError, parse_fingerprint, parse_key_blob
@@ -76,7 +77,10 @@ def test_fuzz_any_configuration_is_understood_or_refused(
     found = outcome(values, environ)
     if isinstance(found, SecretiveError):
         assert found.details["problems"]
-        assert all(problem["reason"] for problem in found.details["problems"])
+        for problem in found.details["problems"]:
+            assert problem["where"]
+            assert problem["reason"]
+            assert problem["hint"]
 
 
 @given(FILES, st.text(min_size=1, max_size=8))

@@ -191,6 +191,8 @@ def test_the_table_for_people_has_a_row_for_each_setting(command_line: CommandLi
     assert result.returncode == 0
     assert re.search(r"(?m)^workers +\d+ +default$", result.stdout)
     assert re.search(r"(?m)^metrics_every +1000 +default$", result.stdout)
+    assert re.search(r"(?m)^stores\[0\]\.scan_default_dir +true +default$", result.stdout)
+    assert re.search(r"(?m)^policy\.confirm_timeout_ms +30000 +default$", result.stdout)
 
 
 def test_a_key_on_the_command_line_takes_the_place_of_the_stores(
@@ -203,4 +205,4 @@ def test_a_key_on_the_command_line_takes_the_place_of_the_stores(
     assert stores["origin"] == "flag"
     (store,) = stores["value"]
     assert store["paths"] == [str(tmp_path / "k1"), "/keys/k2"]
-    assert store["default_dir"] is None
+    assert store["scan_default_dir"] is False

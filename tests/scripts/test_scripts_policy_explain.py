@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from secretivex.cli.agent import main
-from secretivex.config.table_settings import RULE_SETTINGS
+from secretivex.config.rows.policy import RULE_SETTINGS
 from sshwire.pubkey import fingerprint
 from sshwire.wire import encode_string, encode_text
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent_model import CONNECTIONS
 
-from secretivex.config.agent import ConfigInput
+from secretivex.config import ConfigInput
 from secretivex.context.bindings import UNBOUND, Bindings
 from secretivex.engine import Change, Engine, Reply, SignJob
 from secretivex.key_table import build_table

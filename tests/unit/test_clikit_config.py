@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -91,9 +92,9 @@ def test_all_problems_are_reported_at_once_with_where_and_hint() -> None:
     lines = caught.value.message.splitlines()
     assert lines == [
         "f.toml:2: limt: unknown key (did you mean 'limit'?)",
-        "f.toml:1: limit: must be a whole number, not 'many'",
-        "environment APP_WATCH: watch: must be true or false, not 'maybe'",
-        "f.toml:4: report.top: must be at least 0, not -1",
+        "f.toml:1: limit: must be a whole number, not 'many' (1 to 100)",
+        "environment APP_WATCH: watch: must be true or false, not 'maybe' (on or off, true or false)",
+        "f.toml:4: report.top: must be at least 0, not -1 (0 or more)",
     ]
     assert caught.value.code == "config_invalid"
 
@@ -104,8 +105,11 @@ def test_all_problems_are_reported_at_once_with_where_and_hint() -> None:
         ("toml", b"a = 1\nb = \n", "f:2"),
         ("toml", b"a = 1\na = 2\n", "f:2"),
         ("json", b'{"a": 1,\n "b" 2}', "f:2"),
-        ("json", b'{"a": 1, "a": 2}', "f"),
-        ("json", b'{"a": NaN}', "f"),
+        ("json", b'{"a": 1,\n "b": {"a": 1,\n "a": 2}}', "f:3"),
+        ("json", b'{"a": 1,\n "b": -Infinity}', "f:2"),
+        ("json", b'{"a": 1,\n "b": "\\ud800"}', "f:2"),
+        ("json", b'{"a": 1,\n "b": ' + b"1" * 5000 + b"}", "f:2"),
+        ("toml", b"a = 1\nb = " + b"1" * 5000, "f:2"),
         ("json", b"[1]", "f:1"),
         ("yaml", b"a: 1\na: 2\n", "f:2"),
         ("yaml", b"a: [1\n", "f:2"),
@@ -124,3 +128,82 @@ def test_a_number_is_not_a_switch_and_a_switch_not_a_number() -> None:
     with pytest.raises(ConfigError):
         effective(b"watch = 1\n")
     assert effective(environ={"APP_WATCH": "off", "APP_KEYS": "a,b"})["keys"].value == ["a", "b"]
+
+
+def test_a_mistake_is_told_also_where_a_stronger_layer_hides_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        effective(b"limit = 0\n", environ={"APP_LIMIT": "x"}, flags={"limit": 5})
+    assert [problem.where for problem in caught.value.problems] == [
+        "environment APP_LIMIT",
+        "f.toml:1",
+    ]
+
+
+def test_a_table_does_not_fit_into_a_variable() -> None:
+    with pytest.raises(ConfigError, match="cannot stand in a variable"):
+        effective(environ={"APP_STORES": "x"})
+
+
+LINES = b"""\
+a = 1 # = [
+"q r".b.'c' = \"\"\"
+] = 3 ""
+\"\"\"
+[t.u]   # ]
+x = [ 1,
+  [2, "]", '''#'''],
+  { y = 1, z = [ "p",
+    "q" ] },
+]
+d = 1979-05-27 07:32:00
+[[s]]
+k = 1.5
+[[s]]
+[[s.in]]
+[s.in.deep]
+m = {}
+n = "last\\""
+"""
+
+
+def test_every_key_and_element_of_toml_has_its_line() -> None:
+    lines = parse_config(LINES, name="f", syntax="toml").lines
+    wanted: dict[tuple[str | int, ...], int] = {
+        ("a",): 1,
+        **{("q r", "b", "c")[:size]: 2 for size in (1, 2, 3)},
+        ("t", "u"): 5,
+        ("t", "u", "x"): 6,
+        ("t", "u", "x", 0): 6,
+        ("t", "u", "x", 1): 7,
+        **{("t", "u", "x", 1, index): 7 for index in range(3)},
+        ("t", "u", "x", 2): 8,
+        ("t", "u", "x", 2, "y"): 8,
+        ("t", "u", "x", 2, "z"): 8,
+        ("t", "u", "x", 2, "z", 0): 8,
+        ("t", "u", "x", 2, "z", 1): 9,
+        ("t", "u", "d"): 11,
+        ("s",): 12,
+        ("s", 0): 12,
+        ("s", 0, "k"): 13,
+        ("s", 1): 14,
+        ("s", 1, "in"): 15,
+        ("s", 1, "in", 0): 15,
+        ("s", 1, "in", 0, "deep"): 16,
+        ("s", 1, "in", 0, "deep", "m"): 17,
+        ("s", 1, "in", 0, "deep", "n"): 18,
+    }
+    assert lines == wanted
+
+
+@pytest.mark.parametrize("syntax", ["toml", "json"])
+def test_the_time_to_read_a_file_grows_with_its_length_alone(syntax: Any) -> None:
+    before_s = time.process_time()
+    if syntax == "toml":
+        text = "keys = [\n" + '  "an entry of a usual length",\n' * 20_000 + "]\nlast = 1\n"
+    else:
+        members = ",\n".join(f'"key{number}": ["x"]' for number in range(20_000))
+        text = "{" + members + ',\n"last": 1}'
+    file = parse_config(text.encode(), name="f", syntax=syntax)
+    assert file.where("last") == f"f:{20_003 if syntax == 'toml' else 20_001}"
+    # It took minutes when each row was parsed together with all rows before it.
+    assert time.process_time() - before_s < 30

@@ -12,8 +12,8 @@ import pytest
 
 from clikit.config import parse_config
 from secretivex.config import AgentConfig, ConfigInput, FileStoreConfig
+from secretivex.config.rows.policy import POLICY_SETTINGS
 from secretivex.config.settings import SETTINGS
-from secretivex.config.table_settings import POLICY_SETTINGS
 from secretivex.errors import SecretiveError
 from secretivex.loading import AgentSetup, make_setup
 from secretivex.policy import Effect
@@ -290,3 +290,70 @@ def test_without_home_the_socket_must_be_named() -> None:
         make_setup(ConfigInput({}, {}, None, 4, Path("/"), default_stores=()))
     given = ConfigInput({"socket_path": "/s"}, {}, None, 4, Path("/"), default_stores=())
     assert make_setup(given).config.stores == ()
+
+
+def test_an_allow_list_that_is_empty_is_refused_where_it_is_the_whole_policy() -> None:
+    for key in ("pin_fingerprints", "allow_fingerprints", "allow_comments", "allow_key_blobs"):
+        code, lines = problems_of(f"[policy]\n{key} = []\n")
+        assert code == "policy_invalid"
+        assert lines[0].startswith(f"agent.toml:2: policy.{key}: the list is empty")
+
+
+def test_everything_wrong_with_a_rule_is_told_at_once() -> None:
+    _, lines = problems_of(
+        "[[policy.rules]]\neffect = 'deny'\nhours = '9-17'\ndays = ['monday']\n"
+        "utc_offset = 'x'\nnot_before = 'now'\nnot_after = 'later'\nusers = ['']\n"
+    )
+    assert [line.split(": ")[1] for line in lines] == [
+        f"policy.rules[0].{key}"
+        for key in ("hours", "days", "utc_offset", "not_before", "not_after", "users[0]")
+    ]
+
+
+def test_an_entry_of_a_list_is_told_with_its_own_line() -> None:
+    _, lines = problems_of("[policy]\ndeny_comments = [\n  'a',\n  5,\n]\n")
+    assert lines == [
+        'agent.toml:4: policy.deny_comments[1]: must be a text, not 5 (deny_comments = ["..."])'
+    ]
+
+
+def test_what_may_be_a_secret_by_mistake_is_never_repeated() -> None:
+    toml = (
+        "[[stores]]\ntype = 'pkcs11'\nmodule_path = '/x'\npin_env = 8675309\n"
+        "pin_command = 'hunter8675309'\n"
+        "[[stores]]\ntype = 'file'\npassphrase_env = 'hunter 8675309'\n"
+        "passphrase_command = [8675309]\n"
+    )
+    _, lines = problems_of(toml)
+    assert len(lines) == 4
+    assert "8675309" not in "".join(lines)
+
+
+def test_a_socket_path_that_is_too_long_is_one_problem_of_all() -> None:
+    code, lines = problems_of(f"workers = 0\nsocket_path = '/{'x' * 120}'\n")
+    assert code == "config_invalid"
+    assert [line.split(": ")[1] for line in lines] == ["workers", "socket_path"]
+    assert problems_of(f"socket_path = '/{'x' * 120}'\n")[0] == "socket_path_too_long"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("~/m", "/home/alice/m"), ("$RUN/m", "/run/x/m"), ("unix:m", "/etc/base/m"), ("/m", "/m")],
+)
+def test_the_socket_for_metrics_is_a_path_like_any_other(text: str, place: str) -> None:
+    config = setup_of(f"metrics_listen = '{text}'", env={"RUN": "/run/x"}).config
+    assert config.metrics_listen == place
+
+
+def test_keys_inside_stores_and_policy_have_an_origin_too() -> None:
+    config = setup_of(
+        "[[stores]]\ntype = 'file'\n[[stores]]\ntype = 'file'\npaths = ['k']\n"
+        "[policy]\nconfirm_timeout_ms = 5\n"
+    ).config
+    assert config.origins["stores[0].paths"] == "default"
+    assert config.origins["stores[1].paths"] == "file agent.toml:5"
+    assert config.origins["policy.confirm_timeout_ms"] == "file agent.toml:7"
+    assert config.origins["policy.rules"] == "default"
+    named = setup_of(flags={"stores": [{"type": "file", "paths": ["~/k"]}]}).config
+    assert named.origins["stores[0].paths"] == "flag"
+    assert named.stores[0].paths == (Path("/home/alice/k"),)

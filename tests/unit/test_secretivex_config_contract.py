@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from secretivex.config import ConfigInput
+from secretivex.config.rows.policy import POLICY_SETTINGS
+from secretivex.config.rows.stores import STORE_TYPES
 from secretivex.config.settings import SETTINGS
-from secretivex.config.table_settings import POLICY_SETTINGS, STORE_TYPES
 from secretivex.loading import make_setup
 
 CORES = 8

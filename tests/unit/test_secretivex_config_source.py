@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from secretivex.config.source import find_config, load_file
+from secretivex.config.source import access_fault, find_config, load_file
 from secretivex.errors import SecretiveError
 
 
@@ -99,5 +100,36 @@ def test_a_file_that_anybody_may_write_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SecretiveError, match="0646 lets anybody write") as caught:
         load_file(path)
     assert caught.value.code == "config_invalid"
-    path.chmod(0o664)
+    path.chmod(0o644)
     assert load_file(path).values == {"workers": 2}
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "alone", "word"),
+    [
+        (0o100600, 7, False, ""),
+        (0o100644, 0, False, ""),
+        (0o100664, 7, True, ""),
+        (0o100664, 7, False, "group 8"),
+        (0o100660, 0, False, "group 8"),
+        (0o100666, 7, True, "anybody"),
+        (0o100600, 9, True, "user 9"),
+    ],
+)
+def test_only_the_owner_and_root_may_be_able_to_write_it(
+    mode: int, owner: int, alone: bool, word: str
+) -> None:
+    status = os.stat_result((mode, 1, 1, 1, owner, 8, 10, 0, 0, 0))
+    fault = access_fault(status, user=7, is_alone=lambda _: alone)
+    assert (fault is None) == (word == "")
+    assert fault is None or (word in fault[0] and fault[1])
+
+
+def test_home_and_variables_are_expanded_in_the_name_of_the_file(tmp_path: Path) -> None:
+    path = make(tmp_path / "home/a.toml")
+    env = environ(tmp_path, PLACE=str(tmp_path / "home"))
+    assert find_config(Path("~/a.toml"), env, platform="linux") == path
+    assert find_config(Path("$PLACE/a.toml"), env, platform="linux") == path
+    assert find_config(None, {**env, "SECRETIVE_CONFIG": "~/a.toml"}, platform="linux") == path
+    with pytest.raises(SecretiveError, match="NOWHERE is not set"):
+        find_config(Path("$NOWHERE/a"), env, platform="linux")

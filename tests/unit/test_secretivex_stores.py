@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from secretivex.config.agent import ConfigInput
+from secretivex.config import ConfigInput
 from secretivex.identity import Identity, KeyRecord, StoreEvent, StoreHealth
 from secretivex.key_table import count_listed
 from secretivex.loading import make_setup

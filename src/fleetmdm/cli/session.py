@@ -14,7 +14,7 @@ import click
 
 from clikit import logs
 from clikit.command import Call, standard_options
-from clikit.config_file import Syntax
+from clikit.config.file import Syntax
 from clikit.errors import Exit
 from fleetmdm.errors import FleetError
 

@@ -19,7 +19,9 @@ from clikit.table import render_table
 from secretivex.cli.agent_options import SetupOptions, setup_options
 from secretivex.cli.agent_probe import Probe, probe_stores
 from secretivex.config import AgentConfig, StoreConfig
+from secretivex.config.rows.policy import POLICY_SETTINGS
 from secretivex.config.settings import SETTINGS, AgentSetting
+from secretivex.config.store_kinds import store_values
 from secretivex.loading import AgentSetup
 
 
@@ -43,10 +45,6 @@ def report_check(call: Call, setup: AgentSetup, probe: Probe | None = None) -> N
         from secretivex.server.windows.rules import pipe_name
 
         pipe_name(str(config.socket_path))
-    else:
-        from secretivex.server.listen_unix import check_length
-
-        check_length(config.socket_path)
     for warning in config.warnings:
         call.note(f"warning: {warning}")
     data: dict[str, Any] = {
@@ -93,16 +91,34 @@ def show_config(call: Call, options: SetupOptions, *, schema: bool) -> None:
     config = options.load(call.environ).config
     for warning in config.warnings:
         call.note(f"warning: {warning}")
-    settings = {
-        row.key: {
-            "value": encode_value(getattr(config, row.key)),
-            "origin": config.origins[row.key],
-            "effective": is_effective(row, config),
-        }
-        for row in SETTINGS
-    }
+    settings = {row.key: _shown(row, config) for row in SETTINGS}
     data = {"file": config.file_name, "settings": settings}
     call.emit(data, lambda: _table(settings, call.width))
+
+
+def _shown(row: AgentSetting, config: AgentConfig) -> dict[str, Any]:
+    """One setting with its origin; of a table, and of each in a list of them, the members too."""
+    value = encode_value(getattr(config, row.key))
+    shown = {
+        "value": value,
+        "origin": config.origins[row.key],
+        "effective": is_effective(row, config),
+    }
+    if row.key == "stores":
+        shown["members"] = [
+            _members(table, f"stores[{index}]", config) for index, table in enumerate(value)
+        ]
+    elif row.key == "policy":
+        defaults = {inner.key: encode_value(inner.default) for inner in POLICY_SETTINGS}
+        shown["members"] = _members(defaults | value, "policy", config)
+    return shown
+
+
+def _members(table: Mapping[str, Any], name: str, config: AgentConfig) -> dict[str, Any]:
+    return {
+        key: {"value": value, "origin": config.origins[f"{name}.{key}"]}
+        for key, value in table.items()
+    }
 
 
 def is_effective(row: AgentSetting, config: AgentConfig) -> bool:
@@ -115,8 +131,7 @@ def encode_value(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, StoreConfig):
-        fields = {key: encode_value(item) for key, item in asdict(value).items()}
-        return {"type": value.kind, **fields}
+        return {"type": value.kind, **encode_value(store_values(value))}
     if isinstance(value, Mapping):
         return {key: encode_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -126,10 +141,24 @@ def encode_value(value: Any) -> Any:
 
 def _table(settings: Mapping[str, Mapping[str, Any]], width: int | None) -> Iterator[str]:
     rows = [
-        (key, _text(row["value"]), row["origin"], "" if row["effective"] else "not in this version")
-        for key, row in settings.items()
+        (name, _text(row["value"]), row["origin"], note)
+        for key, whole in settings.items()
+        for note in ("" if whole["effective"] else "not in this version",)
+        for name, row in _flat(key, whole)
     ]
     yield render_table(("key", "value", "origin", "note"), rows, width=width)
+
+
+def _flat(key: str, whole: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """A setting as rows: of tables a row for each member."""
+    members = whole.get("members")
+    if members is None:
+        yield key, whole
+    elif isinstance(members, list):
+        for index, table in enumerate(members):
+            yield from ((f"{key}[{index}].{name}", row) for name, row in table.items())
+    else:
+        yield from ((f"{key}.{name}", row) for name, row in members.items())
 
 
 def _text(value: Any) -> str:

@@ -73,7 +73,7 @@ def command(call: Call, *, config: Path | None, **given: Any) -> None:
 
     Exit status 6 means that it would be refused.
     """
-    setup = SetupOptions(config, {}).load(call.environ)
+    setup = SetupOptions(config, {}, Path.cwd()).load(call.environ)
     query = _query_of(setup.config, call.environ, given)
     found = explain(setup.policy, query)
     refused = None

@@ -22,10 +22,14 @@ _IN_FILE_ONLY = {"tables", "table"}
 
 @dataclass(frozen=True, slots=True)
 class SetupOptions:
-    """What the command line says about the configuration; flags of None were not given."""
+    """What the command line says about the configuration; flags of None were not given.
+
+    `base` is where its relative paths start.
+    """
 
     named: Path | None
     flags: Mapping[str, Any]
+    base: Path
 
     def load(
         self,
@@ -39,7 +43,7 @@ class SetupOptions:
             flags=self.flags,
             environ=environ,
             cores=usable_cores(),
-            base=Path.cwd(),
+            base=self.base,
             default_stores=default_stores,
         )
 
@@ -59,10 +63,10 @@ def setup_options(function: Callable[..., Any]) -> Callable[..., Any]:
         scan = given.pop("scan_default_dir")
         flags = {row.key: given.pop(row.key) for row in SETTINGS if row.kind not in _IN_FILE_ONLY}
         if keys or scan is not None:
-            paths = [str(Path.cwd() / path) for path in keys]
-            store = {"type": "file", "paths": paths, "scan_default_dir": bool(scan)}
+            store = {"type": "file", "paths": list(keys), "scan_default_dir": bool(scan)}
             flags["stores"] = [store]
-        return function(*arguments, options=SetupOptions(named, flags), **given)
+        options = SetupOptions(named, flags, Path.cwd())
+        return function(*arguments, options=options, **given)
 
     command.__doc__ = function.__doc__
     command.__name__ = function.__name__

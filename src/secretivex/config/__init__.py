@@ -3,7 +3,8 @@
 Rule for editors: `AgentConfig` is what the rest of the agent sees; tables and files stay in here.
 """
 
-from secretivex.config.agent import AgentConfig, ConfigInput, resolve_config
+from secretivex.config.agent import AgentConfig, resolve_config
+from secretivex.config.layers import ConfigInput
 from secretivex.config.store_kinds import (
     FileStoreConfig,
     Pkcs11StoreConfig,

@@ -6,53 +6,41 @@ agent reads `AgentConfig` and never a raw table.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clikit.config import ConfigError, ConfigFile, Problem, Resolved, Value, resolve
-from clikit.nearest import nearest
+from clikit.config import Problem, Resolved, Value
+from secretivex.config.layers import (
+    ConfigInput,
+    find_profile_of,
+    inner_origins,
+    resolve_layers,
+    warn_unknown_variables,
+)
 from secretivex.config.paths import (
     PathError,
     default_socket_path,
+    expand_listen,
     expand_path,
-    parse_listen,
 )
 from secretivex.config.problems import Problems, place_of
-from secretivex.config.settings import ENV_PREFIX, SETTINGS, AgentSetting, settings_at
+from secretivex.config.rows.policy import CONFIRM_TIMEOUT_MS
+from secretivex.config.settings import SETTINGS, AgentSetting
 from secretivex.config.store_kinds import StoreConfig
 from secretivex.config.stores import check_stores
-from secretivex.config.systems import settle_for_system
-from secretivex.config.table_settings import CONFIRM_TIMEOUT_MS
+from secretivex.config.systems import check_socket_length, settle_for_system
 from secretivex.config.tables import Place, check_policy, refuse_unenforced
-from secretivex.profiles import PROFILE_NAMES, Profile, find_profile
 
 _STRENGTH = ("default", "profile", "file", "env", "flag")
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigInput:
-    """Everything a configuration is made from; flags of None were not given.
-
-    `default_stores` stand where neither flag nor file names stores; `base` is the folder that
-    relative paths of flags and environment start at.
-    """
-
-    flags: Mapping[str, Any]
-    environ: Mapping[str, str]
-    file: ConfigFile | None
-    cores: int
-    base: Path
-    default_stores: tuple[Mapping[str, Any], ...] = ({"type": "file"},)
-    platform: str = sys.platform
-
-
-@dataclass(frozen=True, slots=True)
 class AgentConfig:
     """Effective settings, one attribute a key of the settings table, and where each came from.
+
+    `origins` has the keys inside stores and policy too: `stores[0].paths`, `policy.rules`.
 
     `policy` holds what the policy table says; `secretivex.loading` makes rules of its lists.
     """
@@ -129,66 +117,15 @@ class AgentConfig:
 
 def resolve_config(given: ConfigInput, problems: Problems) -> AgentConfig:
     """The configuration; only fit for use while `problems` has none."""
-    profile = _find_profile(given, problems)
-    resolved = _resolve_layers(given, profile, problems)
+    profile = find_profile_of(given, problems)
+    resolved = resolve_layers(given, profile, problems)
     if profile:
         resolved["profile"] = Value(profile.name, resolved["profile"].origin)
     _settle(resolved, given, problems)
-    _check_listen(resolved["metrics_listen"], problems)
     for row in SETTINGS:
         _check_state(row, resolved[row.key], problems)
-    _warn_unknown_variables(given.environ, problems)
+    warn_unknown_variables(given.environ, problems)
     return _build(resolved, given, problems)
-
-
-def _resolve_layers(given: ConfigInput, profile: Profile | None, problems: Problems) -> Resolved:
-    """Every setting's value; what is invalid becomes a problem and falls back to a weaker layer."""
-    resolve_layers = partial(
-        resolve,
-        settings_at(given.cores),
-        env_prefix=ENV_PREFIX,
-        preset=profile.at(given.cores) if profile else None,
-        preset_name=profile.name if profile else "",
-    )
-    try:
-        return resolve_layers(flags=given.flags, environ=given.environ, file=given.file)
-    except ConfigError as error:
-        problems.add_all(error.problems)
-        bad = {problem.key for problem in error.problems}
-    names = {_variable(row) for row in SETTINGS if row.key in bad}
-    file = given.file
-    if file is not None:
-        file = replace(file, values={k: v for k, v in file.values.items() if k not in bad})
-    return resolve_layers(
-        flags={key: value for key, value in given.flags.items() if key not in bad},
-        environ={key: value for key, value in given.environ.items() if key not in names},
-        file=file,
-    )
-
-
-def _variable(row: AgentSetting) -> str:
-    """The environment variable of a setting."""
-    return row.env or ENV_PREFIX + row.key.upper()
-
-
-def _find_profile(given: ConfigInput, problems: Problems) -> Profile | None:
-    """The profile that the strongest layer names; an unknown name is a problem."""
-    from_file = given.file.values.get("profile") if given.file else None
-    file_where = given.file.where("profile") if given.file else ""
-    layers = (
-        ("--profile", given.flags.get("profile")),
-        ("environment SECRETIVE_PROFILE", given.environ.get("SECRETIVE_PROFILE") or None),
-        (file_where, from_file),
-    )
-    where, name = next(((where, name) for where, name in layers if name is not None), ("", None))
-    if not isinstance(name, str):
-        return None
-    profile = find_profile(name)
-    if profile is None:
-        near = nearest(name.lower(), PROFILE_NAMES)
-        hint = f"did you mean {near!r}?" if near else f"profiles: {', '.join(PROFILE_NAMES)}"
-        problems.add(Problem(where, "profile", f"unknown profile {name!r}", hint))
-    return profile
 
 
 def _place(key: str, origin: str, given: ConfigInput) -> Place:
@@ -210,6 +147,12 @@ def _settle(resolved: Resolved, given: ConfigInput, problems: Problems) -> None:
     for row in SETTINGS:
         if row.kind == "path" and resolved[row.key].value is not None:
             _settle_path(row.key, resolved, given, problems)
+    _settle_listen(resolved, given, problems)
+    _settle_socket(resolved, given, problems)
+
+
+def _settle_socket(resolved: Resolved, given: ConfigInput, problems: Problems) -> None:
+    """The default socket, and whether a socket can have the path."""
     if resolved["socket_path"].value is None:
         try:
             path = default_socket_path(given.environ, given.platform)
@@ -217,6 +160,8 @@ def _settle(resolved: Resolved, given: ConfigInput, problems: Problems) -> None:
             problems.add(Problem("", "socket_path", str(error), "set it, or name --socket-path"))
         else:
             resolved["socket_path"] = Value(path, "default")
+    if given.platform != "win32" and resolved["socket_path"].value is not None:
+        check_socket_length(resolved["socket_path"], problems)
 
 
 def _settle_workers(resolved: Resolved, problems: Problems) -> None:
@@ -236,31 +181,38 @@ def _settle_workers(resolved: Resolved, problems: Problems) -> None:
         resolved["workers"] = old
 
 
+def _base_of(value: Value, given: ConfigInput) -> Path:
+    """Where a relative path of this value starts."""
+    if value.origin.startswith("file ") and given.file:
+        return given.base / Path(given.file.name).parent
+    return given.base
+
+
 def _settle_path(key: str, resolved: Resolved, given: ConfigInput, problems: Problems) -> None:
     value = resolved[key]
     if key == "socket_path" and given.platform == "win32":
         resolved[key] = Value(Path(str(value.value)), value.origin)
         return
-    base = given.base
-    if value.origin.startswith("file ") and given.file:
-        base = given.base / Path(given.file.name).parent
     try:
-        path = expand_path(str(value.value), given.environ, base=base)
+        path = expand_path(str(value.value), given.environ, base=_base_of(value, given))
     except PathError as error:
-        problems.add(Problem(place_of(value.origin), key, str(error)))
+        problems.add(Problem(place_of(value.origin), key, str(error), error.hint))
     else:
         resolved[key] = Value(path, value.origin)
 
 
-def _check_listen(value: Value, problems: Problems) -> None:
+def _settle_listen(resolved: Resolved, given: ConfigInput, problems: Problems) -> None:
     """Metrics are for this machine alone."""
+    value = resolved["metrics_listen"]
     if value.value is None:
         return
     try:
-        parse_listen(str(value.value))
+        place = expand_listen(value.value, given.environ, base=_base_of(value, given))
     except ValueError as error:
         hint = "write 127.0.0.1:9464, [::1]:9464 or /path/to/socket"
         problems.add(Problem(place_of(value.origin), "metrics_listen", str(error), hint))
+    else:
+        resolved["metrics_listen"] = Value(place, value.origin)
 
 
 def _check_state(row: AgentSetting, value: Value, problems: Problems) -> None:
@@ -269,27 +221,15 @@ def _check_state(row: AgentSetting, value: Value, problems: Problems) -> None:
         refuse_unenforced(row, value.value, place_of(value.origin), row.key, problems)
 
 
-def _warn_unknown_variables(environ: Mapping[str, str], problems: Problems) -> None:
-    """A variable that is nearly one of ours is a slip of the pen."""
-    known = (*map(_variable, SETTINGS), "SECRETIVE_CONFIG")
-    words = {name.removeprefix(ENV_PREFIX) for name in known}
-    for name in sorted(environ):
-        word = name.removeprefix(ENV_PREFIX)
-        if not name.startswith(ENV_PREFIX) or word in words:
-            continue
-        if near := nearest(word, words):
-            hint = f"did you mean {ENV_PREFIX}{near}?"
-            problems.warn(f"environment {name}", "", "is not a setting and is ignored", hint)
-
-
 def _build(resolved: Resolved, given: ConfigInput, problems: Problems) -> AgentConfig:
     values = {key: value.value for key, value in resolved.items()}
     values["stores"] = _build_stores(resolved["stores"], given, problems)
     place = _place("policy", resolved["policy"].origin, given)
     values["policy"] = check_policy(resolved["policy"].value or {}, place, problems)
+    origins = {key: value.origin for key, value in resolved.items()}
     return AgentConfig(
         **values,
-        origins={key: value.origin for key, value in resolved.items()},
+        origins=origins | inner_origins(resolved, given),
         file_name=given.file.name if given.file else None,
         warnings=tuple(problems.warnings),
     )

@@ -27,6 +27,8 @@ MAX_URI_CHARS = 4096
 class UriError(ValueError):
     """A URI that does not name a token; the message says why and repeats no PIN."""
 
+    hint = "for example pkcs11:token=work;serial=0123"
+
 
 @dataclass(frozen=True, slots=True)
 class TokenSelector:

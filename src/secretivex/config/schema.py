@@ -9,27 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from secretivex.config.paths import LISTEN_PATTERN
+from secretivex.config.rows.policy import POLICY_SETTINGS, RATE_SETTINGS, RULE_SETTINGS
+from secretivex.config.rows.stores import STORE_TYPES
 from secretivex.config.settings import SETTINGS, AgentSetting
-from secretivex.config.table_settings import POLICY_SETTINGS, STORE_TYPES
-from secretivex.profiles import PROFILE_NAMES
+from secretivex.profiles import PROFILE_NAMES, PROFILES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 BEYOND_SCHEMA = (
+    "a whole number is written without a decimal point",
     "paths, variables and programs exist and expand",
     "the socket path is short enough for this system",
     "worker_threads does not contradict workers",
     "a PKCS#11 store names its module, by module_path or in its uri, and a TPM store its paths",
     "a store exists on this system, and a secret is asked for in one way only",
     "names of key types and of environment variables",
-    "entries of policy lists are fingerprints, blobs and patterns that can be read",
+    "entries of policy lists are fingerprints, blobs and patterns that can be read, and few enough",
+    "the conditions of a rule fit each other, and its name is its own",
 )
 """What only the loader checks."""
-
-_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-_LISTEN = rf"^(/.*|unix:.*|(localhost|127(\.{_BYTE}){{3}}|\[::1\])?:{_PORT})$"
-"""A path, or a loopback address and a port."""
 
 _TYPES: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
@@ -38,19 +37,30 @@ _TYPES: dict[str, dict[str, Any]] = {
     "float": {"type": "number"},
     "bool": {"type": "boolean"},
     "list": {"type": "array", "items": {"type": "string"}},
+    "numbers": {"type": "array", "items": {"type": "integer"}},
     "table": {"type": "object"},
     "tables": {"type": "array", "items": {"type": "object"}},
 }
+
+
+def _in_any_case(word: str) -> str:
+    """A pattern of a word that `re.IGNORECASE` is not to be had for."""
+    return "".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in word)
+
+
+_PROFILE = "|".join(
+    _in_any_case(name) for profile in PROFILES for name in (profile.name, *profile.aliases)
+).join((r"^\s*(", r")\s*$"))
 
 
 def config_schema() -> dict[str, Any]:
     """The schema of a whole file."""
     schema = _table(SETTINGS)
     properties = schema["properties"]
-    properties["profile"]["enum"] = list(PROFILE_NAMES)
+    properties["profile"]["anyOf"] = [{"enum": list(PROFILE_NAMES)}, {"pattern": _PROFILE}]
     properties["stores"] |= {"minItems": 1, "items": {"oneOf": list(_stores())}}
-    properties["metrics_listen"]["pattern"] = _LISTEN
-    properties["policy"] |= _table(POLICY_SETTINGS)
+    properties["metrics_listen"]["pattern"] = LISTEN_PATTERN
+    properties["policy"] |= _policy()
     return {
         "$schema": DIALECT,
         "title": "Configuration of secretive-agent",
@@ -66,6 +76,25 @@ def _stores() -> Iterable[dict[str, Any]]:
             table = _table(store.settings)
             table["properties"] = {"type": {"const": store.name}, **table["properties"]}
             yield {"title": store.help, **table, "required": ["type"]}
+
+
+def _policy() -> dict[str, Any]:
+    """The flat lists, and rules with what a table of one may hold."""
+    policy = _table(POLICY_SETTINGS)
+    for key, value in policy["properties"].items():
+        if key.startswith(("allow_", "pin_")):
+            value["minItems"] = 1
+    rule = {**_table(RULE_SETTINGS), "required": ["effect"]}
+    for value in rule["properties"].values():
+        if value["type"] == "array":
+            value["minItems"] = 1
+    rate = {**_table(RATE_SETTINGS), "required": ["per_s"]}
+    rule["properties"]["rate"] |= {**rate, "oneOf": [{"required": [key]} for key in _COUNTS]}
+    policy["properties"]["rules"]["items"] = rule
+    return policy
+
+
+_COUNTS = ("at_most", "over")
 
 
 def _table(rows: Iterable[AgentSetting]) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clikit.config import ConfigError, ConfigFile, parse_config
-from clikit.config_file import MAX_CONFIG_BYTES
+from clikit.config.file import MAX_CONFIG_BYTES
 from secretivex.config.paths import PathError, config_folder, expand_path
 from secretivex.config.problems import as_secretive_error
 from secretivex.errors import SecretiveError
@@ -28,13 +28,9 @@ def find_config(
 ) -> Path | None:
     """The file that applies, or None where there is none; raises `SecretiveError`."""
     if named is not None:
-        return _existing(named, "--config")
+        return _existing(str(named), "--config", environ)
     if text := environ.get(CONFIG_VARIABLE):
-        try:
-            path = expand_path(text, environ, base=Path.cwd())
-        except PathError as error:
-            raise SecretiveError("config_invalid", f"{CONFIG_VARIABLE}: {error}") from error
-        return _existing(path, CONFIG_VARIABLE)
+        return _existing(text, CONFIG_VARIABLE, environ)
     try:
         folder = config_folder(environ, platform)
     except PathError:
@@ -57,7 +53,12 @@ def is_missing(path: Path) -> bool:
     return False
 
 
-def _existing(path: Path, source: str) -> Path:
+def _existing(text: str, source: str, environ: Mapping[str, str]) -> Path:
+    """The file that `text` names, as it names it: messages repeat what a person wrote."""
+    try:
+        path = expand_path(text, environ, base=Path())
+    except PathError as error:
+        raise SecretiveError("config_invalid", f"{source}: {error}", hint=error.hint) from error
     if is_missing(path):
         message = f"{path}: no such file (named by {source})"
         raise SecretiveError("config_not_found", message, hint="correct the path or make the file")
@@ -83,8 +84,38 @@ def load_file(path: Path) -> ConfigFile:
 
 
 def _check_access(path: Path, status: os.stat_result) -> None:
-    """Refuse a file that anybody may write: whoever did would choose the keys and the policy."""
-    if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IWOTH:
-        mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        message = f"{path}: mode {mode} lets anybody write the configuration"
-        raise SecretiveError("config_invalid", message, hint="chmod o-w mends that")
+    """Refuse a file that others may write: whoever did would choose the keys and the policy."""
+    if not stat.S_ISREG(status.st_mode) or sys.platform == "win32":
+        return
+    if fault := access_fault(status, user=os.geteuid(), is_alone=_is_alone_in_group):
+        reason, hint = fault
+        raise SecretiveError("config_invalid", f"{path}: {reason}", hint=hint)
+
+
+def access_fault(
+    status: os.stat_result, *, user: int, is_alone: Callable[[os.stat_result], bool]
+) -> tuple[str, str] | None:
+    """Who else than `user` and root may write a file, and what mends that; None if nobody."""
+    mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
+    if status.st_uid not in (0, user):
+        reason = f"belongs to user {status.st_uid}, who may write the configuration"
+        return reason, "give it to whom the agent runs as"
+    if status.st_mode & stat.S_IWOTH:
+        return f"{mode} lets anybody write the configuration", "chmod o-w mends that"
+    if status.st_mode & stat.S_IWGRP and not is_alone(status):
+        reason = f"{mode} lets group {status.st_gid} write the configuration"
+        return reason, "chmod g-w mends that"
+    return None
+
+
+def _is_alone_in_group(status: os.stat_result) -> bool:
+    """Whether a file's group is its owner's own, as systems with a umask of 002 make them."""
+    import grp  # only here: few files are writable to a group
+    import pwd
+
+    try:
+        owner, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
+    except KeyError:
+        return False
+    own = owner.pw_gid == group.gr_gid and owner.pw_name == group.gr_name
+    return own and set(group.gr_mem) <= {owner.pw_name}

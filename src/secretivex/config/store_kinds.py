@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from secretivex.config.rows.stores import STORE_TYPES
+
 
 @dataclass(frozen=True, slots=True)
 class SecretConfig:
@@ -168,3 +170,19 @@ class EnclaveStoreConfig:
 
 
 StoreConfig = FileStoreConfig | Pkcs11StoreConfig | TpmStoreConfig | EnclaveStoreConfig
+
+
+def store_values(store: StoreConfig) -> dict[str, Any]:
+    """What the store's table says or leaves to its defaults, by the keys of a file."""
+    return {row.key: _value_of(store, row.key) for row in STORE_TYPES[store.kind].settings}
+
+
+def _value_of(store: StoreConfig, key: str) -> Any:
+    if isinstance(store, FileStoreConfig) and key == "scan_default_dir":
+        return store.default_dir is not None
+    if isinstance(store, Pkcs11StoreConfig | TpmStoreConfig) and key in _PIN_FIELDS:
+        return getattr(store.pin, _PIN_FIELDS[key])
+    return getattr(store, key)
+
+
+_PIN_FIELDS = {"pin_env": "env", "pin_file": "file", "pin_command": "command", "askpass": "askpass"}

@@ -16,6 +16,7 @@ from clikit.nearest import nearest
 from secretivex.config.paths import PathError, expand_path
 from secretivex.config.pkcs11_uri import UriError, parse_uri
 from secretivex.config.problems import Problems
+from secretivex.config.rows.stores import STORE_TYPES
 from secretivex.config.source import is_missing
 from secretivex.config.store_kinds import (
     EnclaveStoreConfig,
@@ -25,7 +26,6 @@ from secretivex.config.store_kinds import (
     StoreConfig,
     TpmStoreConfig,
 )
-from secretivex.config.table_settings import STORE_TYPES
 from secretivex.config.tables import Place, check_table
 from sshwire.algorithms import KEY_ALGORITHMS
 
@@ -83,7 +83,7 @@ def _file_store(
 ) -> FileStoreConfig:
     if not values["paths"] and not values["scan_default_dir"]:
         reason = "the store names no path and does not scan ~/.ssh: it has no keys"
-        problems.warn(place.where(), place.name(), reason)
+        problems.warn(place.where(), place.name(), reason, "add paths = [...]")
     return FileStoreConfig(
         paths=tuple(_expand_paths(values["paths"], place, environ, problems)),
         default_dir=_default_dir(place, environ, problems) if values["scan_default_dir"] else None,
@@ -131,7 +131,7 @@ def _find_module(
         try:
             in_uri = parse_uri(values["uri"])[1]
         except UriError as error:
-            problems.add(place.problem("uri", reason=str(error)))
+            problems.add(place.problem("uri", reason=str(error), hint=error.hint))
             return None
     if named is None and not in_uri:
         hint = "name the PKCS#11 library, for example /usr/lib/softhsm/libsofthsm2.so"
@@ -141,10 +141,11 @@ def _find_module(
     try:
         path = expand_path(str(named or in_uri), environ, base=place.base)
     except PathError as error:
-        problems.add(place.problem(key, reason=str(error)))
+        problems.add(place.problem(key, reason=str(error), hint=error.hint))
         return None
     if is_missing(path):
-        problems.warn(place.where(key), place.name(key), f"{path}: no such file")
+        hint = "install the library, or correct the path"
+        problems.warn(place.where(key), place.name(key), f"{path}: no such file", hint)
     return path
 
 
@@ -161,7 +162,7 @@ def _check_pin(
         try:
             file = expand_path(str(values["pin_file"]), environ, base=place.base)
         except PathError as error:
-            problems.add(place.problem("pin_file", reason=str(error)))
+            problems.add(place.problem("pin_file", reason=str(error), hint=error.hint))
     return SecretConfig(
         env=_check_variable("pin_env", values, place, environ, problems),
         file=file,
@@ -225,14 +226,14 @@ def _expand_paths(
         try:
             yield expand_path(text, environ, base=place.base)
         except PathError as error:
-            problems.add(place.problem(key, index, reason=str(error)))
+            problems.add(place.problem(key, index, reason=str(error), hint=error.hint))
 
 
 def _default_dir(place: Place, environ: Mapping[str, str], problems: Problems) -> Path | None:
     try:
         return expand_path("~/.ssh", environ, base=place.base)
     except PathError as error:
-        problems.add(place.problem("scan_default_dir", reason=str(error)))
+        problems.add(place.problem("scan_default_dir", reason=str(error), hint=error.hint))
         return None
 
 

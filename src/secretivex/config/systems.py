@@ -6,11 +6,24 @@ never learned from its absence.
 
 from __future__ import annotations
 
+import os
+
+from agentclient.address import MAX_SOCKET_PATH_BYTES
 from clikit.config import Problem, Resolved, Value
 from secretivex.config.problems import Problems, place_of
 from secretivex.config.settings import SETTINGS
 
 _NAMES = {"win32": "Windows", "darwin": "macOS", "linux": "Linux"}
+
+
+def check_socket_length(value: Value, problems: Problems) -> None:
+    """Make a problem of a path that the system has no room for."""
+    size = len(os.fsencode(value.value))
+    if size > MAX_SOCKET_PATH_BYTES:
+        reason = f"the socket path has {size} bytes, and this system allows {MAX_SOCKET_PATH_BYTES}"
+        hint = "choose a shorter one, for example below $XDG_RUNTIME_DIR"
+        where = place_of(value.origin) if value.origin != "default" else ""
+        problems.add(Problem(where, "socket_path", reason, hint), "socket_path_too_long")
 
 
 def settle_for_system(resolved: Resolved, platform: str, problems: Problems) -> None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clikit.config import ConfigFile, Problem, check_value
+from clikit.config import ConfigFile, Problem, ValueProblem, check_value
 from clikit.nearest import nearest
 from secretivex.config.problems import Problems
+from secretivex.config.rows.policy import POLICY_SETTINGS, RATE_SETTINGS, RULE_SETTINGS
 from secretivex.config.settings import AgentSetting
-from secretivex.config.table_settings import POLICY_SETTINGS, RATE_SETTINGS, RULE_SETTINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ def check_table(
         if key in table:
             try:
                 values[key] = check_value(row, table[key])
-            except ValueError as error:
-                problems.add(place.problem(key, reason=str(error)))
+            except ValueProblem as error:
+                problems.add(place.problem(key, *error.item, reason=str(error), hint=error.hint))
                 continue
             refuse_unenforced(row, values[key], place.where(key), place.name(key), problems)
     return values

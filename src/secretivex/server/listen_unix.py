@@ -11,15 +11,12 @@ import fcntl
 import os
 import socket
 import stat
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentclient.address import MAX_SOCKET_PATH_BYTES
 from secretivex.errors import SecretiveError
-
-MAX_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
-"""unix(7): sun_path has 108 bytes on Linux, 104 on the BSDs and macOS, with the final NUL."""
 
 _PRIVATE_UMASK = 0o177
 """A socket is 0600 from its first instant."""

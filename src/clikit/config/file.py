@@ -13,17 +13,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from clikit.config.lines import JsonFindings, KeyPath, json_lines, toml_lines
 from clikit.errors import Failure
 
 Syntax = Literal["toml", "json", "yaml"]
-KeyPath = tuple[str | int, ...]
 
 MAX_CONFIG_BYTES = 1024 * 1024
 """A configuration larger than this is a mistake; parsing it could be slow."""
 
-_TOML_HEADER = re.compile(r"^\s*(\[\[?)\s*(.*?)\s*\]\]?\s*(#.*)?$")
-_TOML_KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'|\s*\.\s*)+?)\s*=(.*)$""")
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+_LONG_NUMBER = re.compile(r"[0-9_]{4001,}")
+"""Python refuses numbers of more than 4300 digits, and says so without a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +76,20 @@ class ConfigFile:
 def parse_config(data: bytes, *, name: str, syntax: Syntax) -> ConfigFile:
     """Parse a whole file; raises `ConfigError` naming file and line."""
     if len(data) > MAX_CONFIG_BYTES:
-        raise ConfigError([Problem(name, "", f"larger than {MAX_CONFIG_BYTES} bytes")])
+        reason = f"larger than {MAX_CONFIG_BYTES} bytes"
+        raise ConfigError([Problem(name, "", reason, "is it the right file?")])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem(f"{name}:{line}", "", "not UTF-8")]) from error
+        hint = "save the file as UTF-8"
+        raise ConfigError([Problem(f"{name}:{line}", "", "not UTF-8", hint)]) from error
     parse = {"toml": _parse_toml, "json": _parse_json, "yaml": _parse_yaml}[syntax]
     try:
         values, lines = parse(text, name)
     except RecursionError as error:
-        raise ConfigError([Problem(name, "", "nested too deeply")]) from error
+        hint = "no setting has so many brackets"
+        raise ConfigError([Problem(name, "", "nested too deeply", hint)]) from error
     if not isinstance(values, dict):
         raise ConfigError([Problem(f"{name}:1", "", "the file must hold one table of settings")])
     return ConfigFile(name, values, lines)
@@ -95,120 +97,74 @@ def parse_config(data: bytes, *, name: str, syntax: Syntax) -> ConfigFile:
 
 def _parse_toml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
     try:
-        return tomllib.loads(text), _toml_lines(text)
+        return tomllib.loads(text), toml_lines(text)
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"\(at line (\d+)", str(error))
-        line = found[1] if found else str(text.count("\n") + 1)
-        reason = "not valid TOML: " + str(error).split(" (at ")[0]
-        raise ConfigError([Problem(f"{name}:{line}", "", reason)]) from error
+        raise ConfigError([_toml_problem(text, name, str(error))]) from error
+    except ValueError as error:
+        raise ConfigError([_long_number(text, name)]) from error
 
 
-def _toml_lines(text: str) -> dict[KeyPath, int]:
-    """Lines of the keys of valid TOML; keys inside an inline table share its line."""
-    lines: dict[KeyPath, int] = {}
-    counts: dict[KeyPath, int] = {}
-    table: KeyPath = ()
-    rows = iter(enumerate(text.splitlines(), 1))
-    for number, row in rows:
-        if header := _TOML_HEADER.match(row):
-            table = _toml_table(header[1], _toml_path(header[2]), counts)
-            lines.setdefault(table, number)
-        elif key := _TOML_KEY.match(row):
-            path = table + _toml_path(key[1])
-            for size in range(len(table) + 1, len(path) + 1):
-                lines.setdefault(path[:size], number)
-            _skip_toml_value(key[2], rows)
-    return lines
+def _toml_problem(text: str, name: str, message: str) -> Problem:
+    """What the parser says, or what that means, with its remedy."""
+    found = re.search(r"\(at line (\d+)", message)
+    line = int(found[1]) if found else text.count("\n") + 1
+    reason, key, hint = message.split(" (at ", maxsplit=1)[0], "", "correct the line"
+    for beginning, word, remedy in _TOML_WORDS:
+        if reason.startswith(beginning):
+            reason, hint = word or reason, remedy
+            break
+    if reason.endswith("given twice"):
+        key = text.split("\n")[line - 1].partition("=")[0].strip("[] \t\r")
+    return Problem(f"{name}:{line}", key, f"not valid TOML: {reason}", hint)
 
 
-def _toml_table(bracket: str, path: KeyPath, counts: dict[KeyPath, int]) -> KeyPath:
-    """The full path of a header; arrays of tables are counted, also as parents of others."""
-    full: KeyPath = ()
-    for part in path[:-1]:
-        full += (part,)
-        if full in counts:
-            full += (counts[full],)
-    full += path[-1:]
-    if bracket == "[[":
-        counts[full] = counts.get(full, -1) + 1
-        full += (counts[full],)
-    return full
+_QUOTES = 'a text stands in quotes: key = "value"'
+_TOML_WORDS = (
+    ("Cannot overwrite a value", "the key is given twice", "remove one of the two"),
+    ("Duplicate inline table key", "the key is given twice", "remove one of the two"),
+    ("Cannot declare", "the table is given twice", "join the two"),
+    ("Illegal character '\\n'", "the text does not end in its line", "close its quotes"),
+    ("Unterminated string", "", "close its quotes"),
+    ("Unclosed array", "", "close it with ]"),
+    ("Unclosed inline table", "", "close it with }"),
+    ("Unescaped", "", "write two backslashes, or the text in single quotes"),
+    ("Invalid value", "", _QUOTES),
+    ("Invalid statement", "", _QUOTES),
+    ("Expected '=' after", "", _QUOTES),
+)
+"""How the parser's message begins, what we say in its place ("" for itself), and the remedy."""
 
 
-def _toml_path(key: str) -> KeyPath:
-    try:
-        value: Any = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError:
-        return (key,)
-    path: KeyPath = ()
-    while isinstance(value, dict):
-        name, value = next(iter(value.items()))
-        path += (name,)
-    return path
-
-
-def _skip_toml_value(first: str, rows: Iterator[tuple[int, str]]) -> None:
-    """Consume the rows that a multi-line value goes on over."""
-    value = first
-    while True:
-        try:
-            tomllib.loads(f"x = {value}")
-        except tomllib.TOMLDecodeError:
-            following = next(rows, None)
-            if following is None:
-                return
-            value += "\n" + following[1]
-        else:
-            return
+def _long_number(text: str, name: str) -> Problem:
+    found = _LONG_NUMBER.search(text)
+    line = text.count("\n", 0, found.start()) + 1 if found else 1
+    return Problem(f"{name}:{line}", "", "the number has too many digits", "shorten it")
 
 
 def _parse_json(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for index, (key, _) in enumerate(pairs):
-            if key in {other for other, _ in pairs[:index]}:
-                raise ConfigError([Problem(name, key, "the key is given twice")])
-        return dict(pairs)
-
     try:
-        values = json.loads(text, object_pairs_hook=unique, parse_constant=_no_constant)
+        values = json.loads(text)
     except json.JSONDecodeError as error:
-        problem = Problem(f"{name}:{error.lineno}", "", f"not valid JSON: {error.msg}")
+        reason = f"not valid JSON: {error.msg}"
+        problem = Problem(f"{name}:{error.lineno}", "", reason, "correct the line")
         raise ConfigError([problem]) from error
     except ValueError as error:
-        raise ConfigError([Problem(name, "", f"not valid JSON: {error}")]) from error
-    return values, _json_lines(text)
+        raise ConfigError([_long_number(text, name)]) from error
+    found = json_lines(text)
+    if problems := [*_json_problems(found, name)]:
+        raise ConfigError(problems)
+    return values, found.lines
 
 
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not a JSON number")
-
-
-def _json_lines(text: str) -> dict[KeyPath, int]:
-    """Lines of the members and elements of valid JSON."""
-    lines: dict[KeyPath, int] = {}
-    stack: list[tuple[str, KeyPath]] = []
-    path: KeyPath = ()
-    key: str | None = None
-    for token in _JSON_TOKEN.finditer(text):
-        word, line = token[0], text.count("\n", 0, token.start()) + 1
-        in_object = bool(stack) and stack[-1][0] == "{"
-        if word in "}]":
-            path = stack.pop()[1]
-        elif word == ":":
-            path = (*stack[-1][1], json.loads(key or '""'))
-        elif word == ",":
-            base = stack[-1][1]
-            path = base if in_object else (*base, int(path[len(base)]) + 1)
-        else:
-            if in_object and path == stack[-1][1]:
-                key = word
-                lines[(*path, json.loads(word))] = line
-                continue
-            lines.setdefault(path, line)
-            if word in "{[":
-                stack.append((word, path))
-                path = path if word == "{" else (*path, 0)
-    return lines
+def _json_problems(found: JsonFindings, name: str) -> Iterator[Problem]:
+    for line, key in found.twice:
+        yield Problem(f"{name}:{line}", key, "the key is given twice", "remove one of the two")
+    for line, word in found.no_numbers:
+        reason = f"not valid JSON: {word} is not a JSON number"
+        yield Problem(f"{name}:{line}", "", reason, "write a number in figures")
+    for line in found.no_texts:
+        reason = "not valid JSON: the text has half a surrogate pair"
+        yield Problem(f"{name}:{line}", "", reason, "write the whole character")
 
 
 def _parse_yaml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:

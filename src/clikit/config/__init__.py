@@ -6,11 +6,12 @@ reported at once. Pure: files are read, and the environment is handed in, by the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from clikit.config_file import ConfigError, ConfigFile, Problem, parse_config
+from clikit.config.file import ConfigError, ConfigFile, Problem, parse_config
 from clikit.nearest import nearest
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Resolved",
     "Setting",
     "Value",
+    "ValueProblem",
     "parse_config",
     "resolve",
 ]
@@ -28,14 +30,15 @@ Kind = Literal["text", "int", "float", "bool", "path", "list", "numbers", "table
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+_WHOLE = re.compile(r"-?[0-9]{1,30}")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One key: its kind, bounds and default; `key` is dotted for keys inside tables.
 
-    `list` is a list of texts, `numbers` one of whole numbers, `table` one table, `tables` a list of tables: what is inside the
-    latter two is the product's to check. `env` overrides the name made from prefix and key.
+    `list` is a list of texts, `numbers` one of whole numbers, `table` one table, `tables` a list of
+    tables: what is inside the latter two is the product's to check. `env` overrides the name made from prefix and key.
     """
 
     key: str
@@ -47,6 +50,8 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     unit: str = ""
+    is_private: bool = False
+    """What stands here by mistake may be a secret: no message repeats it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ def resolve(
 ) -> Resolved:
     """Effective settings; raises `ConfigError` with every problem of every layer.
 
-    A flag of None was not given. Of the environment only the settings' own names are read.
+    A flag of None was not given. What a stronger layer hides is judged too. Of the environment only the settings' own names are read.
     """
     problems: list[Problem] = []
     table = {setting.key: setting for setting in settings}
@@ -85,13 +90,15 @@ def resolve(
     resolved = Resolved()
     for setting in settings:
         layers = _layers(setting, flags, environ, env_prefix, from_file, preset or {}, preset_name)
-        where, raw, origin, is_text = next(layers)
-        try:
-            value = raw if origin == "default" else check_value(setting, raw, from_text=is_text)
-        except ValueError as error:
-            problems.append(Problem(where, setting.key, str(error)))
-            continue
-        resolved[setting.key] = Value(value, origin)
+        # All are looked at: what a stronger layer hides today is in force without it tomorrow.
+        for where, raw, origin, is_text in layers:
+            try:
+                value = raw if origin == "default" else check_value(setting, raw, from_text=is_text)
+            except ValueProblem as error:
+                name = setting.key + "".join(f"[{index}]" for index in error.item)
+                problems.append(Problem(where, name, str(error), error.hint))
+            else:
+                resolved.setdefault(setting.key, Value(value, origin))
     if problems:
         raise ConfigError(problems)
     return resolved
@@ -121,27 +128,68 @@ def _layers(
     yield "", setting.default, "default", False
 
 
+class ValueProblem(ValueError):  # noqa: N818 - it becomes a `Problem` of a key
+    """A value that a setting cannot have; the message says why, `hint` what to write.
+
+    `item` is the element of a list that is meant, (index,) or ().
+    """
+
+    def __init__(self, reason: str, hint: str = "", item: tuple[int, ...] = ()) -> None:
+        super().__init__(reason)
+        self.hint = hint
+        self.item = item
+
+
 def check_value(setting: Setting, raw: Any, *, from_text: bool = False) -> Any:
-    """`raw` as the setting's kind; raises ValueError with a reason fit for a message."""
+    """`raw` as the setting's kind; raises `ValueProblem`."""
+    if from_text and setting.kind in ("table", "tables"):
+        raise ValueProblem("cannot stand in a variable", "put it into the configuration file")
     value = _from_text(setting, raw) if from_text else raw
     accepted = _KINDS[setting.kind]
     if (isinstance(value, bool) and setting.kind != "bool") or not isinstance(value, accepted):
-        raise ValueError(f"must be {_WORDS[setting.kind]}, not {_describe(raw)}")
-    if setting.kind == "list" and not all(isinstance(item, str) for item in value):
-        raise ValueError("must be a list of texts")
-    if setting.kind == "numbers" and not all(type(item) is int for item in value):
-        raise ValueError("must be a list of whole numbers")
-    if setting.kind == "tables" and not all(isinstance(item, dict) for item in value):
-        raise ValueError("must be a list of tables")
+        given = "" if setting.is_private else f", not {_describe(raw)}"
+        reason = f"must be {_WORDS[setting.kind]}{given}"
+        raise ValueProblem(reason, _remedy(setting, is_text=from_text))
+    if setting.kind in _ITEMS:
+        _check_items(setting, value)
     if setting.choices and value not in setting.choices:
         near = nearest(str(value), setting.choices)
-        meant = f"; did you mean {near!r}?" if near else ""
-        raise ValueError(f"must be one of {', '.join(setting.choices)}, not {value!r}{meant}")
+        hint = f"did you mean {near!r}?" if near else "choose one of them"
+        raise ValueProblem(f"must be one of {', '.join(setting.choices)}, not {value!r}", hint)
     if setting.minimum is not None and value < setting.minimum:
-        raise ValueError(f"must be at least {setting.minimum:g}, not {value}")
+        raise ValueProblem(f"must be at least {setting.minimum}, not {value}", _span(setting))
     if setting.maximum is not None and value > setting.maximum:
-        raise ValueError(f"must be at most {setting.maximum:g}, not {value}")
+        raise ValueProblem(f"must be at most {setting.maximum}, not {value}", _span(setting))
     return value
+
+
+def _check_items(setting: Setting, items: Sequence[Any]) -> None:
+    kind, word = _ITEMS[setting.kind]
+    for index, item in enumerate(items):
+        if isinstance(item, bool) or not isinstance(item, kind):
+            given = "" if setting.is_private else f", not {_describe(item)}"
+            hint = _EXAMPLES[setting.kind].format(key=setting.key)
+            raise ValueProblem(f"must be {word}{given}", hint, (index,))
+
+
+def _span(setting: Setting) -> str:
+    """The bounds of a number, and what it counts."""
+    low, high = setting.minimum, setting.maximum
+    unit = f" {setting.unit}" if setting.unit else ""
+    if high is None:
+        return f"{low} or more{unit}"
+    return f"{low} to {high}{unit}" if low is not None else f"at most {high}{unit}"
+
+
+def _remedy(setting: Setting, *, is_text: bool = False) -> str:
+    """What to write for a value of another kind than the setting has."""
+    if setting.kind in ("int", "float"):
+        return _span(setting) if setting.minimum is not None else "without quotes"
+    if is_text:
+        return "on or off, true or false"
+    if setting.choices:
+        return f"one of: {', '.join(setting.choices)}"
+    return _EXAMPLES[setting.kind].format(key=setting.key)
 
 
 _KINDS: Mapping[str, Any] = {
@@ -155,6 +203,12 @@ _KINDS: Mapping[str, Any] = {
     "table": dict,
     "tables": list,
 }
+_ITEMS: Mapping[str, tuple[type, str]] = {
+    "list": (str, "a text"),
+    "numbers": (int, "a whole number"),
+    "tables": (dict, "a table"),
+}
+"""What the elements of a list are."""
 _WORDS = {
     "text": "a text",
     "path": "a path",
@@ -166,10 +220,23 @@ _WORDS = {
     "table": "a table",
     "tables": "a list of tables",
 }
+_EXAMPLES = {
+    "text": "put it in quotes",
+    "path": "put it in quotes",
+    "bool": "without quotes",
+    "list": '{key} = ["..."]',
+    "numbers": "{key} = [1, 2]",
+    "table": "as [{key}] in TOML",
+    "tables": "as [[{key}]] in TOML",
+}
 
 
 def _describe(raw: Any) -> str:
-    return repr(raw) if isinstance(raw, str | int | float) else f"a {type(raw).__name__}"
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    if isinstance(raw, str | int | float):
+        return repr(raw)
+    return f"a {'table' if isinstance(raw, dict) else type(raw).__name__}"
 
 
 def _from_text(setting: Setting, raw: str) -> Any:
@@ -177,8 +244,8 @@ def _from_text(setting: Setting, raw: str) -> Any:
     word = raw.strip().lower()
     if setting.kind == "bool":
         return True if word in _TRUE else False if word in _FALSE else raw
-    if setting.kind == "int" and word.removeprefix("-").isdecimal():
-        return int(word)
+    if setting.kind == "int":
+        return int(word) if _WHOLE.fullmatch(word) else raw
     if setting.kind == "float":
         try:
             return float(word)
@@ -204,7 +271,8 @@ def _flatten(
                 if isinstance(value, Mapping):
                     walk(value, (*path, name))
                 else:
-                    problems.append(Problem(where, key, "must be a table of settings"))
+                    hint = f"as [{key}] in TOML"
+                    problems.append(Problem(where, key, "must be a table of settings", hint))
             else:
                 near = nearest(key, [*table, *sections])
                 hint = f"did you mean {near!r}?" if near else "remove it"
