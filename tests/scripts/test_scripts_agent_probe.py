@@ -63,3 +63,19 @@ def test_without_probe_no_key_is_read(command_line: CommandLine, tmp_path: Path)
     result = command_line("secretive-agent", "check-config", "--key", tmp_path / "gone")
     assert result.returncode == 0
     assert "store file" not in result.stdout
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage\n", bytes(range(256)) * 16, b"x" * 2_000_000])
+@pytest.mark.parametrize("with_folder", [False, True])
+def test_a_named_file_that_is_no_key_is_found_also_where_its_folder_is_read(
+    command_line: CommandLine, key: Path, data: bytes, with_folder: bool
+) -> None:
+    other = key.with_name("other")
+    other.write_bytes(data)
+    other.chmod(0o600)
+    folder = ("--key", key.parent) if with_folder else ()
+    result = command_line("secretive-agent", "check-config", "--probe", *folder, "--key", other)
+    assert result.returncode == 1
+    assert f"{other}: " in result.stderr
+    alone = command_line("secretive-agent", "check-config", "--probe", "--key", key.parent)
+    assert (alone.returncode, alone.stderr) == (0, "")

@@ -66,7 +66,9 @@ def list_candidates(paths: tuple[Path, ...]) -> tuple[Candidate, ...]:
     for path in paths:
         children = _list_folder(path)
         for child in (path,) if children is None else children:
-            found.setdefault(os.path.realpath(child), Candidate(child, children is None))
+            place = os.path.realpath(child)
+            before = found.get(place, Candidate(child, is_named=False))
+            found[place] = Candidate(before.path, before.is_named or children is None)
     return tuple(found.values())
 
 
@@ -99,7 +101,7 @@ def load_key(candidate: Candidate, passphrases: Sequence[bytes], owner_uid: int)
     except PassphraseError as error:
         raise ClosedError(_explain_passphrase(passphrases)) from error
     except UnsupportedError as error:
-        raise SkippedError(str(error), quiet=not _looks_private(data)) from error
+        raise SkippedError(str(error), quiet=_is_nothing(candidate, data)) from error
     except WireError as error:
         raise SkippedError(f"not a usable private key: {error}") from error
     comment = _public_comment(candidate.path, key) or key.comment or candidate.path.name
@@ -153,6 +155,11 @@ def _looks_private(data: bytes) -> bool:
     return b"PRIVATE KEY" in data[:256] or data.startswith(b"PuTTY-User-Key-File")
 
 
+def _is_nothing(candidate: Candidate, data: bytes) -> bool:
+    """Whether nobody said, and nothing shows, that the file is a key."""
+    return not candidate.is_named and not _looks_private(data)
+
+
 def _explain_passphrase(passphrases: Sequence[bytes]) -> str:
     if not passphrases:
         return (
@@ -167,8 +174,8 @@ def read_key_file(candidate: Candidate, owner_uid: int) -> bytes:
     data, status = _read_regular(candidate.path, quiet=not candidate.is_named)
     if len(data) > MAX_PRIVATE_FILE_BYTES:
         reason = f"longer than {MAX_PRIVATE_FILE_BYTES} bytes"
-        raise SkippedError(reason, quiet=not _looks_private(data))
-    if not _looks_private(data) and not candidate.is_named:
+        raise SkippedError(reason, quiet=_is_nothing(candidate, data))
+    if _is_nothing(candidate, data):
         raise SkippedError("not a private key", quiet=True)
     _check_access(status, owner_uid)
     return data
