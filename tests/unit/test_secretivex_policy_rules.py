@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ssh_hosts import blob_of, certificate_of, login_data, path, session_of
 
-from secretivex.config.table_settings import RULE_SETTINGS
+from secretivex.config.rows.policy import RULE_SETTINGS
 from secretivex.context.bindings import UNBOUND
 from secretivex.context.purpose import Purpose, purpose_of
 from secretivex.context.signed_data import DataKind
