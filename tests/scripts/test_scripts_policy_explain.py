@@ -125,6 +125,44 @@ def test_what_no_option_names_is_not_known(explain: Explain) -> None:
     ]
 
 
+def test_what_settings_beside_the_rules_say_is_said_too(explain: Explain) -> None:
+    """As the agent decides: what an RSA key signs without flags, and who is asked anyway."""
+    rule = "[[policy.rules]]\neffect = 'deny'\nalgorithms = ['ssh-rsa']\n"
+    assert explain(rule, "--key RSA")["allowed"]
+    sha1 = "allow_sha1 = true\n" + rule
+    assert not explain(sha1, "--key RSA")["allowed"]
+    assert explain(sha1, "--key RSA --store pkcs11-2")["allowed"]
+    assert explain(sha1, "--key RSA --flags 2")["allowed"]
+    command = "[policy]\nconfirm_command = ['/bin/true']\n"
+    assert explain(command, "--key RSA")["confirm"] == "confirm_command"
+    assert explain(command + rule, "--key ECDSA")["confirm"] == "confirm_command"
+    assert (
+        explain(command + sha1.partition("\n")[2].replace("ssh-rsa", "rsa-*"), "--key RSA")[
+            "confirm"
+        ]
+        is None
+    )
+
+
+def test_who_started_a_program_counts_whether_or_not_that_is_known(explain: Explain) -> None:
+    rule = "[[policy.rules]]\neffect = 'deny'\nancestors = ['/usr/bin/git']\n"
+    found = explain(rule, "--key KEY --ancestor /usr/bin/git")
+    assert (found["reason"], found["caller"]["executable"]) == ("denied", None)
+
+
+def test_a_host_may_be_given_by_its_certificate(
+    explain: Explain, folder: Path, require_program: Callable[[str], str]
+) -> None:
+    keygen = require_program("ssh-keygen")
+    certify = [keygen, "-q", "-h", "-s", "rsa", "-I", "host", "-n", "host", "ecdsa.pub"]
+    subprocess.run(certify, check=True, timeout=60, cwd=folder)
+    for kind in ("ecdsa", "rsa"):
+        line = (folder / f"{kind}.pub").read_text().strip()
+        rule = f"[[policy.rules]]\neffect = 'deny'\nhosts = ['{line}']\n"
+        found = explain(rule, "--key KEY --destination root@ecdsa-cert.pub")
+        assert found["reason"] == "denied", kind
+
+
 def test_keys_of_stores_are_found_by_comment_and_fingerprint_and_processes_looked_up(
     command_line: CommandLine, tmp_path: Path, require_program: Callable[[str], str]
 ) -> None:

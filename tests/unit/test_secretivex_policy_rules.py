@@ -16,6 +16,7 @@ from secretivex.context.bindings import UNBOUND
 from secretivex.context.purpose import Purpose, purpose_of
 from secretivex.context.signed_data import DataKind
 from secretivex.policy import Charge, CompiledPolicy, SignQuery, decide
+from secretivex.policy.compiled import MAX_REMEMBERED, MAX_REMEMBERED_CHARS
 from secretivex.rule_tables import parse_policy
 from sshwire.pubkey import fingerprint
 
@@ -92,6 +93,18 @@ ROWS: dict[str, Row] = {
         {"fingerprint_sha512": None},
     ),
     "comments": ({"comments": [" ada@* "]}, FITS, {"comment": "bob"}, {"comment": None}),
+    "comments, other letters": (
+        {"comments": ["Äda"]},
+        FITS._replace(comment="Äda"),
+        {"comment": "äda"},
+        None,
+    ),
+    "fingerprints, of both kinds": (
+        {"fingerprints": [fingerprint(blob_of("x")), fingerprint(KEY, "sha512")]},
+        FITS,
+        {"fingerprint_sha512": fingerprint(blob_of("y"), "sha512")},
+        {"fingerprint_sha512": None},
+    ),
     "key_types": ({"key_types": ["ssh-ed*"]}, FITS, {"algorithm": "ssh-rsa"}, None),
     "stores": ({"stores": ["file", "pkcs11*"]}, FITS, {"store": "memory"}, {"store": None}),
     "uids": ({"uids": [1000, 0]}, FITS, {"peer_uid": 1001}, {"peer_uid": None}),
@@ -188,6 +201,18 @@ ROWS: dict[str, Row] = {
         {"hours": "22:00-06:00", "days": ["wed"]},
         FITS._replace(now_s=WEDNESDAY_NOON_S + 17 * 3600),
         {"now_s": WEDNESDAY_NOON_S - 7 * 3600},
+        {"now_s": None},
+    ),
+    "hours, over midnight, the first second": (
+        {"hours": "12:00-06:00", "days": ["wed"]},
+        FITS,
+        {"now_s": WEDNESDAY_NOON_S - 1},
+        {"now_s": None},
+    ),
+    "hours, over midnight, the last second": (
+        {"hours": "20:00-12:00", "days": ["tue"]},
+        FITS._replace(now_s=WEDNESDAY_NOON_S - 1),
+        {"now_s": WEDNESDAY_NOON_S},
         {"now_s": None},
     ),
     "hours, elsewhere": (
@@ -290,6 +315,23 @@ def test_each_condition_beside_a_count(row: Row) -> None:
                 assert len(decision.charges) == (charges if used == 0 else 0)
 
 
+def test_of_several_pins_the_last_is_named() -> None:
+    pins = [{"name": name, "effect": "pin", "uids": [1000]} for name in ("one", "two")]
+    compiled = compile_rules(*pins)
+    assert compiled.decide(FITS).rule == decide(compiled.policy, FITS).rule == "two"
+
+
+def test_what_callers_choose_is_remembered_within_bounds() -> None:
+    compiled = compile_rules({"effect": "deny", "namespaces": ["release"]})
+    (index,) = compiled._facets.values()
+    for number in range(MAX_REMEMBERED + 10):
+        assert compiled.decide(signing(DataKind.SSHSIG, str(number))).allowed
+    assert len(index.known) == 10
+    long = signing(DataKind.SSHSIG, "x" * (MAX_REMEMBERED_CHARS + 1))
+    assert compiled.decide(long).allowed
+    assert len(index.known) == 10
+
+
 def test_every_condition_has_a_row() -> None:
     conditions = {row.key for row in RULE_SETTINGS} - {"name", "effect", "utc_offset", "rate"}
     assert set().union(*(table for table, *_ in ROWS.values())) - {"utc_offset"} == conditions
@@ -319,7 +361,11 @@ def test_a_rate_with_each_effect(effect: str, below: str, full: str, unknown: st
 
 @pytest.mark.parametrize(
     ("each", "change"),
-    [("key", {"fingerprint_sha256": "SHA256:x"}), ("caller", {"executable": "/bin/x"})],
+    [
+        ("key", {"fingerprint_sha256": "SHA256:x"}),
+        ("caller", {"executable": "/bin/x"}),
+        ("caller", {"peer_uid": 0}),
+    ],
 )
 def test_each_key_and_each_caller_has_a_count_of_its_own(each: str, change: dict[str, Any]) -> None:
     table = {"effect": "deny", "rate": {"over": 5, "per_s": 60, "each": each}}
@@ -327,11 +373,12 @@ def test_each_key_and_each_caller_has_a_count_of_its_own(each: str, change: dict
     own, other = (decide(policy, query).charges for query in (FITS, FITS._replace(**change)))
     assert own != other
     assert decide(policy, FITS._replace(peer_gid=9)).charges == own
-    gone: dict[str, dict[str, Any]] = {
-        "key": {"fingerprint_sha256": None},
-        "caller": {"executable": ""},
+    gone: dict[str, tuple[dict[str, Any], ...]] = {
+        "key": ({"fingerprint_sha256": None},),
+        "caller": ({"executable": ""}, {"executable": None}, {"peer_uid": None}),
     }
-    assert decide(policy, FITS._replace(**gone[each])).reason == "undetermined"
+    for facts in gone[each]:
+        assert decide(policy, FITS._replace(**facts)).reason == "undetermined"
 
 
 @pytest.mark.parametrize(

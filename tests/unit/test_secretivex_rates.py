@@ -36,6 +36,15 @@ def test_a_window_begins_with_its_first_signature_and_ends_after_its_time() -> N
     assert table.used(CHARGE) == 1
 
 
+def test_a_later_signature_does_not_make_the_window_longer() -> None:
+    clock = Clock()
+    table = RateTable(clock)
+    for _ in range(3):
+        assert table.charge((CHARGE,))
+        clock.now += 20
+    assert table.used(CHARGE) == 0
+
+
 def test_several_counts_are_added_to_all_or_not_at_all() -> None:
     table = RateTable(Clock())
     wide = Charge("wide", 10, 60)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from time import time
@@ -18,12 +19,12 @@ import click
 from clikit.command import Call, standard_options
 from secretivex.cli.agent_options import SetupOptions
 from secretivex.config import AgentConfig
-from secretivex.context.purpose import Purpose
+from secretivex.context.purpose import Purpose, read_host
 from secretivex.context.signed_data import DataKind
 from secretivex.errors import SecretiveError
 from secretivex.identity import Identity
 from secretivex.key_table import format_of
-from secretivex.peer import UNKNOWN_CALLER, Caller
+from secretivex.peer import Caller
 from secretivex.policy import SignQuery
 from secretivex.policy.explain import Explanation, explain
 from secretivex.policy_keys import EntryError, parse_fingerprint, parse_key_blob
@@ -75,11 +76,23 @@ def command(call: Call, *, config: Path | None, **given: Any) -> None:
     """
     setup = SetupOptions(config, {}, Path.cwd()).load(call.environ)
     query = _query_of(setup.config, call.environ, given)
-    found = explain(setup.policy, query)
+    found = _with_command(explain(setup.policy, query), setup.config)
     refused = None
     if not found.decision.allowed:
         refused = SecretiveError("sign_refused", f"refused: {_reason(found)}")
     call.emit(_document(found, query), lambda: _lines(found), found=refused)
+
+
+def _with_command(found: Explanation, config: AgentConfig) -> Explanation:
+    """`confirm_command` asks before every signature that no rule refuses."""
+    decision = found.decision
+    if not (config.confirm_command and decision.allowed) or decision.confirm:
+        return found
+    return replace(found, decision=decision._replace(confirm="confirm_command"))
+
+
+_NEVER_SHA1 = ("pkcs11", "tpm", "secure_enclave")
+"""Stores whose keys are not ours to sign over SHA-1 with."""
 
 
 def _query_of(
@@ -87,7 +100,9 @@ def _query_of(
 ) -> SignQuery:
     identity = _find_key(given["wanted"], given["store"], config, environ)
     uid, gid, caller = _caller_of(given)
-    blob = identity.key_blob
+    now_s = _moment_of(given["moment"])
+    blob, flags = identity.key_blob, int(given["flags"])
+    over_sha1 = config.allow_sha1 and not identity.store.startswith(_NEVER_SHA1)
     return SignQuery(
         key_blob=blob,
         fingerprint_sha256=fingerprint(blob),
@@ -100,10 +115,10 @@ def _query_of(
         executable=caller.executable,
         ancestors=caller.ancestors,
         is_forwarded=given["is_forwarded"],
-        purpose=_purpose_of(given),
-        signature_format=format_of(identity.algorithm, int(given["flags"])),
-        flags=int(given["flags"]),
-        now_s=_moment_of(given["moment"]),
+        purpose=_purpose_of(given, now_s),
+        signature_format=format_of(identity.algorithm, flags, over_sha1=over_sha1),
+        flags=flags,
+        now_s=now_s,
     )
 
 
@@ -153,8 +168,7 @@ def _caller_of(given: Mapping[str, Any]) -> tuple[int | None, int | None, Caller
     """From a running process, or from what the options say of one."""
     if given["peer"] is not None:
         return _running(given["peer"])
-    ancestors = given["ancestors"] or None
-    caller = Caller(given["executable"] or "", ancestors) if given["executable"] else UNKNOWN_CALLER
+    caller = Caller(given["executable"] or "", given["ancestors"] or None)
     return given["uid"], given["gid"], caller
 
 
@@ -171,7 +185,7 @@ def _running(text: str) -> tuple[int, int, Caller]:
     return status.st_uid, status.st_gid, look_up(pid, status.st_uid)
 
 
-def _purpose_of(given: Mapping[str, Any]) -> Purpose | None:
+def _purpose_of(given: Mapping[str, Any], now_s: float) -> Purpose | None:
     destination, kind = given["destination"], given["kind"]
     if destination is None:
         return Purpose(DataKind(kind), given["detail"]) if kind else None
@@ -180,8 +194,13 @@ def _purpose_of(given: Mapping[str, Any]) -> Purpose | None:
     user, at, host = (
         destination.rpartition("@") if _has_user(destination) else ("", "", destination)
     )
-    authority = _key_of(given["host_ca"]) if given["host_ca"] else b""
-    return Purpose(DataKind.USERAUTH, "", user if at else "", _key_of(host), authority)
+    try:
+        host_key, authority = read_host(_key_of(host), now_s)
+    except WireError as error:
+        raise click.UsageError(f"--destination: {error}") from error
+    if given["host_ca"]:
+        authority = _key_of(given["host_ca"])
+    return Purpose(DataKind.USERAUTH, "", user if at else "", host_key, authority)
 
 
 def _has_user(destination: str) -> bool:

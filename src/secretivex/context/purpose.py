@@ -62,13 +62,13 @@ def _host_of(login: Userauth, bindings: Bindings, now_s: float) -> tuple[bytes |
     if login.host_key is None:
         return None, b""
     try:
-        return _read_host(login.host_key, now_s)
+        return read_host(login.host_key, now_s)
     except WireError:
         return None, b""
 
 
-def _read_host(blob: bytes, now_s: float) -> tuple[bytes, bytes]:
-    """A host key that nobody has verified yet; raises `WireError`."""
+def read_host(blob: bytes, now_s: float) -> tuple[bytes, bytes]:
+    """The same of a host key that nobody has verified yet; raises `WireError`."""
     if not read_algorithm(Reader(blob)).is_certificate:
         return blob, b""
     certificate = parse_certificate(blob)
