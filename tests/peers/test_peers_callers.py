@@ -14,6 +14,7 @@ import pytest
 
 from secretivex.peer import UNKNOWN_CALLER, Caller, Peer
 from secretivex.server.peercred import read_caller, read_peer
+from secretivex.server.peercred.linux import MAX_ANCESTORS
 
 if sys.platform != "linux":
     pytest.skip("what is asked here is Linux's", allow_module_level=True)
@@ -102,3 +103,82 @@ def test_of_a_process_that_has_ended_nothing_is_told(listener: socket.socket) ->
         assert read_caller(connected.fileno(), peer) == UNKNOWN_CALLER
         # Neither of whoever has a number that the system could not tell.
         assert read_caller(connected.fileno(), Peer(0, 0, None)) == UNKNOWN_CALLER
+
+
+def test_the_number_of_a_process_that_ended_is_nobody_else_s(listener: socket.socket) -> None:
+    """The caller has ended, and another program has its number by the time that it is asked for."""
+    last = Path("/proc/sys/kernel/ns_last_pid")
+    if not os.access(last, os.W_OK):
+        pytest.skip("only root can choose the number of the next process")
+    program = (sys.executable, "-c", CONNECT + "import os; os._exit(0)", name_of(listener))
+    for _ in range(50):  # another process of the machine may take the number first
+        with subprocess.Popen(program) as process:
+            connected, _address = listener.accept()
+            process.wait(60)
+        with connected:
+            peer = read_peer(connected)
+            assert peer.pid is not None
+            last.write_text(str(peer.pid - 1))
+            with subprocess.Popen(["sleep", "60"]) as other:
+                try:
+                    caller = read_caller(connected.fileno(), peer)
+                finally:
+                    other.kill()
+            assert caller == UNKNOWN_CALLER
+        if other.pid == peer.pid:
+            return
+    pytest.skip("the numbers of processes are taken too fast here")
+
+
+def test_a_line_that_is_too_long_is_not_told(listener: socket.socket) -> None:
+    """And one that is long is: each process waits for the one that it started."""
+    fork = "import os\nfor _ in range({}):\n    if os.fork(): os._exit(os.wait()[1] >> 8)\n"
+    for depth, is_told in ((3, True), (MAX_ANCESTORS + 1, False)):
+        code = fork.format(depth) + CONNECT + STAY
+        _, caller = ask(listener, sys.executable, "-c", code, name_of(listener))
+        assert caller.executable == PYTHON
+        if is_told:
+            assert caller.ancestors is not None
+            assert caller.ancestors[:depth] == (PYTHON,) * depth
+        else:
+            assert caller.ancestors is None
+
+
+def test_a_script_is_the_program_that_reads_it(listener: socket.socket, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"#!{sys.executable}\n{CONNECT.replace('; ', chr(10))}{STAY}\n")
+    script.chmod(0o755)
+    link = tmp_path / "link"
+    link.symlink_to(sys.executable)
+    assert ask(listener, str(script), name_of(listener))[1].executable == PYTHON
+    code = (str(link), "-c", CONNECT + STAY, name_of(listener))
+    assert ask(listener, *code)[1].executable == PYTHON, "symbolic links are resolved"
+
+
+def test_who_connected_is_judged_whoever_speaks_later(listener: socket.socket) -> None:
+    """A descriptor that is handed on stays the connection of the process that made it."""
+    code = f"{CONNECT}import os; s.set_inheritable(True); os.fork() and {STAY}"
+    child = "os.execl('/bin/sh', 'sh', '-c', 'cat >/dev/null')"
+    peer, caller = ask(listener, sys.executable, "-c", f"{code} or {child}", name_of(listener))
+    assert peer.pid is not None
+    assert caller.executable == PYTHON
+
+
+def test_a_program_in_a_file_system_of_its_own_is_not_known(
+    listener: socket.socket, tmp_path: Path, require_program: Callable[[str], str]
+) -> None:
+    """It could have any file at any path."""
+    unshare, perl = require_program("unshare"), require_program("perl")
+    mine = tmp_path / "mine"
+    shutil.copy(perl, mine)
+    code = (
+        "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0);"
+        " connect(S, sockaddr_un(chr(0) . $ARGV[0])) or die; <STDIN>"
+    )
+    shown = os.path.realpath(perl)
+    script = f'mount --bind "{mine}" "{shown}" && exec "{shown}" -e \'{code}\' "$0"'
+    command = (unshare, "--mount", "--map-root-user", "sh", "-c", script, name_of(listener))
+    probe = subprocess.run([unshare, "--mount", "--map-root-user", "true"], check=False)
+    if probe.returncode:
+        pytest.skip("the system lets nobody have a file system of their own")
+    assert ask(listener, *command)[1].executable == ""

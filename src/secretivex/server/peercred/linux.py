@@ -110,7 +110,6 @@ class _Process(NamedTuple):
 
     parent: int
     session: int
-    started: int
 
 
 def look_up(pid: int, uid: int) -> Caller:
@@ -133,12 +132,11 @@ def _ancestors_of(pid: int, process: _Process, uid: int) -> tuple[str, ...] | No
     try:
         while (number := child.parent) and _effective_uid(number) == uid:
             parent = _read_stat(number)
-            # One that is younger than its child has the number of one that ended.
-            if parent.started > child.started or len(programs) == MAX_ANCESTORS:
+            if len(programs) == MAX_ANCESTORS:
                 return None
             programs.append(_program_of(number))
             line[number] = child = parent
-        is_same = all(_read_stat(number) == known for number, known in line.items())
+        is_same = all(_read_stat(number).parent == seen.parent for number, seen in line.items())
     except (OSError, ValueError):
         return None
     return tuple(programs) if is_same else None
@@ -148,7 +146,7 @@ def _read_stat(pid: int) -> _Process:
     # The name in parentheses may hold anything, so what follows its last one is taken.
     with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib costs as much as the read
         fields = file.read(4096).rpartition(b")")[2].split()
-    return _Process(int(fields[1]), int(fields[3]), int(fields[19]))
+    return _Process(int(fields[1]), int(fields[3]))
 
 
 def _effective_uid(pid: int) -> int:

@@ -24,6 +24,9 @@ ASK_S = 120.0
 MAX_ANSWER_BYTES = 1024
 """OpenSSH's readpass.c takes no more either."""
 
+REAP_S = 0.2
+"""How long a program may take to be gone once it was ended."""
+
 _YES = (b"", b"yes")
 """What a program may print that allows: one that knows of SSH_ASKPASS_PROMPT prints nothing."""
 
@@ -85,9 +88,11 @@ class Prompt:
         return "" if is_yes else "confirm_denied"
 
     def take_away(self) -> None:
-        """Close it, with all that it started."""
+        """Close it, with all that it started; what runs as another user by now ends by itself."""
         _end(self._process)
-        self._process.wait()
+        # Never longer: one that may not be ended would hold up everybody else.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(REAP_S)
         if self._process.stdout is not None:
             self._process.stdout.close()
 
