@@ -55,13 +55,26 @@ def _stamp(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def configure(*, level: str, format: str, stream: TextIO) -> None:  # noqa: A002 - the flag's name
-    """Send every logger of this process to `stream`; replaces an earlier configuration."""
+def configure(*, level: str, format: str, stream: TextIO, is_journal: bool = False) -> None:  # noqa: A002 - the flag's name
+    """Send every logger of this process to `stream`; replaces an earlier configuration.
+
+    To the journal each line says its severity: sd-daemon(3).
+    """
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_JsonFormatter() if format == "json" else _TextFormatter())
+    formatter = _JsonFormatter() if format == "json" else _TextFormatter()
+    handler.setFormatter(_ForJournal(formatter) if is_journal else formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+def leads_to_journal(stream: TextIO, journal_stream: str) -> bool:
+    """Whether a stream is the journal's; `journal_stream` is JOURNAL_STREAM of systemd.exec(5)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return journal_stream == f"{status.st_dev}:{status.st_ino}"
 
 
 def configure_syslog(*, level: str, ident: str, address: str = "/dev/log") -> None:
@@ -74,6 +87,18 @@ def configure_syslog(*, level: str, ident: str, address: str = "/dev/log") -> No
 _FACILITY_AUTH = 4
 _SEVERITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 """syslog(3)."""
+
+
+class _ForJournal(logging.Formatter):
+    """Another's lines, each with its severity before it, which the journal takes off."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        mark = f"<{_SEVERITIES.get(record.levelname, 6)}>"
+        return "\n".join(mark + line for line in self._inner.format(record).split("\n"))
 
 
 class _SystemLog(logging.Handler):

@@ -54,6 +54,7 @@ CODES = ErrorTable(
         ErrorRow("store_not_found", Exit.NOT_FOUND, "no configured store has this name"),
         ErrorRow("store_unavailable", Exit.UNAVAILABLE, "a key store cannot be opened"),
         ErrorRow("unhealthy", Exit.FOUND, "the agent answers and something is wrong with it"),
+        ErrorRow("user_not_found", Exit.NOT_FOUND, "this system has no user of that name"),
     )
 )
 

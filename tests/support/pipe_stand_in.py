@@ -88,12 +88,19 @@ class StandInPipes:
         self._sid = sid
         self.pipes: dict[str, StandInPipe] = {} if pipes is None else pipes
         self._lock = threading.Lock()
+        self.failures_left = 0
+        """How many instances after the first the system will not make."""
 
     def own_sid(self) -> str:
         return self._sid
 
     def create(self, name: str, sddl: str, *, is_first: bool) -> StandInInstance:
+        if sddl.startswith("O:") and not sddl.startswith(f"O:{self._sid}G:"):
+            raise OSError("a process may give what it makes to nobody else: ERROR_INVALID_OWNER")
         with self._lock:
+            if not is_first and self.failures_left:
+                self.failures_left -= 1
+                raise OSError("no memory for another instance")
             pipe = self.pipes.get(name)
             if pipe is not None and (is_first or self._sid not in pipe.sids):
                 raise PipeTakenError(0, "access denied", name)

@@ -87,7 +87,7 @@ def main() -> int:
     pipes = StandInPipes("S-1-5-18")
     agent = PipeAgent(config, {}, pipes, owner_sid=OWNER, read=lambda: config)
     ready = threading.Event()
-    thread = threading.Thread(target=agent.run, args=(ready.set,))
+    thread = threading.Thread(target=agent.run, args=(ready.set,), daemon=True)
     thread.start()
     assert ready.wait(pipe_stand_in.PATIENCE_S)
     raw = Ed25519PrivateKey.generate()

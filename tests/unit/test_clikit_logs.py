@@ -1,7 +1,8 @@
-"""Logs of a process without a terminal: datagrams for the system's log."""
+"""Logs of a process without a terminal: datagrams for the system's log, lines for the journal."""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import socket
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clikit.logs import configure_syslog
+from clikit.logs import configure, configure_syslog, leads_to_journal
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +44,26 @@ def test_without_a_log_and_with_a_full_one_nobody_waits(tmp_path: Path) -> None:
         log.bind(address)
         for _ in range(2000):
             logging.getLogger("test").warning("nobody reads")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_to_the_journal_each_line_has_its_severity_before_it(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "log"
+    with path.open("w") as stream:
+        status = path.stat()
+        assert leads_to_journal(stream, f"{status.st_dev}:{status.st_ino}")
+        for other in ("", "1:2", f"{status.st_ino}:{status.st_dev}"):
+            assert not leads_to_journal(stream, other)
+        configure(level="info", format=form, stream=stream, is_journal=True)
+        logger = logging.getLogger("test")
+        logger.error("bad")
+        logger.warning("so so")
+        logger.info("well")
+        try:
+            raise KeyError("gone")
+        except KeyError:
+            logger.exception("worse")
+    lines = path.read_text().splitlines()
+    assert [line[:3] for line in lines[:3]] == ["<3>", "<4>", "<6>"]
+    assert all(line.startswith("<3>") for line in lines[3:])
+    assert not leads_to_journal(io.StringIO(), "1:2")

@@ -10,9 +10,16 @@ from pathlib import Path
 import pytest
 
 from secretivex.errors import SecretiveError
-from secretivex.server.surroundings.notify import Notifier, reloading, watchdog_period_s
+from secretivex.server.surroundings.notify import (
+    Notifier,
+    ready,
+    reloading,
+    stopping,
+    watchdog_period_s,
+)
 from secretivex.server.windows import rules as windows
 from secretivex.service import launchd, systemd
+from secretivex.service.seal import Whose
 
 SID = "S-1-5-21-1004336348-1177238915-682003330-512"
 
@@ -27,11 +34,24 @@ SID = "S-1-5-21-1004336348-1177238915-682003330-512"
         ("$HOME", '"$$HOME"'),
         ('say "x"', '"say \\"x\\""'),
         ("back\\slash", '"back\\\\slash"'),
-        ("line\nend", '"line\\nend"'),
+        ("line\nend", '"line\\x0aend"'),
+        ("bell\x07", '"bell\\x07"'),
+        ("ключ", "ключ"),
     ],
 )
 def test_a_word_of_exec_start_means_itself(word: str, wanted: str) -> None:
     assert systemd.quote_argument(word) == wanted
+
+
+def test_a_program_s_path_means_itself_and_what_systemd_refuses_is_refused_first() -> None:
+    # Variables are not expanded in it: systemd would look for a folder of two dollars.
+    assert systemd.quote_program("/opt/$x y/100%") == '"/opt/$x y/100%%"'
+    for path in ("/it's", '/a"b', "/a\\b", "/a\nb", "/\udcff"):
+        with pytest.raises(SecretiveError) as refused:
+            systemd.quote_program(path)
+        assert refused.value.code == "service_failed"
+    with pytest.raises(SecretiveError, match="not UTF-8"):
+        systemd.quote_argument("/\udcff")
 
 
 def test_the_property_list_runs_the_command_and_is_known_again() -> None:
@@ -39,13 +59,20 @@ def test_the_property_list_runs_the_command_and_is_known_again() -> None:
     value = plistlib.loads(content)
     assert value["ProgramArguments"] == ["/opt/agent", "run"]
     assert value["KeepAlive"] == {"SuccessfulExit": False}
-    assert launchd.is_ours(content)
-    assert not launchd.is_ours(plistlib.dumps({"Label": launchd.LABEL}))
-    assert not launchd.is_ours(b"<plist><dict>")
+    assert launchd.judge_plist(content) is Whose.OURS
+    laid_out_otherwise = plistlib.dumps(value, fmt=plistlib.FMT_BINARY)
+    assert launchd.judge_plist(laid_out_otherwise) is Whose.OURS
+    changed = plistlib.dumps(value | {"Nice": 5})
+    assert launchd.judge_plist(changed) is Whose.CHANGED
+    for foreign in (plistlib.dumps({"Label": launchd.LABEL}), plistlib.dumps([]), b"<plist><dict>"):
+        assert launchd.judge_plist(foreign) is Whose.FOREIGN
 
 
 def test_the_pipe_is_its_owners_and_the_systems_alone() -> None:
-    assert windows.pipe_sddl(SID) == f"O:{SID}G:{SID}D:P(A;;GA;;;S-1-5-18)(A;;GA;;;{SID})"
+    rules = f"D:P(A;;GA;;;S-1-5-18)(A;;GA;;;{SID})"
+    assert windows.pipe_sddl(SID, SID) == f"O:{SID}G:{SID}{rules}"
+    # A service may not give its pipe to the user: it stays SYSTEM's, and the list is the same.
+    assert windows.pipe_sddl(SID, "S-1-5-18") == f"O:S-1-5-18G:S-1-5-18{rules}"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +81,7 @@ def test_the_pipe_is_its_owners_and_the_systems_alone() -> None:
 )
 def test_no_group_and_no_injected_rule_is_taken_for_an_owner(sid: str) -> None:
     with pytest.raises(SecretiveError):
-        windows.pipe_sddl(sid)
+        windows.pipe_sddl(sid, SID)
 
 
 def test_only_the_first_instance_claims_the_name() -> None:
@@ -117,17 +144,31 @@ def test_a_reload_is_told_with_its_moment() -> None:
     assert reloading(lambda: 5_000_000) == ("RELOADING=1", "MONOTONIC_USEC=5000")
 
 
+def test_a_rejected_reload_is_told_in_one_line_and_a_long_drain_is_asked_for() -> None:
+    assert ready() == ("READY=1", "STATUS=serving")
+    told = ready("agent.toml:3: bad\nMAINPID=1\n" + "x" * 1000)
+    assert told[1].startswith("STATUS=serving; the new configuration was rejected: agent.toml:3:")
+    assert all("\n" not in line and len(line) < 300 for line in told)
+    assert stopping(60.5)[2] == "EXTEND_TIMEOUT_USEC=60500000"
+
+
 def test_systemd_finds_nothing_wrong_with_the_units(
     require_program: object, tmp_path: Path
 ) -> None:
     require_program("systemd-analyze")  # type: ignore[operator]
     for name, text in (
-        (systemd.SERVICE, systemd.render_user_service(("/bin/true", "run"))),
-        (systemd.SOCKET, systemd.render_user_socket()),
+        ("secretive-agent.service", systemd.render_user_service(("/bin/true", "run"))),
+        ("secretive-agent.socket", systemd.render_user_socket()),
     ):
         (tmp_path / name).write_text(text.replace("man:secretive-agent(1)", "https://example.org"))
     said = subprocess.run(
-        ("systemd-analyze", "verify", "--user", "--man=no", str(tmp_path / systemd.SERVICE)),
+        (
+            "systemd-analyze",
+            "verify",
+            "--user",
+            "--man=no",
+            str(tmp_path / "secretive-agent.service"),
+        ),
         capture_output=True,
         text=True,
         timeout=60,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from clikit.command import Call, standard_options
-from clikit.logs import FORMATS, LEVELS, configure
+from clikit.logs import FORMATS, LEVELS, configure, leads_to_journal
 from secretivex.cli.agent_options import SetupOptions, setup_options
 from secretivex.config import AgentConfig
 from secretivex.errors import SecretiveError
@@ -31,7 +31,8 @@ def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def start_logging(call: Call, level: str | None, form: str) -> None:
     """Send logs to stderr; --debug and --quiet choose the level where --log-level does not."""
     chosen = level or ("debug" if call.debug else "warning" if call.quiet else "info")
-    configure(level=chosen, format=form, stream=call.stderr)
+    is_journal = leads_to_journal(call.stderr, call.environ.get("JOURNAL_STREAM", ""))
+    configure(level=chosen, format=form, stream=call.stderr, is_journal=is_journal)
 
 
 @click.command("run")

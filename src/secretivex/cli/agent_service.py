@@ -62,20 +62,29 @@ def uninstall(call: Call, *, user: str | None) -> None:
 def status(call: Call, *, user: str | None) -> None:
     """Tell whether the service is installed and runs; exit 1 if it does not."""
     state = _manager(call, user).status()
-    found = None if state.is_running else SecretiveError("unhealthy", f"not running: {state.said}")
+    found = (
+        None
+        if state.is_running
+        else SecretiveError("unhealthy", f"not running: {state.said}", hint=state.hint)
+    )
     installed = "installed" if state.files else "not installed"
     text = f"{state.manager}: {installed}; {state.said}\n"
     call.emit(asdict(state), lambda: [text], found=found)
 
 
 def program_path() -> Path:
-    """The `secretive-agent` program beside the interpreter that runs us."""
+    """The `secretive-agent` program that was run, else the one beside the interpreter."""
     name = "secretive-agent.exe" if sys.platform == "win32" else "secretive-agent"
-    path = Path(sys.executable).with_name(name)
-    if not path.exists():
-        raise SecretiveError(
-            "service_failed",
-            f"{path} does not exist",
-            hint="install the package, so that the service has a program to start",
-        )
-    return path
+    # A user's installation may have its program far from the interpreter; links to it stay links,
+    # for what they lead to changes with an upgrade.
+    called = Path(sys.argv[0]).absolute()
+    beside = Path(sys.executable).with_name(name)
+    candidates: list[Path] = [called.with_name(name)] if called.stem == "secretive-agent" else []
+    for path in (*candidates, beside):
+        if path.is_file():
+            return path
+    raise SecretiveError(
+        "service_failed",
+        f"{beside} does not exist",
+        hint="install the package, so that the service has a program to start",
+    )

@@ -54,18 +54,24 @@ def home_of(environ: Mapping[str, str]) -> str:
     return home
 
 
+def absolute(environ: Mapping[str, str], name: str) -> str:
+    """A folder's path; "" if there is none or it is relative, which XDG has ignored."""
+    value = environ.get(name, "")
+    return value if value.startswith("/") else ""
+
+
 def default_socket_path(environ: Mapping[str, str], platform: str = sys.platform) -> Path:
     """Below the session's runtime folder, else below home; on Windows a pipe."""
     if platform == "win32":
         return Path(environ.get("SECRETIVE_PIPE") or PIPE_NAME)
-    if runtime := environ.get("XDG_RUNTIME_DIR"):
+    if runtime := absolute(environ, "XDG_RUNTIME_DIR"):
         return Path(runtime) / "secretive" / "agent.sock"
     return Path(home_of(environ)) / ".secretive" / "agent.sock"
 
 
 def config_folder(environ: Mapping[str, str], platform: str) -> Path:
     """The user's folder for `agent.toml`; `platform` is spelled as `sys.platform`."""
-    if base := environ.get("XDG_CONFIG_HOME"):
+    if platform != "win32" and (base := absolute(environ, "XDG_CONFIG_HOME")):
         return Path(base) / "secretive"
     if platform == "win32" and (roaming := environ.get("APPDATA")):
         return Path(roaming) / "secretive"

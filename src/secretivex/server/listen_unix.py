@@ -187,13 +187,13 @@ def _clear_way(path: Path) -> None:
             f"{path} exists and is not a socket",
             hint="choose another socket path, or move that file away",
         )
-    if _is_alive(path):
+    if is_alive(path):
         raise _in_use(path)
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
 
 
-def _is_alive(path: Path) -> bool:
+def is_alive(path: Path) -> bool:
     """Whether anybody listens: only ECONNREFUSED says that nobody does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)

@@ -22,7 +22,7 @@ from secretivex.server.report.books import Books
 from secretivex.server.signals import TAKEN, Wish
 from secretivex.server.sockets.door import OpenDoor
 from secretivex.server.surroundings.around import Around
-from secretivex.server.surroundings.notify import Notifier
+from secretivex.server.surroundings.notify import Notifier, ready
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.process import new_loop
 from secretivex.server.worker.serving import Worker
@@ -62,7 +62,7 @@ async def _serve(
     alone.watch_stores()
     if alone.desk is not None:
         await alone.desk.open()
-    around.notifier.tell("READY=1")
+    around.notifier.tell(*ready())
     _keep_alive(loop, around.notifier)
     for wish in around.signals.read() if around.signals else ():  # those before the handlers
         alone.obey(wish)
@@ -135,6 +135,7 @@ class Alone:
         self.worker.confirming.people = self
         self._board: Board[int] = Board(authority.ask_person)
         self._looking: asyncio.TimerHandle | None = None
+        self._is_stopping = False
         self._books = Books(authority, around, meters.meter(1))
         self.desk: Desk | None = None
         self._following: asyncio.Task[None] | None = None
@@ -155,12 +156,21 @@ class Alone:
         elif wish is Wish.SNAPSHOT and self.desk is not None:
             self.desk.write("snapshot")
         elif wish is Wish.STOP:
-            self._around.say("stop")
-            self._around.notifier.tell("STOPPING=1")
-            self.worker.drain(self._around.drain_timeout_s)
-            self._listener.close()
+            self._stop()
+
+    def _stop(self) -> None:
+        """Stop accepting and finish what is in hand; a second wish ends it at once."""
+        if self._is_stopping:
+            self.worker.cut_off()
+            return
+        self._is_stopping = True
+        self._around.say_stop()
+        self.worker.drain(self._around.drain_timeout_s)
+        self._listener.close()
 
     def _reload(self) -> None:
+        if self._is_stopping:
+            return
         self._authority.reconfigure(self._around.reload().config)
         self._authority.refresh()
         self.publish()

@@ -26,15 +26,13 @@ from secretivex.server.link import WorkerLink
 from secretivex.server.listen_unix import Listener
 from secretivex.server.report.books import Books
 from secretivex.server.signals import Wish
-from secretivex.server.surroundings.around import Around
+from secretivex.server.surroundings.around import KILL_GRACE_S, Around
+from secretivex.server.surroundings.notify import ready
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.shared import Shared
 from secretivex.server.zygote import Zygote, start_zygote
 
 LOG = logging.getLogger("secretivex.server")
-
-KILL_GRACE_S = 0.5
-"""After the time to drain is over, until what is left is killed."""
 
 
 class Supervisor:
@@ -122,7 +120,7 @@ class Supervisor:
         """Once: every worker answers."""
         if self._workers.known and not self._is_ready:
             self._is_ready = True
-            self._around.notifier.tell("READY=1")
+            self._around.notifier.tell(*ready())
 
     def _act_on_deadlines(self) -> None:
         self._workers.act_on_deadlines()
@@ -254,8 +252,7 @@ class Supervisor:
             self._kill_at = self._clock()
             return
         self._is_stopping = True
-        self._around.say("stop")
-        self._around.notifier.tell("STOPPING=1")
+        self._around.say_stop()
         self._reporter.is_stopping = True
         self._listener.close()
         drain_s = self._around.drain_timeout_s

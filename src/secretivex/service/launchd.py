@@ -10,9 +10,11 @@ import plistlib
 from collections.abc import Iterable
 from typing import Any
 
+from secretivex.service.seal import Whose, digest_of
+
 LABEL = "org.secretivex.agent"
 MARK_KEY = "SecretiveXInstalled"
-"""Ours among the keys that launchd ignores: a file without it is not ours."""
+"""Ours among the keys that launchd ignores: a digest of the others."""
 
 
 def render_plist(command: Iterable[str], *, log: str) -> bytes:
@@ -27,15 +29,21 @@ def render_plist(command: Iterable[str], *, log: str) -> bytes:
         "Umask": 0o077,
         "HardResourceLimits": {"Core": 0},
         "SoftResourceLimits": {"Core": 0, "NumberOfFiles": 65_536},
-        MARK_KEY: True,
     }
-    return plistlib.dumps(content, sort_keys=True)
+    return plistlib.dumps(content | {MARK_KEY: _digest(content)}, sort_keys=True)
 
 
-def is_ours(content: bytes) -> bool:
-    """Whether a property list was written by us."""
+def _digest(content: dict[str, Any]) -> str:
+    return digest_of(plistlib.dumps(content, sort_keys=True))
+
+
+def judge_plist(content: bytes) -> Whose:
+    """Whose a property list is by now, however it is laid out."""
     try:
         value = plistlib.loads(content)
     except Exception:  # noqa: BLE001 - the parser of hostile files raises whatever it likes
-        return False
-    return isinstance(value, dict) and value.get(MARK_KEY) is True
+        return Whose.FOREIGN
+    if not isinstance(value, dict) or MARK_KEY not in value:
+        return Whose.FOREIGN
+    mark = value.pop(MARK_KEY)
+    return Whose.OURS if mark == _digest(value) else Whose.CHANGED

@@ -107,6 +107,9 @@ class ServiceControl:
                 win32service.ChangeServiceConfig2(handle, kind, description)
                 kind = win32service.SERVICE_CONFIG_FAILURE_ACTIONS
                 win32service.ChangeServiceConfig2(handle, kind, _RESTARTS)
+                # Also after an end that the service itself reported, with a number that is not 0.
+                kind = win32service.SERVICE_CONFIG_FAILURE_ACTIONS_FLAG
+                win32service.ChangeServiceConfig2(handle, kind, True)
             except BaseException:
                 win32service.DeleteService(handle)
                 raise

@@ -13,3 +13,5 @@ class ServiceState:
     files: tuple[str, ...]
     is_running: bool
     said: str
+    hint: str = ""
+    """Where to look if it does not run."""

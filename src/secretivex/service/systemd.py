@@ -8,13 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-MARK = "# Written by `secretive-agent install`; `secretive-agent uninstall` removes it.\n"
-"""First line of every file that we write: what has none is not ours to replace or remove."""
-
-SERVICE = "secretive-agent.service"
-SOCKET = "secretive-agent.socket"
-SYSTEM_SERVICE = "secretive-agent@.service"
-SYSTEM_SOCKET = "secretive-agent@.socket"
+from secretivex.errors import SecretiveError
+from secretivex.service.seal import seal_text
 
 _HARDENING = (
     "NoNewPrivileges=yes",
@@ -41,6 +36,7 @@ _SYSTEM_HARDENING = (
     "ProtectSystem=strict",
     "ProtectHome=read-only",
     "PrivateTmp=yes",
+    "PrivateMounts=yes",
     "PrivateDevices=yes",
     "DevicePolicy=closed",
     "PrivateNetwork=yes",
@@ -59,21 +55,51 @@ _SYSTEM_HARDENING = (
 
 def quote_argument(word: str) -> str:
     """A word of ExecStart: systemd.service(5), "Command lines"; `%` and `$` would be expanded."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    plain = escaped == word and word and not set(word) & set(" \t\n';")
-    return word if plain else '"' + escaped.replace("\n", "\\n").replace("\t", "\\t") + '"'
+    return _quote(word.replace("$", "$$"), word)
+
+
+def quote_program(path: str) -> str:
+    """The first word, in which no variable is expanded; raises for what systemd starts no program by."""
+    if any(map(_is_control, path)) or set(path) & set("'\"\\"):
+        raise SecretiveError(
+            "service_failed",
+            f"systemd starts no program with such a path: {path!r}",
+            hint="install the package in a folder without quotes, backslashes and control characters",
+        )
+    return _quote(path, path)
+
+
+def _quote(text: str, word: str) -> str:
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        message = f"a unit file cannot hold a path that is not UTF-8: {word!r}"
+        raise SecretiveError("service_failed", message) from error
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    is_plain = escaped == word and word and word.isprintable() and not set(word) & set(" ';")
+    return word if is_plain else '"' + "".join(map(_escape_control, escaped)) + '"'
+
+
+def _is_control(letter: str) -> bool:
+    return ord(letter) < ord(" ") or letter == "\x7f"
+
+
+def _escape_control(letter: str) -> str:
+    return f"\\x{ord(letter):02x}" if _is_control(letter) else letter
 
 
 def _render(sections: Mapping[str, Iterable[str]]) -> str:
     parts = ("\n".join((f"[{name}]", *lines)) for name, lines in sections.items())
-    return MARK + "\n" + "\n\n".join(parts) + "\n"
+    return seal_text("\n" + "\n\n".join(parts) + "\n")
 
 
 def _service_lines(command: Iterable[str]) -> tuple[str, ...]:
+    program, *words = command
+    line = " ".join((quote_program(program), *map(quote_argument, words)))
     return (
         "Type=notify",
         "NotifyAccess=main",
-        f"ExecStart={' '.join(map(quote_argument, command))}",
+        f"ExecStart={line}",
         "ExecReload=/bin/kill -HUP $MAINPID",
         "Restart=on-failure",
         "WatchdogSec=30",
@@ -88,11 +114,11 @@ def render_user_service(command: Iterable[str]) -> str:
             "Unit": (
                 "Description=SecretiveX SSH agent",
                 "Documentation=man:secretive-agent(1)",
-                f"Requires={SOCKET}",
-                f"After={SOCKET}",
+                "Requires=secretive-agent.socket",
+                "After=secretive-agent.socket",
             ),
             "Service": (*_service_lines(command), *_HARDENING),
-            "Install": (f"Also={SOCKET}", "WantedBy=default.target"),
+            "Install": ("Also=secretive-agent.socket", "WantedBy=default.target"),
         }
     )
 
@@ -107,6 +133,7 @@ def render_user_socket() -> str:
                 "SocketMode=0600",
                 "DirectoryMode=0700",
                 "Backlog=65535",
+                "RemoveOnStop=yes",
             ),
             "Install": ("WantedBy=sockets.target",),
         }
@@ -128,6 +155,9 @@ def render_system_service(command: Iterable[str]) -> str:
                 "User=%i",
                 "StateDirectory=secretive-agent/%i",
                 "StateDirectoryMode=0700",
+                "RuntimeDirectory=secretive-agent/%i",
+                "RuntimeDirectoryMode=0700",
+                "RuntimeDirectoryPreserve=yes",
                 *_HARDENING,
                 *_SYSTEM_HARDENING,
             ),
@@ -142,11 +172,12 @@ def render_system_socket() -> str:
         {
             "Unit": ("Description=Socket of the SecretiveX SSH agent of %i",),
             "Socket": (
-                "ListenStream=/run/secretive-agent/%i.sock",
+                "ListenStream=/run/secretive-agent/%i/agent.sock",
                 "SocketUser=%i",
                 "SocketMode=0600",
                 "DirectoryMode=0755",
                 "Backlog=65535",
+                "RemoveOnStop=yes",
             ),
             "Install": ("WantedBy=sockets.target",),
         }

@@ -144,12 +144,83 @@ sys.exit(main(sys.argv[1:]))" "$@"; }}
     assert list(units.glob("secretive-agent*")) == []
 
 
+PLACES = """
+units=$HOME/.config/systemd/user address=$XDG_RUNTIME_DIR/secretive/agent.sock
+export SSH_AUTH_SOCK=$address
+echo 'workers = 1' > $TMP/agent.toml
+agent() { "$TMP/$place/bin/secretive-agent" "$@"; }
+within() { for _ in $(seq 600); do "$@" && return; sleep 0.05; done; false; }
+answers() { ssh-add -l >/dev/null || [ $? = 1 ]; }
+rejected() { systemctl --user show -p StatusText secretive-agent.service | grep rejected; }
+put() { place=$1; mkdir -p "$TMP/$1/bin"; cp -P $TMP/bin/* "$TMP/$1/bin"; }
+nothing() { [ -z "$(ls $units | grep -v wants)" ]; systemctl --user is-active secretive-agent.socket || true; }
+put 'my $HOME 100% é'
+mkdir "$TMP/"'it"s a $PATH 5%h \\'
+config="$TMP/"'it"s a $PATH 5%h \\'/$'a\\tb.toml'
+cp $TMP/agent.toml "$config"
+agent install --config "$config" --quiet
+ssh-add -l || [ $? = 1 ]
+main=$(systemctl --user show -p MainPID --value secretive-agent.service)
+tr '\\0' '\\n' < /proc/$main/cmdline | grep -qxF "$config"
+systemctl --user show -p StatusText --value secretive-agent.service
+echo 'nonsense = 1' >> "$config"
+systemctl --user reload secretive-agent.service
+within rejected
+echo 'workers = 1' > "$config"
+agent install --quiet --config $TMP/agent.toml
+ssh-add -l || [ $? = 1 ]
+now=$(systemctl --user show -p MainPID --value secretive-agent.service)
+[ $now != $main ]
+agent install --quiet --config $TMP/agent.toml
+[ $now = $(systemctl --user show -p MainPID --value secretive-agent.service) ]
+mkdir $units/secretive-agent.service.d
+printf '[Service]\\nEnvironment=MINE=1\\n' > $units/secretive-agent.service.d/mine.conf
+echo '# mine' >> $units/secretive-agent.service
+agent install 2>&1 || echo "hand-edited: $?"
+agent uninstall 2>&1 || echo "kept: $?"
+agent status
+sed -i '$d' $units/secretive-agent.service
+agent uninstall
+[ "$(find $units -type f)" = $units/secretive-agent.service.d/mine.conf ]
+rm -r $units/secretive-agent.service.d
+# What is in the way is found before anything is written.
+put "quo'te"; agent install 2>&1 || echo "quote: $?"; nothing
+place=.
+echo letter > $address; agent install 2>&1 || echo "letter: $?"; cat $address; nothing; rm $address
+$TMP/bin/secretive-agent run --config $TMP/agent.toml 2>/dev/null & other=$!
+within answers
+agent install 2>&1 || echo "live: $?"; kill $other; wait $other || true; nothing
+echo > $units/sockets.target.wants; agent install 2>&1 || echo "wants: $?"
+rm $units/sockets.target.wants; nothing
+echo all done
+"""
+
+
+def test_install_is_all_or_nothing_and_knows_its_own(
+    in_systemd: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    said = in_systemd(PLACES)
+    out = said.stdout
+    assert out.rstrip().endswith("all done"), out + said.stderr
+    assert "serving; the new configuration was rejected" in out
+    for what in (
+        "hand-edited: 6",
+        "kept: 6",
+        "quote: 5",
+        "letter: 5\nletter",
+        "live: 5",
+        "wants: 5",
+    ):
+        assert what in out, (what, out)
+    assert "changed by hand: secretive-agent.service" in out
+
+
 def test_a_unit_of_somebody_else_is_left_alone(
     in_systemd: Callable[[str], subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     units = tmp_path / "home" / ".config" / "systemd" / "user"
     units.mkdir(parents=True)
-    theirs = units / systemd.SERVICE
+    theirs = units / "secretive-agent.service"
     theirs.write_text("[Service]\nExecStart=/bin/true\n")
     said = in_systemd(
         f"""
@@ -170,10 +241,10 @@ sys.exit(main(['install', '--format', 'json']))" || echo "status $?"
 def test_the_units_that_ship_are_the_ones_that_are_installed() -> None:
     command = ("/usr/bin/secretive-agent", "run")
     wanted = {
-        f"systemd/user/{systemd.SERVICE}": systemd.render_user_service(command),
-        f"systemd/user/{systemd.SOCKET}": systemd.render_user_socket(),
-        f"systemd/system/{systemd.SYSTEM_SERVICE}": systemd.render_system_service(command),
-        f"systemd/system/{systemd.SYSTEM_SOCKET}": systemd.render_system_socket(),
+        "systemd/user/secretive-agent.service": systemd.render_user_service(command),
+        "systemd/user/secretive-agent.socket": systemd.render_user_socket(),
+        "systemd/system/secretive-agent@.service": systemd.render_system_service(command),
+        "systemd/system/secretive-agent@.socket": systemd.render_system_socket(),
         "launchd/org.secretivex.agent.plist": launchd.render_plist(
             ("/usr/local/bin/secretive-agent", "run"), log="/usr/local/var/log/secretive-agent.log"
         ).decode(),
@@ -207,7 +278,7 @@ def test_the_system_unit_is_hardened(require_program: Require, tmp_path: Path) -
     unit = tmp_path / "secretive-agent@someone.service"
     unit.write_text(systemd.render_system_service(("/bin/true", "run")))
     said = subprocess.run(
-        ("systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)),
+        ("systemd-analyze", "security", "--offline=true", "--threshold=9", str(unit)),
         capture_output=True,
         text=True,
         timeout=60,

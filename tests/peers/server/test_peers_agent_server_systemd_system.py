@@ -103,7 +103,11 @@ agent() { /opt/agent/bin/secretive-agent "$@"; }
 as() { setpriv --reuid "$1" --regid "$1" --clear-groups env SSH_AUTH_SOCK=$socket "${@:2}"; }
 until_is() { for _ in $(seq 600); do
     [ "$(systemctl is-active "$1" || true)" = "$2" ] && return; sleep 0.05; done; false; }
-service=secretive-agent@joe.service socket=/run/secretive-agent/joe.sock
+service=secretive-agent@joe.service socket=/run/secretive-agent/joe/agent.sock
+agent install --system-user nobody-here --quiet 2>/dev/null || echo "no such user: $?"
+agent install --system-user eve --config /home/eve/agent.toml --quiet 2>/dev/null || echo "no such file: $?"
+echo 'workers = 1' > /opt/out/eve.toml
+agent install --system-user eve --config /opt/out/eve.toml --quiet
 agent install --system-user joe --quiet
 agent install --system-user joe --quiet
 stat -c 'socket %a %u' $socket
@@ -119,6 +123,8 @@ nsenter --target $main --mount setpriv --reuid 4321 --regid 4321 --clear-groups 
         touch $f/x 2>/dev/null && echo "wrote $f" || echo "not $f"; done
         touch /var/lib/secretive-agent/joe/x && echo "wrote state"; ls /dev | tr "\\n" " "; echo'
 systemctl show -p NotifyAccess -p WatchdogUSec -p Result $service
+health() { PYTHONPATH=/opt/project/src as 4321 /opt/agent/bin/python -m secretivex.cli.client "$@" || true; }
+health health | sed 's/^/health: /'
 systemctl reload $service
 kill -9 $main
 as 4321 ssh-add -l
@@ -131,7 +137,13 @@ until_is $service active
 systemctl stop $service
 stat -c 'socket stays %a' $socket
 agent uninstall --system-user joe --quiet
-[ ! -e /etc/systemd/system/secretive-agent@.service ]
+[ ! -e /etc/systemd/system/secretive-agent@joe.service ]
+socket=/run/secretive-agent/eve/agent.sock
+as 4322 ssh-add -l || [ $? = 1 ]
+until_is secretive-agent@eve.service active
+tr '\\0' ' ' < /proc/$(systemctl show -p MainPID --value secretive-agent@eve.service)/cmdline
+agent uninstall --system-user eve --quiet
+ls /etc/systemd/system | grep secretive && exit 91
 [ "$(systemctl is-active secretive-agent@joe.socket || true)" != active ]
 echo all done
 """
@@ -199,3 +211,10 @@ def test_the_system_unit_serves_one_user_within_its_walls(
     assert "wrote state" in said
     assert "WatchdogUSec=30s" in said
     assert "socket stays 600" in said
+    assert "no such user: 4" in said
+    assert "no such file: 2" in said
+    # Joe's removal takes nothing from Eve, and her configuration was never his.
+    assert "The agent has no identities." in said
+    assert "run --config /opt/out/eve.toml" in said
+    assert "health: socket_path: /run/secretive-agent/joe/agent.sock" in said
+    assert "health: generation: 1" in said

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 from secretivex.hardening import MemoryLock
 from secretivex.server.report.plan import ReportPlan, plan_of
 from secretivex.server.signals import SignalPipe
-from secretivex.server.surroundings.notify import Notifier, reloading
+from secretivex.server.surroundings.notify import Notifier, ready, reloading, stopping
 from secretivex.server.surroundings.reloading import Reload, Reloader
 
 if TYPE_CHECKING:
     from secretivex.server.audit.process import AuditLog
+
+
+KILL_GRACE_S = 0.5
+"""After the time to drain is over, until what is left is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,5 +55,10 @@ class Around:
         self.notifier.tell(*reloading())
         result = self.reloader.reload()
         self.say("reload", "rejected" if result.rejected else "ok", detail=result.rejected)
-        self.notifier.tell("READY=1")
+        self.notifier.tell(*ready(result.rejected))
         return result
+
+    def say_stop(self) -> None:
+        """Have the end recorded, and the service manager wait for it."""
+        self.say("stop")
+        self.notifier.tell(*stopping(self.drain_timeout_s + KILL_GRACE_S))

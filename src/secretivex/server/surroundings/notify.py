@@ -68,3 +68,21 @@ def watchdog_period_s(environ: Mapping[str, str], pid: int) -> float | None:
 def reloading(clock_ns: Callable[[], int] = time.monotonic_ns) -> tuple[str, str]:
     """What is said before a reload; READY=1 after it."""
     return ("RELOADING=1", f"MONOTONIC_USEC={clock_ns() // 1000}")
+
+
+MAX_STATUS = 200
+"""Characters of a status that are told."""
+
+
+def ready(rejected: str = "") -> tuple[str, str]:
+    """What is said once it serves, and after a reload; `rejected` is why that changed nothing."""
+    # One line of the notice is one assignment, whatever a reason holds.
+    reason = " ".join(rejected.split())[:MAX_STATUS]
+    what = f"serving; the new configuration was rejected: {reason}" if reason else "serving"
+    return "READY=1", f"STATUS={what}"
+
+
+def stopping(drain_s: float) -> tuple[str, str, str]:
+    """What is said at the end; a drain longer than the unit's TimeoutStopSec= is asked for."""
+    microseconds = round(drain_s * 1_000_000)
+    return "STOPPING=1", "STATUS=finishing", f"EXTEND_TIMEOUT_USEC={microseconds}"

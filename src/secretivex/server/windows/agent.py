@@ -32,6 +32,11 @@ LOG = logging.getLogger("secretivex.server")
 class RunningAgent(Protocol):
     """What a service's control handler needs of an agent."""
 
+    @property
+    def drain_s(self) -> float:
+        """How long requests in hand may take at the end."""
+        ...
+
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until it is stopped."""
         ...
@@ -85,6 +90,11 @@ class PipeAgent:
             alone.close_board()
             alone.worker.close()
             self._listener.hang_up()
+
+    @property
+    def drain_s(self) -> float:
+        """As the configuration in force has it."""
+        return self._around.drain_timeout_s
 
     def stop(self) -> None:
         """Finish what is in hand within `drain_timeout_ms`, then end."""

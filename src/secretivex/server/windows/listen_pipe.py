@@ -35,6 +35,9 @@ SPARE = 4
 MAX_CONNECTIONS = 256
 """Clients at a time where `max_connections` sets no limit: each costs two threads."""
 
+RETRY_S = 1.0
+"""Pause after the system would not make an instance, or would not wait with it."""
+
 FIRST_BYTES_S = 10.0
 """How long a client may take to its first byte, before which the system does not say who it is."""
 
@@ -46,11 +49,12 @@ class PipeListener:
         self.name = name
         self._port = port
         self._owner_sid = owner_sid
-        self._sddl = pipe_sddl(owner_sid)
+        self._sddl = pipe_sddl(owner_sid, port.own_sid())
         self._lock = threading.Lock()
         self._waiting: set[PipeInstance] = set()
         self._wires: set[PipeWire] = set()
-        self._is_open = self._is_closed = False
+        self._is_open = False
+        self._ended = threading.Event()
         self._limit = MAX_CONNECTIONS
         try:
             self._first: PipeInstance | None = port.create(name, self._sddl, is_first=True)
@@ -95,7 +99,7 @@ class PipeListener:
     def close(self) -> None:
         """Take nobody any more; who was let in stays."""
         with self._lock:
-            self._is_closed = True
+            self._ended.set()
             waiting = tuple(self._waiting)
             if self._first is not None:
                 waiting += (self._first,)
@@ -106,12 +110,17 @@ class PipeListener:
     # In the threads that wait.
 
     def _accept_on(self) -> None:
-        while (instance := self._next_instance()) is not None:
+        while not self._ended.is_set():
+            instance = None
             try:
-                is_taken = instance.accept()
+                instance = self._next_instance()
+                is_taken = instance is not None and instance.accept()
             except OSError as error:
                 LOG.warning("cannot accept", extra={"fields": {"reason": str(error)}})
                 is_taken = False
+                self._ended.wait(RETRY_S)
+            if instance is None:
+                continue
             if is_taken:
                 # Who it is shows with its first bytes, which it may keep us waiting for.
                 threading.Thread(target=self._meet, args=(instance,), daemon=True).start()
@@ -124,17 +133,13 @@ class PipeListener:
             self._waiting.discard(instance)
 
     def _next_instance(self) -> PipeInstance | None:
+        """One that waits for a client; None at the end. Raises OSError."""
         with self._lock:
-            if self._is_closed:
+            if self._ended.is_set():
                 return None
             instance, self._first = self._first, None
-            try:
-                if instance is None:
-                    instance = self._port.create(self.name, self._sddl, is_first=False)
-            except OSError as error:
-                fields = {"reason": str(error)}
-                LOG.error("the pipe takes fewer clients at a time", extra={"fields": fields})  # noqa: TRY400 - the reason is all
-                return None
+            if instance is None:
+                instance = self._port.create(self.name, self._sddl, is_first=False)
             self._waiting.add(instance)
             return instance
 
@@ -167,7 +172,7 @@ class PipeListener:
             why = "peer_not_admitted"
         elif len(self._wires) >= self._limit:
             why = "max_connections"
-        if why or peer is None or self._is_closed:
+        if why or peer is None or self._ended.is_set():
             if why not in ("", "silent"):
                 self._guests.turn_away(why, peer)
             instance.close()

@@ -1,7 +1,7 @@
 """Named pipes by pywin32: the only module that calls them, not yet run on Windows.
 
 Written against CreateNamedPipe, ConnectNamedPipe, ImpersonateNamedPipeClient,
-GetNamedPipeClientProcessId and QueryFullProcessImageName as Microsoft documents them; checked
+GetNamedPipeClientProcessId and GetModuleFileNameEx as Microsoft documents them; checked
 against the types of pywin32's stubs. `packaging/windows/confirm.ps1` is for whoever has a Windows
 machine. Rule for editors: every wait is on the operation and on `_closed`, so that `close` ends it.
 """
@@ -184,7 +184,8 @@ def _user_of(token: Any) -> str:
 def _program_of(pid: int, sid: str) -> str:
     """A process's program; "" unless that process, held while we look, is the same user's."""
     try:
-        access = win32con.PROCESS_QUERY_LIMITED_INFORMATION
+        # What GetModuleFileNameEx takes: less than that is not enough for it.
+        access = win32con.PROCESS_QUERY_INFORMATION | win32con.PROCESS_VM_READ
         process = win32api.OpenProcess(access, False, pid)
         token = win32security.OpenProcessToken(process, win32con.TOKEN_QUERY)
         if _user_of(token) != sid:

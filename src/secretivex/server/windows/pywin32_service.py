@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import servicemanager
 import win32service
 import win32serviceutil
+import winerror
 
 from secretivex.server.windows.agent import RunningAgent
 from secretivex.server.windows.conduct import Conduct, Phase
@@ -35,10 +36,9 @@ class AgentService(win32serviceutil.ServiceFramework):
     def __init__(self, args: Any) -> None:
         super().__init__(args)
         self._conduct = Conduct(type(self).make, self._tell)
-        self._status = 0
 
-    def _tell(self, phase: Phase) -> None:
-        self.ReportServiceStatus(_STATUS[phase])
+    def _tell(self, phase: Phase, within_s: float) -> None:
+        self.ReportServiceStatus(_STATUS[phase], waitHint=round(within_s * 1000))
 
     def GetAcceptedControls(self) -> int:  # noqa: N802 - the framework's name
         """Stop, and the word that parameters changed."""
@@ -47,12 +47,19 @@ class AgentService(win32serviceutil.ServiceFramework):
 
     def SvcRun(self) -> None:  # noqa: N802 - the framework's name
         """The framework's own says that it runs before it does."""
-        self._status = self._conduct.run()
-        self.ReportServiceStatus(
-            win32service.SERVICE_STOPPED,
-            win32ExitCode=1066 if self._status else 0,
-            svcExitCode=self._status,
-        )
+        status = self._conduct.run()
+        # The framework itself tells of an end, and knows no number.
+        if status:
+            servicemanager.LogErrorMsg(f"{DISPLAY_NAME}: {self._conduct.reason}")
+            self.ReportServiceStatus(
+                win32service.SERVICE_STOPPED,
+                win32ExitCode=winerror.ERROR_SERVICE_SPECIFIC_ERROR,
+                svcExitCode=status,
+            )
+
+    def SvcInterrogate(self) -> None:  # noqa: N802 - the framework's name
+        """The framework's own says that it runs, whatever it does."""
+        self._conduct.repeat()
 
     def SvcStop(self) -> None:  # noqa: N802 - the framework's name
         """The manager wants an end."""

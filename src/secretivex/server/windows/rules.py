@@ -58,15 +58,17 @@ def pipe_name(text: str) -> str:
     return PIPE_PREFIX + plain
 
 
-def pipe_sddl(owner_sid: str) -> str:
+def pipe_sddl(owner_sid: str, maker_sid: str) -> str:
     """Access to the pipe: all of it for the owner and SYSTEM, none for others; not inherited.
 
     A protected list that names two accounts denies everybody else, the network included. Clients
     open the pipe for GENERIC_WRITE, which is one with the right to make instances of it; so the owner
-    has that too, and only the flag of the first instance keeps others' programs off the name.
+    has that too, and only the flag of the first instance keeps others' programs off the name. The
+    pipe itself belongs to the account that makes it: a process may give what it makes to nobody else
+    (ERROR_INVALID_OWNER), SYSTEM included, unless it has turned SeRestorePrivilege on.
     """
-    owner = check_sid(owner_sid)
-    return f"O:{owner}G:{owner}D:P(A;;GA;;;{SYSTEM_SID})(A;;GA;;;{owner})"
+    owner, maker = check_sid(owner_sid), check_sid(maker_sid)
+    return f"O:{maker}G:{maker}D:P(A;;GA;;;{SYSTEM_SID})(A;;GA;;;{owner})"
 
 
 def pipe_open_mode(*, is_first: bool) -> int:

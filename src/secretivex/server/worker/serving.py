@@ -197,10 +197,11 @@ class Worker:
         self._acceptor.stop()
         for connection in tuple(self._connections):
             connection.finish()
-        self._loop.call_later(timeout_s, self._end_drain)
+        self._loop.call_later(timeout_s, self.cut_off)
         self._check_drained()
 
-    def _end_drain(self) -> None:
+    def cut_off(self) -> None:
+        """End now, whatever is in hand."""
         if not self.drained.done():
             LOG.warning("requests cut off", extra={"fields": {"open": self._held}})
             self.drained.set_result(None)
