@@ -166,6 +166,29 @@ def test_agent_that_is_not_there(
     assert error(done)["hint"]
 
 
+def test_home_and_variables_are_expanded_in_the_name_of_the_socket(
+    standing_agent: Callable[[str], Any], command_line: CommandLine
+) -> None:
+    socket = Path(standing_agent("secretive-agent").address)
+    env = {"HOME": str(socket.parent), "PLACE": str(socket.parent)}
+    for name in (f"~/{socket.name}", f"$PLACE/{socket.name}"):
+        assert command_line("secretive-client", "list", "--socket", name, env=env).returncode == 0
+        named = {**env, "SECRETIVE_SOCK": name}
+        assert command_line("secretive-client", "list", env=named).returncode == 0
+        assert command_line("secretive-agent", "reload", env=named).returncode == 0
+    done = command_line("secretive-client", "list", "--socket", "$NOWHERE/x", env=env)
+    assert (done.returncode, "NOWHERE is not set" in done.stderr) == (2, True)
+
+
+def test_text_of_health_says_nothing_of_what_only_our_agent_tells(client: Client) -> None:
+    assert "None" not in client("health").stdout
+
+
+def test_an_empty_comment_is_a_choice_like_any_other(client: Client) -> None:
+    done = client("sign", "--comment", "", "--format", "json", stdin="x")
+    assert (done.returncode, error(done)["code"]) == (4, "key_not_found")
+
+
 def test_our_variable_goes_before_the_one_of_ssh(
     standing_agent: Callable[[str], Any], command_line: CommandLine
 ) -> None:

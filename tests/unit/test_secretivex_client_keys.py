@@ -13,6 +13,7 @@ from secretivex.cli.client.keys import (
     find_by_blob,
     find_by_comment,
     find_by_fingerprint,
+    fingerprint_hint,
     listed_key,
     the_one,
 )
@@ -121,3 +122,27 @@ def test_health_counts_and_tells_unknown_from_unreadable() -> None:
     }
     assert found.algorithms == {"ssh-ed25519": 4, "ssh-new@example.org": 1, UNREADABLE: 1}
     assert [key["comment"] for key in found.invalid] == ["junk"]
+
+
+def test_a_comment_that_a_certificate_shares_with_its_key_means_the_key() -> None:
+    name = "ssh-ed25519-cert-v01@openssh.com"
+    own = ListedKey(b"c", ALICE.comment, name, ALICE.fingerprint)
+    other = ListedKey(b"d", ALICE.comment, name, BOB.fingerprint)
+    assert find_by_comment([own, ALICE], ALICE.comment) == [ALICE]
+    assert find_by_comment([own], ALICE.comment) == [own]
+    assert find_by_comment([other, ALICE], ALICE.comment) == [other, ALICE]
+
+
+@pytest.mark.parametrize("text", ["MD5:aa:bb", "SHA256:", "SHA256:short", "SHA1:x", "words", ""])
+def test_what_is_no_whole_fingerprint_is_told_apart_from_one_that_no_key_has(text: str) -> None:
+    assert "whole SHA256 or SHA512" in fingerprint_hint(text)
+    for whole in (ALICE.fingerprint, ALICE.fingerprint[7:], f" {ALICE.fingerprint} "):
+        assert fingerprint_hint(whole) == ""
+        assert find_by_fingerprint(KEYS, whole) == [ALICE]
+
+
+def test_candidates_are_shown_on_a_line_each_whatever_their_comments_hold() -> None:
+    one, two = (ListedKey(bytes([fill]), "x\n\x1b[2J", "a", "f") for fill in (1, 2))
+    with pytest.raises(SecretiveError) as caught:
+        the_one([one, two], wanted="it")
+    assert caught.value.message.splitlines()[1:] == [r"  f a x\n\x1b[2J"] * 2

@@ -84,5 +84,6 @@ def test_hints_quote_the_socket_for_each_tool(socket: str) -> None:
     assert set(hints) == set(TOOLS) == set(WHY)
     assert shlex.split(hints["shell"])[1] == f"SSH_AUTH_SOCK={socket}"
     pssh = shlex.split(hints["pssh"])
-    assert f"IdentityAgent={socket}" in shlex.split(pssh[pssh.index("-x") + 1])
+    word = socket if socket == "/run/agent.sock" else f'"{socket}"'
+    assert f"IdentityAgent={word}" in shlex.split(pssh[pssh.index("-x") + 1])
     assert (pssh[pssh.index("-p") + 1], "forks = 20" in hints["ansible"]) == ("20", True)

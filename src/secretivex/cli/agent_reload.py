@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from clikit.command import Call, standard_options
-from secretivex.config.paths import PathError, default_socket_path
+from secretivex.config.paths import PathError, default_socket_path, expand_path
 from secretivex.errors import SecretiveError
 from secretivex.server.report.control_socket import ask, control_path
 
@@ -35,12 +35,12 @@ def command(call: Call, *, socket: str | None) -> None:
 
 def _find(call: Call, named: str | None) -> Path:
     path = named or call.environ.get("SECRETIVE_SOCK")
-    if path:
-        return Path(path)
     try:
+        if path:
+            return expand_path(path, call.environ, base=Path())
         return default_socket_path(call.environ)
     except PathError as error:
-        raise SecretiveError("usage", f"no agent is named: {error}") from error
+        raise SecretiveError("usage", f"no agent is named: {error}", hint=error.hint) from error
 
 
 def _lines(generation: int, needs_restart: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from secretivex.cli.client.keys import (
     find_by_blob,
     find_by_comment,
     find_by_fingerprint,
+    fingerprint_hint,
     the_one,
 )
 from secretivex.errors import SecretiveError
@@ -29,21 +30,23 @@ class KeyChoice:
     @property
     def is_made(self) -> bool:
         """Whether any of the three was given."""
-        return any((self.key, self.fingerprint, self.comment))
+        return any(given is not None for given in (self.key, self.fingerprint, self.comment))
 
     def check(self) -> None:
         """Raise `usage` unless exactly one was given."""
-        if sum(map(bool, (self.key, self.fingerprint, self.comment))) != 1:
+        given = (self.key, self.fingerprint, self.comment)
+        if sum(one is not None for one in given) != 1:
             message = "exactly one of --key, --fingerprint and --comment is needed"
             raise SecretiveError("usage", message)
 
     def find(self, keys: list[ListedKey]) -> ListedKey:
         """The key that is meant; raises `key_not_found` or `key_ambiguous`."""
-        if self.key:
+        if self.key is not None:
             return the_one(find_by_blob(keys, self.key), wanted="this blob")
-        if self.fingerprint:
+        if self.fingerprint is not None:
             found = find_by_fingerprint(keys, self.fingerprint)
-            return the_one(found, wanted=f"fingerprint {self.fingerprint}")
+            wanted = f"fingerprint {self.fingerprint}"
+            return the_one(found, wanted=wanted, hint=fingerprint_hint(self.fingerprint))
         return the_one(
             find_by_comment(keys, self.comment or ""), wanted=f"comment {self.comment!r}"
         )

@@ -167,7 +167,7 @@ def _problems(findings: Findings, min_identities: int) -> list[str]:
 
 def _lines(data: dict[str, Any]) -> Iterable[str]:
     for name, value in data.items():
-        if not isinstance(value, dict | list):
+        if value is not None and not isinstance(value, dict | list):
             yield f"{name}: {show_text(str(value).lower() if value in (True, False) else value)}\n"
     yield "algorithms:\n"
     for name, count in data["algorithms"].items():

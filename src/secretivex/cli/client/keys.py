@@ -12,6 +12,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from clikit.table import show_text
 from secretivex.errors import SecretiveError
 from sshwire.agent.replies import Identity
 from sshwire.errors import WireError
@@ -37,6 +38,10 @@ class ListedKey:
     def public_line(self) -> str:
         """As in a `.pub` file; the comment may hold anything, so it is shown by `show_text`."""
         return f"{self.algorithm} {base64.b64encode(self.blob).decode()} {self.comment}".rstrip()
+
+    def shown(self) -> str:
+        """On one line for a person, whatever the comment holds."""
+        return show_text(f"{self.fingerprint} {self.algorithm} {self.comment}".rstrip())
 
     def to_json(self) -> dict[str, Any]:
         """The documented members of a key in JSON."""
@@ -84,32 +89,54 @@ def find_by_fingerprint(keys: list[ListedKey], text: str) -> list[ListedKey]:
 
     A key and its certificates share a fingerprint; then the key itself is meant.
     """
-    prefix, _, digest = text.rpartition(":")
+    prefix, _, digest = text.strip().rpartition(":")
     digest = digest.rstrip("=")
-    hashes = [prefix.lower()] if prefix else ["sha256", "sha512"]
+    hashes = [prefix.lower()] if prefix else list(_DIGEST_CHARS)
     found = [key for key in keys if any(_full_fingerprint(key, name) == digest for name in hashes)]
-    plain = [key for key in found if "-cert-" not in key.algorithm]
-    return plain or found
+    return _without_own_certificates(found)
+
+
+_DIGEST_CHARS = {"sha256": 43, "sha512": 86}
+"""Length of a fingerprint in base64 without padding, by its hash."""
+
+
+def fingerprint_hint(text: str) -> str:
+    """What to say where nothing has this fingerprint: it may be none that we compare."""
+    prefix, _, digest = text.strip().rpartition(":")
+    sizes = [_DIGEST_CHARS.get(prefix.lower(), 0)] if prefix else [*_DIGEST_CHARS.values()]
+    if len(digest.rstrip("=")) in sizes:
+        return ""
+    return "a whole SHA256 or SHA512 fingerprint is wanted, as `ssh-keygen -l` prints it"
 
 
 def find_by_comment(keys: list[ListedKey], text: str) -> list[ListedKey]:
-    """Keys with exactly this comment, or else with it in other letters of the same case."""
+    """Keys with exactly this comment, or else with it in letters of another case.
+
+    A certificate has the comment of its key; then the key itself is meant.
+    """
     exact = [key for key in keys if key.comment == text]
-    return exact or [key for key in keys if key.comment.casefold() == text.casefold()]
+    found = exact or [key for key in keys if key.comment.casefold() == text.casefold()]
+    return _without_own_certificates(found)
 
 
-def the_one(found: list[ListedKey], *, wanted: str) -> ListedKey:
+def _without_own_certificates(found: list[ListedKey]) -> list[ListedKey]:
+    """The keys, and such certificates as stand for no key among them."""
+    plain = {key.fingerprint for key in found if "-cert-" not in key.algorithm}
+    return [key for key in found if "-cert-" not in key.algorithm or key.fingerprint not in plain]
+
+
+def the_one(found: list[ListedKey], *, wanted: str, hint: str = "") -> ListedKey:
     """The only key that was found; raises `key_not_found` or `key_ambiguous`."""
     distinct = list({key.blob: key for key in found}.values())
     if not distinct:
         raise SecretiveError(
             "key_not_found",
             f"the agent has no key with {wanted}",
-            hint="`secretive-client list` shows its keys",
+            hint=hint or "`secretive-client list` shows its keys",
         )
     if len(distinct) > 1:
         candidates = [key.to_json() for key in distinct]
-        lines = "".join(f"\n  {key.fingerprint} {key.algorithm} {key.comment}" for key in distinct)
+        lines = "".join(f"\n  {key.shown()}" for key in distinct)
         raise SecretiveError(
             "key_ambiguous",
             f"{len(distinct)} keys have {wanted}:{lines}",

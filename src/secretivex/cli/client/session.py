@@ -5,8 +5,9 @@ Rule for editors: nothing heavy at module level; `secretive-client list` is run 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -44,18 +45,40 @@ class ClientCall(Call):
 
 
 def find_socket(call: ClientCall) -> str:
-    """--socket, then SECRETIVE_SOCK, then SSH_AUTH_SOCK, then where `secretive-agent run` is."""
-    variables = (SECRETIVE_SOCK, SSH_AUTH_SOCK)
-    if call.socket or any(map(call.environ.get, variables)):
-        return resolve(call.socket, call.environ, variables=variables)
+    """--socket, then SECRETIVE_SOCK, then SSH_AUTH_SOCK, then where `secretive-agent run` is.
+
+    The first two are paths as a configuration has them, with `~` and `$VAR`.
+    """
+    ours = call.socket or call.environ.get(SECRETIVE_SOCK)
+    if ours:
+        path = expand_socket(ours, call.environ)
+    elif call.environ.get(SSH_AUTH_SOCK):
+        return resolve(None, call.environ)
+    else:
+        path = _default_socket(call.environ)
+    check_length(path)
+    return path
+
+
+def expand_socket(text: str, environ: Mapping[str, str]) -> str:
+    """The path of a socket that a person named."""
+    if not {"~", "$"} & set(text):
+        return text
+    from secretivex.config.paths import PathError, expand_path
+
+    try:
+        return str(expand_path(text, environ, base=Path()))
+    except PathError as error:
+        raise SecretiveError("usage", f"{text}: {error}", hint=error.hint) from error
+
+
+def _default_socket(environ: Mapping[str, str]) -> str:
     from secretivex.config.paths import PathError, default_socket_path
 
     try:
-        path = str(default_socket_path(call.environ))
+        return str(default_socket_path(environ))
     except PathError:
-        return resolve(None, {}, variables=variables)
-    check_length(path)
-    return path
+        return resolve(None, {}, variables=(SECRETIVE_SOCK, SSH_AUTH_SOCK))
 
 
 def client_options(*, timeout_ms: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

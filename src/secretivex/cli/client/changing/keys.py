@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from agentclient.errors import AgentRefused
+from clikit.table import show_text
 from secretivex.cli.client.changing.lock import read_passphrase
 from secretivex.cli.client.choosing import KeyChoice, key_options
 from secretivex.cli.client.keys import listed_key
@@ -48,7 +49,7 @@ def add(
         except AgentRefused as error:
             raise SecretiveError("change_refused", "the agent would not hold the key") from error
     added = listed_key(Identity(key.public.blob, comment))
-    call.emit(added.to_json(), lambda: [f"added {added.fingerprint} {comment}\n"])
+    call.emit(added.to_json(), lambda: [f"added {show_text(f'{added.fingerprint} {comment}')}\n"])
 
 
 def _life(text: str | None) -> int | None:
@@ -96,5 +97,5 @@ def remove(call: ClientCall, *, choice: KeyChoice, is_all: bool) -> None:
             agent.perform(request)
         except AgentRefused as error:
             raise SecretiveError("change_refused", "the agent would not remove it") from error
-    lines = [f"removed {key.fingerprint} {key.comment}\n" for key in gone]
+    lines = [f"removed {show_text(f'{key.fingerprint} {key.comment}')}\n" for key in gone]
     call.emit({"removed": [key.to_json() for key in gone]}, lambda: lines)

@@ -6,6 +6,7 @@ out is `unknown`, never `ok`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -41,6 +42,8 @@ class Facts:
     cores: int = 1
     auth_sock: str = ""
     """The environment's SSH_AUTH_SOCK."""
+    is_asked_by_ssh: bool = False
+    """Whether what ssh asks is the very socket."""
     ssh: Mapping[str, str] = field(default_factory=dict)
     """What `ssh -G` says of one host; empty if it did not."""
     known_hosts_bytes: int | None = None
@@ -79,19 +82,26 @@ def check_socket_path(facts: Facts) -> Finding:
     return Finding("socket path", "ok", f"{size} of {facts.max_socket_path_bytes} bytes")
 
 
+def asked_by_ssh(ssh: Mapping[str, str], auth_sock: str) -> str:
+    """The socket that ssh asks; "" or `none` for no agent."""
+    named = ssh.get("identityagent", "SSH_AUTH_SOCK")
+    return auth_sock if named == "SSH_AUTH_SOCK" else named
+
+
 def check_identity_agent(facts: Facts) -> Finding:
     """Ssh asks this agent and no other."""
     if not facts.ssh:
         return Finding("IdentityAgent", "unknown", "`ssh -G` does not answer")
-    named = facts.ssh.get("identityagent", "SSH_AUTH_SOCK")
-    chosen = facts.auth_sock if named == "SSH_AUTH_SOCK" else named
-    if chosen == facts.socket_path:
+    chosen = asked_by_ssh(facts.ssh, facts.auth_sock)
+    if facts.is_asked_by_ssh or chosen == facts.socket_path:
         return Finding("IdentityAgent", "ok", f"ssh asks {chosen}")
+    by_file = facts.ssh.get("identityagent", "SSH_AUTH_SOCK") != "SSH_AUTH_SOCK"
+    source = "ssh_config" if by_file else "SSH_AUTH_SOCK"
     return Finding(
         "IdentityAgent",
         "failed",
-        f"ssh asks {chosen or 'no agent'} (by {'SSH_AUTH_SOCK' if chosen != named else 'ssh_config'})",
-        f"export SSH_AUTH_SOCK={facts.socket_path}, or set IdentityAgent",
+        f"ssh asks {chosen if chosen not in ('', 'none') else 'no agent'} (by {source})",
+        f"export SSH_AUTH_SOCK={shlex.quote(facts.socket_path)}, or set IdentityAgent",
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from agentclient.address import MAX_SOCKET_PATH_BYTES, SSH_AUTH_SOCK
 from agentclient.client import AgentClient
 from agentclient.errors import AgentError
-from secretivex.cli.client.fanout.checks import Facts
+from secretivex.cli.client.fanout.checks import Facts, asked_by_ssh
 
 SSH_TIMEOUT_S: Final = 10
 SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn")
@@ -27,7 +27,7 @@ RELEASED_UNIX_S: Final = 1_767_225_600
 def gather(agent: AgentClient, environ: Mapping[str, str], *, parallel: int, host: str) -> Facts:
     """Everything; what cannot be found out stays None."""
     keys, error = _keys(agent)
-    ssh = _ssh_config(host)
+    ssh = _settle_variable(_ssh_config(host), environ)
     return Facts(
         parallel=parallel,
         socket_path=agent.address,
@@ -40,6 +40,7 @@ def gather(agent: AgentClient, environ: Mapping[str, str], *, parallel: int, hos
         backlog=_number(SOMAXCONN),
         cores=os.cpu_count() or 1,
         auth_sock=environ.get(SSH_AUTH_SOCK, ""),
+        is_asked_by_ssh=_is_same(agent.address, asked_by_ssh(ssh, environ.get(SSH_AUTH_SOCK, ""))),
         ssh=ssh,
         known_hosts_bytes=_known_hosts_bytes(ssh),
         is_clock_synchronised=_is_clock_synchronised(),
@@ -53,6 +54,13 @@ def _keys(agent: AgentClient) -> tuple[int | None, str]:
             return len(agent.identities()), ""
     except AgentError as error:
         return None, error.message
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Whether two names are of one file; a folder may be reached by a link."""
+    with suppress(OSError):
+        return Path(path).samefile(other)
+    return False
 
 
 def _folder_mode(path: Path) -> int | None:
@@ -93,6 +101,12 @@ def _ssh_config(host: str) -> Mapping[str, str]:
         return {}
     pairs = (line.partition(" ") for line in done.stdout.splitlines())
     return {name: value for name, _, value in pairs}
+
+
+def _settle_variable(ssh: Mapping[str, str], environ: Mapping[str, str]) -> Mapping[str, str]:
+    """`IdentityAgent $NAME` means what the variable holds (ssh_config(5))."""
+    named = ssh.get("identityagent", "")
+    return {**ssh, "identityagent": environ.get(named[1:], "")} if named.startswith("$") else ssh
 
 
 def _known_hosts_bytes(ssh: Mapping[str, str]) -> int | None:

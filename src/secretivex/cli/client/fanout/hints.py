@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import click
 
@@ -49,14 +51,15 @@ WHY: Mapping[str, tuple[str, ...]] = {
 def make_hints(socket: str, parallel: int) -> dict[str, str]:
     """Text to paste, by tool."""
     quoted = shlex.quote(socket)
-    options = ["IdentityAgent=" + socket, "IdentitiesOnly=yes", "IdentityFile=~/.ssh/id_fleet.pub"]
+    word = config_word(socket)
+    plain = socket if _PLAIN.fullmatch(socket) else word
+    options = ["IdentityAgent=" + plain, "IdentitiesOnly=yes", "IdentityFile=~/.ssh/id_fleet.pub"]
     many = " ".join(f"-o {shlex.quote(option)}" for option in options)
-    # In ssh_config a word may stand in double quotes, so that blanks do not end it.
     return {
         "shell": f"export SSH_AUTH_SOCK={quoted}",
         "ssh_config": (
             "Host *\n"
-            f'    IdentityAgent "{socket}"\n'
+            f"    IdentityAgent {word}\n"
             "    IdentitiesOnly yes\n"
             "    IdentityFile ~/.ssh/id_fleet.pub\n"
             "    ControlMaster auto\n"
@@ -72,11 +75,20 @@ def make_hints(socket: str, parallel: int) -> dict[str, str]:
             f"forks = {parallel}\n"
             "[ssh_connection]\n"
             "pipelining = True\n"
-            "ssh_args = -o ControlMaster=auto -o ControlPersist=60s -o "
-            f'IdentityAgent="{socket}" -o IdentitiesOnly=yes -o IdentityFile=~/.ssh/id_fleet.pub'
+            f"ssh_args = -o ControlMaster=auto -o ControlPersist=60s {many}"
         ),
         "sshd": f"MaxStartups {max(parallel, MIN_STARTUPS)}:30:{max(parallel, MIN_STARTUPS) * 4}",
     }
+
+
+_PLAIN = re.compile(r"[\w/.,:+-]+")
+"""Paths that every program reads as they are."""
+
+
+def config_word(text: str) -> str:
+    """A path as a word of ssh_config, also one that `-o` gives: in quotes, and `%` doubled."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
 
 
 @click.command("hints")
@@ -94,7 +106,8 @@ def command(call: ClientCall, *, tool: str | None, parallel: int) -> None:
 
     The agent need not run. `secretive-client preflight` checks this machine.
     """
-    hints = make_hints(find_socket(call), parallel)
+    # What is pasted elsewhere is read elsewhere: a relative path would mean another file there.
+    hints = make_hints(str(Path(find_socket(call)).absolute()), parallel)
     chosen = {name: text for name, text in hints.items() if tool in (None, name)}
     data = {
         "hints": [
