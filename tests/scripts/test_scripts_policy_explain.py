@@ -150,6 +150,27 @@ def test_who_started_a_program_counts_whether_or_not_that_is_known(explain: Expl
     assert (found["reason"], found["caller"]["executable"]) == ("denied", None)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--kind userauth", {"users": "unknown", "hosts": "unknown", "namespaces": "no"}),
+        ("--destination HOST", {"users": "unknown", "hosts": "yes", "namespaces": "no"}),
+        ("--destination root@", {"users": "yes", "hosts": "unknown", "namespaces": "no"}),
+        ("--destination ada@", {"users": "no", "hosts": "unknown", "namespaces": "no"}),
+        ("--kind sshsig", {"users": "no", "hosts": "no", "namespaces": "unknown"}),
+        ("--kind sshsig --detail git", {"users": "no", "hosts": "no", "namespaces": "yes"}),
+        ("--kind sshsig --detail x", {"users": "no", "hosts": "no", "namespaces": "no"}),
+        ("", {"users": "unknown", "hosts": "unknown", "namespaces": "unknown"}),
+    ],
+)
+def test_what_is_not_said_of_the_data_is_not_known(
+    explain: Explain, arguments: str, told: dict[str, str]
+) -> None:
+    conditions = "users = ['root']\nnamespaces = ['git']\nhosts = ['HOST']\n"
+    rule = f"[[policy.rules]]\neffect = 'confirm'\n{conditions}"
+    assert explain(rule, f"--key KEY {arguments}")["rules"][0]["conditions"] == told
+
+
 def test_a_host_may_be_given_by_its_certificate(
     explain: Explain, folder: Path, require_program: Callable[[str], str]
 ) -> None:

@@ -53,7 +53,9 @@ from sshwire.pubkey import fingerprint, parse_public_line
     "--ancestor", "ancestors", multiple=True, metavar="PATH", help="Who started it; nearest first."
 )
 @click.option(
-    "--destination", metavar="[USER@]HOSTKEY", help="A login: as whom, to which host key."
+    "--destination",
+    metavar="[USER@][HOSTKEY]",
+    help="A login: as whom, to which host key; USER@ where the host is not known.",
 )
 @click.option("--host-ca", metavar="KEY", help="The authority that certified the host key.")
 @click.option(
@@ -61,9 +63,7 @@ from sshwire.pubkey import fingerprint, parse_public_line
     type=click.Choice([kind.value for kind in DataKind]),
     help="What is signed; userauth with --destination.",
 )
-@click.option(
-    "--detail", default="", help="Namespace of an SSHSIG, payload type of a DSSE envelope."
-)
+@click.option("--detail", help="Namespace of an SSHSIG, payload type of a DSSE envelope.")
 @click.option("--forwarded/--not-forwarded", "is_forwarded", default=None, help="How it comes.")
 @click.option(
     "--flags", type=click.Choice(["0", "2", "4", "6"]), default="0", help="Of the request."
@@ -186,21 +186,24 @@ def _running(text: str) -> tuple[int, int, Caller]:
 
 
 def _purpose_of(given: Mapping[str, Any], now_s: float) -> Purpose | None:
-    destination, kind = given["destination"], given["kind"]
+    destination, kind, detail = given["destination"], given["kind"], given["detail"]
     if destination is None:
-        return Purpose(DataKind(kind), given["detail"]) if kind else None
+        told = detail is not None
+        return Purpose(DataKind(kind), detail or "", is_told=told) if kind else None
     if kind not in (None, DataKind.USERAUTH):
         raise click.UsageError("--destination is of a login: --kind userauth")
     user, at, host = (
         destination.rpartition("@") if _has_user(destination) else ("", "", destination)
     )
+    login = Purpose(DataKind.USERAUTH, user=user, is_told=bool(at))
+    if not host:
+        return login
     try:
         host_key, authority = read_host(_key_of(host), now_s)
     except WireError as error:
         raise click.UsageError(f"--destination: {error}") from error
-    if given["host_ca"]:
-        authority = _key_of(given["host_ca"])
-    return Purpose(DataKind.USERAUTH, "", user if at else "", host_key, authority)
+    authority = _key_of(given["host_ca"]) if given["host_ca"] else authority
+    return login._replace(host_key=host_key, authority=authority)
 
 
 def _has_user(destination: str) -> bool:

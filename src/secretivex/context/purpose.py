@@ -28,6 +28,7 @@ class Purpose(NamedTuple):
     `detail` is the namespace of an SSHSIG, the payload type of a DSSE envelope, the algorithm of a
     certificate. `user` is empty but for logins. `host_key` is the plain key of the host, and
     `authority` the key that certified it, empty where none did; None where the host is not known.
+    `is_told` is false where `detail` and `user` are not known, which happens in explanations only.
     """
 
     kind: DataKind
@@ -35,6 +36,7 @@ class Purpose(NamedTuple):
     user: str = ""
     host_key: bytes | None = None
     authority: bytes = b""
+    is_told: bool = True
 
 
 def purpose_of(data: bytes, bindings: Bindings, now_s: float = 0.0) -> Purpose:

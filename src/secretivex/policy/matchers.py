@@ -243,6 +243,8 @@ class Details:
         if query.purpose is None:
             return Match.UNKNOWN
         kind, read = _DETAILS[self.key]
+        if query.purpose.kind is kind and not query.purpose.is_told:
+            return self.match_kind(kind)
         return yes_or_no(query.purpose.kind is kind and self.globs.fit(read(query.purpose)))
 
     def match_kind(self, kind: DataKind) -> Match:
