@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from secretivex.cli.agent import main
+
 NAMES = ("gate", "middle", "end")
 """Three sshd processes with a host key each; `end` has a certificate too."""
 PATIENCE_S = 20.0
@@ -119,6 +121,7 @@ class User:
 
     def __init__(self, address: str, hosts: Hosts, key: Path) -> None:
         self._environ = {"PATH": os.environ.get("PATH", ""), "SSH_AUTH_SOCK": address}
+        self.address = address
         self.hosts = hosts
         self.key = key
 
@@ -242,3 +245,63 @@ def test_from_another_host_nothing_is_added_removed_or_locked(
     ):
         assert our_user.visit("gate", command=command).returncode == 1, command
     assert our_user.run("ssh-add", "-L").stdout == before
+
+
+Govern = Callable[[str], None]
+
+
+@pytest.fixture
+def govern(our_user: User, hosts: Hosts, tmp_path: Path) -> Govern:
+    """Give the agent other rules; a host's or authority's name stands for its key."""
+    config = tmp_path / "agent.toml"
+    stores = config.read_text()
+
+    def reload(rules: str) -> None:
+        for name in (*NAMES, "authority"):
+            line = (hosts.config.parent / f"{name}.pub").read_text().strip()
+            rules = rules.replace(f"<{name}>", f"'{line}'")
+        config.write_text(rules + stores)
+        deadline = time.monotonic() + 60
+        # The agent serves clients before anybody can ask it for a reload.
+        while main(["reload", "--socket", our_user.address]):
+            assert time.monotonic() < deadline, "no reload"
+            time.sleep(0.05)
+
+    return reload
+
+
+def test_rules_know_the_host_that_ssh_logs_in_to(our_user: User, govern: Govern) -> None:
+    govern("[[policy.rules]]\neffect = 'allow'\nhosts = [<gate>, <authority>]\n")
+    assert arrives(our_user, "gate")
+    assert not arrives(our_user, "middle")
+    assert not arrives(our_user, "gate", "middle")
+    assert arrives(our_user, "end"), "by the authority that certified it"
+    govern("[[policy.rules]]\neffect = 'deny'\nhosts = [<end>]\n")
+    assert not arrives(our_user, "end"), "by the key in its certificate"
+    assert arrives(our_user, "gate", "middle")
+    me = getpass.getuser()
+    govern(f"[[policy.rules]]\neffect = 'deny'\nhosts = [<middle>]\nusers = ['{me[0]}*']\n")
+    assert arrives(our_user, "gate")
+    assert not arrives(our_user, "middle")
+
+
+def test_rules_know_what_comes_by_a_forwarded_connection(our_user: User, govern: Govern) -> None:
+    govern("hide_denied = true\n[[policy.rules]]\neffect = 'deny'\nforwarded = true\n")
+    assert arrives(our_user, "gate")
+    assert not arrives(our_user, "gate", "middle")
+    assert our_user.run("ssh-add", "-L").stdout.count("\n") == 5
+    assert our_user.visit("gate", command="ssh-add -L").stdout == "The agent has no identities.\n"
+    govern("[[policy.rules]]\neffect = 'allow'\nforwarded = true\nhosts = [<end>]\n")
+    assert not arrives(our_user, "end")
+    assert not arrives(our_user, "gate")
+
+
+def test_rules_judge_a_key_beside_its_destinations(our_user: User, govern: Govern) -> None:
+    our_user.restrict("gate", "middle")
+    govern("[[policy.rules]]\neffect = 'deny'\nhosts = [<middle>]\n")
+    assert arrives(our_user, "gate")
+    assert not arrives(our_user, "middle")
+    govern("[[policy.rules]]\neffect = 'allow'\nhosts = [<gate>, <end>]\n")
+    # A reload shows keys of files again: the one with the destinations goes first still.
+    assert arrives(our_user, "gate")
+    assert not arrives(our_user, "end")

@@ -137,12 +137,14 @@ def test_what_is_explained_is_what_happens(
     yes = {"SSH_ASKPASS": "/bin/true", "SSH_ASKPASS_REQUIRE": "force"}
     config.write_text(head + store)
     service = start_service("--config", config, workers=1, env=yes)
+    reload = ("reload", "--socket", str(service.address))
+    wait(lambda: not main([*reload]), "no control socket")
     said: list[tuple[object, ...]] = []
     seen: list[str] = []
     for _ in range(POLICIES):
         rules = draw_rules(rng, folder)
         config.write_text(head + rules + store)
-        assert main(["reload", "--socket", str(service.address)]) == 0
+        assert main([*reload]) == 0
         capsys.readouterr()
         for _ in range(REQUESTS):
             case = draw_case(rng, blobs)
