@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,25 @@ def test_the_form_is_the_one_that_the_client_likes(accept: str, form: TextForm) 
     assert answer.endswith(page(form))
 
 
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[str]:
+    """The socket of a server; all that it serves is gone at the end."""
+    server, listener = await serve_http(f"{folder}/m", page)
+    assert listener is not None
+    yield f"{folder}/m"
+    server.close()
+    listener.close()
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.gather(*others)
+    await asyncio.sleep(0)
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
 async def exchange(path: str, data: bytes) -> bytes:
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(data)
@@ -129,24 +150,20 @@ async def exchange(path: str, data: bytes) -> bytes:
     except ConnectionError:
         return b""
     finally:
-        writer.close()
+        await hang_up(writer)
 
 
 def test_a_head_that_is_too_long_is_refused_wherever_its_host_is(tmp_path: Path) -> None:
+    padding = b"a" * MAX_HEAD_BYTES
+    heads = [
+        b"GET /metrics?" + padding + b" HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nX: " + padding * 20 + b"\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 3,
+    ]
+
     async def run() -> list[bytes]:
-        where = f"{tmp_path}/m"
-        server, listener = await serve_http(where, page)
-        padding = b"a" * MAX_HEAD_BYTES
-        heads = [
-            b"GET /metrics?" + padding + b" HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-            b"GET /metrics HTTP/1.1\r\nX: " + padding * 20 + b"\r\n\r\n",
-            b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 3,
-        ]
-        answers = [await exchange(where, head) for head in heads]
-        server.close()
-        assert listener is not None
-        listener.close()
-        return answers
+        async with serving(tmp_path) as where:
+            return [await exchange(where, head) for head in heads]
 
     long_path, long_field, pipelined = asyncio.run(run())
     assert long_path.startswith(b"HTTP/1.1 431 ")
@@ -155,24 +172,19 @@ def test_a_head_that_is_too_long_is_refused_wherever_its_host_is(tmp_path: Path)
     assert pipelined.endswith(page(OPENMETRICS).encode())
 
 
-def test_so_many_clients_are_heard_at_a_time_and_one_that_ends_makes_room(
-    tmp_path: Path,
-) -> None:
+def test_so_many_clients_are_heard_at_a_time_and_one_that_ends_makes_room(tmp_path: Path) -> None:
+    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+
     async def run() -> tuple[bytes, bytes]:
-        where = f"{tmp_path}/m"
-        server, listener = await serve_http(where, page)
-        silent = [await asyncio.open_unix_connection(where) for _ in range(once.MOST_CLIENTS)]
-        request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
-        refused = await exchange(where, request)
-        for _, writer in silent:
-            writer.close()
-        answered = b""
-        while not answered:
-            answered = await exchange(where, request)
-        server.close()
-        assert listener is not None
-        listener.close()
-        return refused, answered
+        async with serving(tmp_path) as where:
+            silent = [await asyncio.open_unix_connection(where) for _ in range(once.MOST_CLIENTS)]
+            refused = await exchange(where, request)
+            for _, writer in silent:
+                await hang_up(writer)
+            answered = b""
+            while not answered:
+                answered = await exchange(where, request)
+            return refused, answered
 
     refused, answered = asyncio.run(run())
     assert refused == b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 
 import pytest
@@ -72,12 +72,15 @@ def test_clients_that_ask_and_hang_up_are_forgotten(desk: ChangeDesk) -> None:
         desk.end(ticket, "ok")
     assert len(asked) == MAX_IN_HAND + 1
     desk.end(asked[-1][0], "ok")
-    assert settled == [(last, "ok")]
+    outcomes = Counter(outcome for _, outcome in settled)
+    assert outcomes == {"ok": MAX_IN_HAND + 1, "client_gone": 10 * CROWD - MAX_IN_HAND}
+    assert len({turn for turn, _ in settled}) == len(settled)
+    assert settled[-1] == (last, "ok")
 
 
 def test_who_still_waits_is_never_forgotten() -> None:
     turns = deque(Turn(Owner()) for _ in range(CROWD))
     turns[3].is_dropped = True
     kept = [turn for turn in turns if not turn.is_dropped]
-    forget_dropped(turns, turn_of=lambda turn: turn)
-    assert list(turns) == kept
+    gone = forget_dropped(turns, turn_of=lambda turn: turn)
+    assert (list(turns), len(gone), gone[0].is_dropped) == (kept, 1, True)

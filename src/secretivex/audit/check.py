@@ -89,6 +89,8 @@ class _Reader:
             return
         if value is None:
             self._doubt("not_a_record", number, "this is no line with a JSON object")
+        elif "mac" in value:
+            self._doubt("seal_invalid", number, "a seal by another name")
         elif event not in ("chain_opened", "chain_continued") and not self._is_in_chain:
             self._doubt("outside_chain", number, "this line stands before or after its chain")
         if event == "chain_opened" and value is not None:

@@ -143,11 +143,15 @@ _CONFIRM_WORDS = {
     "cached": "cache_hit",
     "confirm_denied": "denied",
     "confirm_timeout": "timeout",
+    "client_gone": "gone",
 }
 
 
 def _confirmations(totals: Totals) -> dict[str, int]:
-    counts = {f"confirm_{word}": 0 for word in ("allow", "cache_hit", "denied", "timeout", "error")}
+    counts = {
+        f"confirm_{word}": 0
+        for word in ("allow", "cache_hit", "denied", "timeout", "error", "gone")
+    }
     for outcome, count in totals.labels("confirmations"):
         counts[f"confirm_{_CONFIRM_WORDS.get(outcome, 'error')}"] += count
     return counts

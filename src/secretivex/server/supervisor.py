@@ -34,6 +34,9 @@ from secretivex.server.zygote import Zygote, start_zygote
 
 LOG = logging.getLogger("secretivex.server")
 
+WRITER_RETRY_S = 1.0
+"""Pause before an audit writer is tried again that could not be begun."""
+
 
 class Supervisor:
     """Runs the workers of one listener until it is told to stop."""
@@ -58,6 +61,7 @@ class Supervisor:
         self._rates = RateTable()
         self._selector = selectors.DefaultSelector()
         self._kill_at: float | None = None
+        self._writer_at: float | None = None
         self._is_stopping = False
         if around.signals is None:
             raise ValueError("a supervisor needs signals")
@@ -107,7 +111,7 @@ class Supervisor:
         """Seconds to the next deadline; None if there is none."""
         moments = [self._books.due_s]
         moments += [*self._workers.deadlines, *self._changes.due(self._clock())]
-        moments += [] if self._kill_at is None else [self._kill_at]
+        moments += [one for one in (self._kill_at, self._writer_at) if one is not None]
         until_s = (
             self._authority.until_expiry_s(),
             self._authority.until_stores_s(),
@@ -124,6 +128,8 @@ class Supervisor:
 
     def _act_on_deadlines(self) -> None:
         self._workers.act_on_deadlines()
+        if self._writer_at is not None and self._clock() >= self._writer_at:
+            self._replace_writer()
         if self._kill_at is not None and self._clock() >= self._kill_at:
             if not len(self._workers):
                 self._reporter.give_up()
@@ -205,17 +211,25 @@ class Supervisor:
             self._selector.register(self._audit.life, selectors.EVENT_READ, self._on_audit_gone)
 
     def _on_audit_gone(self) -> None:
-        """The writer died: another one goes on at the same pipe with a chain of its own."""
+        """The writer died."""
+        if self._audit is not None:
+            self._selector.unregister(self._audit.life)
+            LOG.error("audit writer lost")
+            self._replace_writer()
+
+    def _replace_writer(self) -> None:
+        """Another one goes on at the same pipe with a chain of its own; tried until it can."""
         audit = self._audit
         if audit is None:
             return
-        self._selector.unregister(audit.life)
-        LOG.error("audit writer lost")
+        is_again, self._writer_at = self._writer_at is not None, None
         try:
             audit.start([*self._closers(), self._listener.socket.close, self._zygote.channel.close])
         except SecretiveError as error:
             audit.line.cells.failed()
-            LOG.error("no audit log any more", extra={"fields": {"reason": error.message}})  # noqa: TRY400 - the reason is all
+            self._writer_at = self._clock() + WRITER_RETRY_S
+            if not is_again:
+                LOG.error("no audit log now", extra={"fields": {"reason": error.message}})  # noqa: TRY400 - the reason is all
             return
         audit.say("writer_replaced")
         self._watch_audit()

@@ -16,7 +16,7 @@ from sshwire.privkey.container import (
     parse_private_file,
     parse_private_keys,
 )
-from sshwire.privkey.fields import encode_private_fields, parse_private_fields
+from sshwire.privkey.fields import encode_private_fields, parse_private_fields, parse_stated_public
 from sshwire.privkey.key import PrivateKey, SecurityKeyHandle
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "parse_private_file",
     "parse_private_key",
     "parse_private_keys",
+    "parse_stated_public",
 ]

@@ -49,6 +49,18 @@ def parse_private_fields(reader: Reader, algorithm: str, comment: str = "") -> P
     return PrivateKey(public, comment, secret)
 
 
+def parse_stated_public(algorithm: str, fields: bytes) -> bytes:
+    """The blob of the public half that such fields begin with, whether or not the rest fits it."""
+    row = find_algorithm(algorithm)
+    reader = Reader(fields)
+    if row.is_certificate:
+        return _read_certified(reader, row).key.blob
+    if row.family == "rsa":
+        modulus, exponent = reader.mpint(), reader.mpint()
+        reader = Reader(encode_mpint(exponent) + encode_mpint(modulus))
+    return read_public_fields(reader, row).plain.blob
+
+
 def encode_private_fields(key: PrivateKey) -> bytes:
     """The algorithm's name and all fields that follow it; holds the secret in clear."""
     row = find_algorithm(key.public.algorithm)

@@ -15,8 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import is_listening
 
 from secretivex.audit.check import check_log
+from secretivex.server.report.control_socket import ask, control_path
+from sshwire.agent.connection import encode_frame
+from sshwire.agent.requests import (
+    ExtensionRequest,
+    RemoveAllRequest,
+    SignRequest,
+    encode_request,
+)
+from sshwire.pubkey import parse_public_line
 
 Start = Callable[..., Any]
 Wait = Callable[[Callable[[], bool], str], None]
@@ -257,3 +267,72 @@ def test_the_log_is_read_and_checked_by_the_client(
     cut = service.tool(*client, "verify-audit", str(log), "--head", head)
     assert cut.returncode == 1
     assert "head_missing" in cut.stdout
+
+
+# Clients that ask and hang up.
+
+
+def told_requests(service: Any) -> dict[str, int]:
+    outcomes: dict[str, int] = ask(control_path(service.address), "metrics", timeout_s=60)[
+        "outcomes"
+    ]
+    return outcomes
+
+
+@WORKERS
+def test_what_a_client_asked_for_is_recorded_though_it_hung_up(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait, workers: int
+) -> None:
+    log, keys = tmp_path / "audit.jsonl", [key_files["ed25519"], key_files["rsa"]]
+    service = start_service(
+        *("--key", keys[0], "--key", keys[1], "--audit-requests", "--audit-path", log),
+        workers=workers,
+    )
+    blobs = [
+        parse_public_line(key.with_name(key.name + ".pub").read_text())[0].blob for key in keys
+    ]
+    signs = [encode_request(SignRequest(blob, b"data", 4 * (blob is blobs[1]))) for blob in blobs]
+    everything = encode_request(RemoveAllRequest())
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
+    asked = {"sign": 0, "remove_all": 0}
+    for _ in range(20):
+        for request in (*signs, everything):
+            with service.connect() as connected:
+                connected.sendall(encode_frame(request))
+            asked["remove_all" if request is everything else "sign"] += 1
+
+    def heard() -> bool:
+        counts = told_requests(service)
+        return all(
+            sum(n for name, n in counts.items() if name.startswith(event + ".")) == wanted
+            for event, wanted in asked.items()
+        )
+
+    wait(heard, "requests were not counted")
+    assert service.stop() == 0
+    found = [record["event"] for record in records(log)]
+    assert {event: found.count(event) for event in asked} == asked
+    assert is_whole(log)
+
+
+@WORKERS
+def test_a_record_tells_which_key_was_added_and_which_extension_was_asked_for(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, workers: int
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    service = start_service(
+        *("--key", key_files["ed25519"], "--audit-requests", "--audit-path", log), workers=workers
+    )
+    kinds = [kind for kind in key_files if key_files[kind].suffix != ".pub"]
+    for kind in kinds:
+        assert service.ssh_add("-q", str(key_files[kind])).returncode == 0
+    with service.connect() as connected:
+        for name in ("query", "hostile\n\x1b[31m" + "x" * 500):
+            connected.sendall(encode_frame(encode_request(ExtensionRequest(name))))
+            assert connected.recv(65_536)
+    assert service.stop() == 0
+    found = records(log)
+    added = [record["key"] for record in found if record["event"] == "add"]
+    assert added == [service_fingerprint(key_files[kind]) for kind in kinds]
+    names = [record["extension"] for record in found if record["event"] == "extension"]
+    assert names == ["query", "hostile\n\x1b[31m" + "x" * 51]

@@ -19,8 +19,9 @@ class AuditCells:
     """Whether the log can be written, and what was written, failed and dropped."""
 
     def __init__(self, workers: int) -> None:
-        count = _FIRST_WORKER + workers
+        count = _FIRST_WORKER + workers + 1
         self._cells = memoryview(mmap.mmap(-1, count * _CELL_BYTES)).cast("Q")
+        self._own = self._cells[_FIRST_WORKER:]
 
     @property
     def is_stuck(self) -> bool:
@@ -39,7 +40,7 @@ class AuditCells:
 
     @property
     def dropped(self) -> int:
-        """Records that workers had to drop since the agent started."""
+        """Records that had to be dropped since the agent started."""
         return sum(self._cells[_FIRST_WORKER:])
 
     @property
@@ -74,5 +75,5 @@ class AuditCells:
         self._cells[_FAILURES] += 1
 
     def drop(self, worker: int, records: int) -> None:
-        """Said by a worker of its own records."""
-        self._cells[_FIRST_WORKER + worker] += records
+        """Said by a worker of its own records; -1 is the supervisor."""
+        self._own[worker] += records

@@ -106,8 +106,12 @@ class AuditLog:
         self._bury()
         sink = open_sink(plan.target, plan.path, max_bytes=plan.max_bytes, keep=plan.keep)
         name, root_key = secrets.token_hex(CHAIN_NAME_BYTES), secrets.token_bytes(ROOT_KEY_BYTES)
-        if plan.key_path is not None:
-            _keep_key(plan.key_path, name, root_key)
+        try:
+            if plan.key_path is not None:
+                _keep_key(plan.key_path, name, root_key)
+        except SecretiveError:
+            sink.close()
+            raise
         if self._life is not None:
             self._life.close()
         self._life, theirs = socket.socketpair()
@@ -128,6 +132,8 @@ class AuditLog:
             with contextlib.suppress(OSError):
                 os.kill(self._pid, signal.SIGKILL)
                 os.waitpid(self._pid, 0)
+            # From now on the number may be another process's.
+            self._pid = 0
 
     def _become_writer(
         self, sink: Sink, chain: tuple[str, Chain], closers: Iterable[Callable[[], None]]
@@ -154,7 +160,7 @@ class AuditLog:
         try:
             os.write(self.line.pipe, encode_record(record))
         except BlockingIOError:
-            self.line.cells.drop(0, 1)
+            self.line.cells.drop(-1, 1)
 
     def drop(self) -> None:
         """Close, in another forked process, what only the supervisor needs."""
@@ -164,8 +170,9 @@ class AuditLog:
     def finish(self) -> None:
         """Wait until all that was recorded is written; nobody else may hold the pipe any more."""
         os.close(self.line.pipe)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+        if self._pid:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
         self.drop()
 
 

@@ -11,6 +11,9 @@ from typing import Protocol
 from secretivex.engine import SignJob, SignOutcome
 from secretivex.peer import Peer
 
+GONE = "client_gone"
+"""The word for what nobody waits for any more."""
+
 
 class TurnOwner(Hashable, Protocol):
     """A connection, as its turns see it."""

@@ -20,8 +20,9 @@ from secretivex.peer import Peer
 from secretivex.server.audit.feed import AuditFeed
 from secretivex.server.lanes.turn import Turn
 from sshwire.agent.numbers import REQUEST_WORDS, RequestNumber
-from sshwire.agent.requests import RemoveRequest
+from sshwire.agent.requests import AddRequest, RemoveRequest
 from sshwire.errors import WireError
+from sshwire.privkey import parse_stated_public
 from sshwire.pubkey import fingerprint
 
 UNKNOWN_EVENT = "unknown_message"
@@ -30,6 +31,9 @@ _MEMO = 4096
 
 MAX_CHAIN = 256
 """Characters of all programs that started a caller, in quotation marks: a record has no room for more."""
+
+MAX_NAME = 64
+"""Characters of an extension's name; RFC 4251 has as many for any name."""
 
 _Known = tuple[bytes, TableEntry | None, Peer | None, Bindings | None, str, bool]
 """Words, and what they tell: key, caller, path, rule and whether a person was asked."""
@@ -81,8 +85,11 @@ class Auditor:
         fields = f',"rule":{quote(reply.rule)}' if reply.rule else ""
         if number == RequestNumber.SIGN_REQUEST:
             fields += _asked_key(bytes(payload))
-        if bindings.hops:
-            fields += _path(bindings)
+        elif number == RequestNumber.EXTENSION:
+            fields += _extension(bytes(payload))
+        path = reply.bindings or bindings
+        if path.hops:
+            fields += _path(path)
         self._put(REQUEST_WORDS.get(number, UNKNOWN_EVENT), reply.outcome, peer, fields)
 
     def signed(self, turns: Sequence[Turn], at_s: float) -> None:
@@ -163,6 +170,8 @@ class Auditor:
         key = ""
         if isinstance(request, RemoveRequest):
             key = _key(request.key_blob)
+        elif isinstance(request, AddRequest):
+            key = _added_key(request)
         self._changes[turn] = (change_event(change), peer, key)
 
     def change_ended(self, turn: Turn, outcome: str) -> None:
@@ -257,6 +266,20 @@ def _asked_key(payload: bytes) -> str:
     """The key that a sign request names, whether or not there is such a key."""
     blob = payload[_KEY_AT : _KEY_AT + int.from_bytes(payload[1:_KEY_AT], "big")]
     return _key(blob)
+
+
+def _extension(payload: bytes) -> str:
+    """The name of an extension, as far as it may be one."""
+    name = payload[_KEY_AT : _KEY_AT + int.from_bytes(payload[1:_KEY_AT], "big")]
+    return f',"extension":{quote(name[:MAX_NAME].decode("latin-1"))}' if name else ""
+
+
+def _added_key(request: AddRequest) -> str:
+    """The key that a client wants held: what it says of its public half."""
+    try:
+        return _key(parse_stated_public(request.algorithm, request.private_fields))
+    except WireError:
+        return ""
 
 
 @lru_cache(_MEMO)

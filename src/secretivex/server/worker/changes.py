@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from secretivex.engine import Change, ChangeRequest
 from secretivex.lock import SALT_BYTES, derive
-from secretivex.server.lanes.turn import Turn
+from secretivex.server.lanes.turn import GONE, Turn
 from secretivex.server.worker.tokens import TokenDesk
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.loaded import LoadedModule
@@ -46,12 +46,17 @@ CROWD = 256
 Waiting = TypeVar("Waiting")
 
 
-def forget_dropped(queue: deque[Waiting], turn_of: Callable[[Waiting], Turn]) -> None:
-    """Make a long queue as short as it can be: clients that hang up must not fill memory."""
-    if len(queue) >= CROWD and len(queue) % CROWD == 0:
-        live = [waiting for waiting in queue if not turn_of(waiting).is_dropped]
-        queue.clear()
-        queue.extend(live)
+def forget_dropped(queue: deque[Waiting], turn_of: Callable[[Waiting], Turn]) -> list[Turn]:
+    """Make a long queue as short as it can be: clients that hang up must not fill memory.
+
+    Gives the turns that nobody waits for any more.
+    """
+    if len(queue) < CROWD or len(queue) % CROWD:
+        return []
+    waiting = list(queue)
+    queue.clear()
+    queue.extend(one for one in waiting if not turn_of(one).is_dropped)
+    return [turn for turn in map(turn_of, waiting) if turn.is_dropped]
 
 
 class _Line:
@@ -65,7 +70,10 @@ class _Line:
 
 
 class ChangeDesk:
-    """Gives tickets for changes. `settle` is called with a turn and the word for its outcome."""
+    """Gives tickets for changes.
+
+    `settle` is called once with every turn and the word for its outcome, dropped turns included.
+    """
 
     def __init__(
         self,
@@ -88,7 +96,8 @@ class ChangeDesk:
     def submit(self, change: Change, turn: Turn) -> None:
         """Have a change made."""
         line = self._line_of(change.request)
-        forget_dropped(line.waiting, turn_of=lambda waiting: waiting[1])
+        for gone in forget_dropped(line.waiting, turn_of=lambda waiting: waiting[1]):
+            self._settle(gone, GONE)
         line.waiting.append((change.request, turn))
         self._go_on(line)
 
@@ -101,7 +110,9 @@ class ChangeDesk:
     def _go_on(self, line: _Line) -> None:
         while line.waiting and line.in_hand < MAX_IN_HAND:
             request, turn = line.waiting.popleft()
-            if not turn.is_dropped:
+            if turn.is_dropped:
+                self._settle(turn, GONE)
+            else:
                 self._last_ticket = ticket = (self._last_ticket + 1) % 2**32
                 self._turns[ticket] = turn, line
                 line.in_hand += 1
@@ -119,8 +130,8 @@ class ChangeDesk:
         """What came of a change."""
         turn, line = self._turns.pop(ticket)
         line.in_hand -= 1
-        if not turn.is_dropped:
-            self._settle(turn, outcome)
+        # Who asked may have hung up: the change was made all the same.
+        self._settle(turn, outcome)
         self._go_on(line)
 
     def _prepare(self, ticket: int, request: AddSmartcardRequest | RemoveSmartcardRequest) -> None:

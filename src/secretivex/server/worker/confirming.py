@@ -59,11 +59,13 @@ class ConfirmDesk:
         question = make_question(job, self.tools)
         self.people.ask_people(ticket, Asked(question, key_of(job.sign), str(id(turn.owner))))
 
-    def forget(self, owner: TurnOwner) -> None:
-        """A connection is gone, and its questions with it."""
+    def forget(self, owner: TurnOwner) -> list[tuple[ConfirmJob, Turn]]:
+        """A connection is gone, and its questions with it: these."""
+        gone = []
         for ticket in [one for one, (_, turn) in self._open.items() if turn.owner is owner]:
-            del self._open[ticket]
+            gone.append(self._open.pop(ticket))
             self.people.forget_question(ticket)
+        return gone
 
     def end(self, ticket: int, refusal: str) -> None:
         """A person has answered; "" if they allowed it."""

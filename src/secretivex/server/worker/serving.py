@@ -28,7 +28,7 @@ from secretivex.peer import Peer
 from secretivex.policy import SigningPolicy
 from secretivex.server.audit.feed import AuditFeed
 from secretivex.server.judging.terms import judge_by, wants_callers
-from secretivex.server.lanes.turn import Turn
+from secretivex.server.lanes.turn import GONE, Turn
 from secretivex.server.peercred import ForgetfulPrograms, Programs, programs_of_callers
 from secretivex.server.report.tally import Tally
 from secretivex.server.report.vitals import Vitals
@@ -267,7 +267,8 @@ class Worker:
         if self._auditor is not None:
             self._auditor.change_ended(turn, outcome)
         self._tally.changed(turn.kind, outcome)
-        turn.owner.fill(turn, self._engine.settle(outcome).frame)
+        if not turn.is_dropped:
+            turn.owner.fill(turn, self._engine.settle(outcome).frame)
 
     def _go_on(self, job: ConfirmJob, refusal: str, turn: Turn) -> None:
         """A person has answered."""
@@ -278,11 +279,15 @@ class Worker:
             turn.since_s = time.monotonic()
             self._signing.submit(following, turn)
         else:
-            self._tally.not_signed(following.outcome)
-            if self._auditor is not None:
-                asked = job.sign._replace(rule=following.rule or job.rule)
-                self._auditor.not_signed(asked, following.outcome, turn)
+            asked = job.sign._replace(rule=following.rule or job.rule)
+            self._not_signed(asked, following.outcome, turn)
             turn.owner.fill(turn, following.frame)
+
+    def _not_signed(self, job: SignJob, outcome: str, turn: Turn) -> None:
+        """Count and record a signature that its client does not get."""
+        self._tally.not_signed(outcome)
+        if self._auditor is not None:
+            self._auditor.not_signed(job, outcome, turn)
 
     def begin_look(self) -> None:
         """Tell when what is seen ready now became so.
@@ -319,7 +324,9 @@ class Worker:
     def lost(self, connection: Connection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
-        self.confirming.forget(connection)
+        for job, turn in self.confirming.forget(connection):
+            self._tally.confirmed(GONE)
+            self._not_signed(job.sign._replace(rule=job.rule), GONE, turn)
         self._signing.forget(connection)
         self.memory.forget(connection)
         self._count(-1)
@@ -333,18 +340,18 @@ class Worker:
         made: dict[str, int] = {}
         signed: list[Turn] = []
         for turn in turns:
-            if turn.is_dropped:
-                continue
             job = turn.job
+            if turn.is_dropped:
+                # It may have been made all the same: its record has the time that took.
+                self._not_signed(job, GONE, turn)
+                continue
             frame, outcome, _, _ = complete(job, turn.outcome, now)
             if outcome == "ok":
                 store = job.entry.identity.store
                 made[store] = made.get(store, 0) + 1
                 signed.append(turn)
             else:
-                self._tally.not_signed(outcome)
-                if auditor is not None:
-                    auditor.not_signed(job, outcome, turn)
+                self._not_signed(job, outcome, turn)
             turn.owner.fill(turn, frame)
         for store, count in made.items():
             self._tally.signed(store, count)

@@ -20,7 +20,7 @@ from secretivex.engine import SignJob, SignOutcome
 from secretivex.metrics.cells import HISTOGRAMS, Cells, Meter
 from secretivex.metrics.per_store import StoreMeter
 from secretivex.server.lanes.lanes import Lanes
-from secretivex.server.lanes.turn import Turn, TurnOwner
+from secretivex.server.lanes.turn import GONE, Turn, TurnOwner
 from secretivex.server.making import refuse, sign
 from secretivex.server.sockets.memory import Memory
 from secretivex.server.sockets.watch import Watch
@@ -105,6 +105,7 @@ class SigningQueue:
             if queue:
                 for turn in queue.drop(owner.caller, owner):
                     self._let_go(turn)
+                    self._end_unsigned(turn, GONE)
 
     @property
     def waiting(self) -> int:
@@ -244,7 +245,9 @@ class SigningQueue:
         """Nobody wants a signature any more, or it comes too late."""
         self._let_go(turn)
         self._meter.observe(_WAIT, int(turn.wait_s * 1e9))
-        if not turn.is_dropped:
-            self._stores.note(turn.job.entry.identity.store, "sign_timeout")
-            turn.outcome = "sign_timeout"
-            self._finish((turn,))
+        self._end_unsigned(turn, GONE if turn.is_dropped else "sign_timeout")
+
+    def _end_unsigned(self, turn: Turn, outcome: str) -> None:
+        self._stores.note(turn.job.entry.identity.store, outcome)
+        turn.outcome = outcome
+        self._finish((turn,))
