@@ -68,15 +68,17 @@ def test_every_removed_line_is_seen(victim: int) -> None:
 def test_every_flipped_bit_is_seen() -> None:
     whole = b"".join(build(batches=2, records=1))
     head = check_log(build(batches=2, records=1)).head
-    missed = []
+    missed: list[tuple[int, int]] = []
     for position in range(len(whole)):
         for bit in (1, 32):
             altered = bytearray(whole)
             altered[position] ^= bit
-            report = check_log(bytes(altered).splitlines(keepends=True), keys=KEYS, head=head)
-            if not report.findings:
+            lines = bytes(altered).splitlines(keepends=True)
+            assert check_log(lines, keys=KEYS, head=head).findings
+            if not check_log(lines, keys=KEYS).findings:
                 missed.append((position, bit))
-    assert missed == []
+    # Without its end the last seal may be one that is being written.
+    assert missed == [(len(whole) - 1, bit) for bit in (1, 32)]
 
 
 def test_swapped_batches_are_seen() -> None:
