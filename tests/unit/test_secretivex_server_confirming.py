@@ -188,7 +188,7 @@ def test_a_question_nobody_waits_for_is_taken_away_with_all_that_it_started(
     pid = tmp_path / "pid"
     askpass = script(tmp_path, f"sleep 300 &\necho $! > {pid}.new\nmv {pid}.new {pid}\nwait")
 
-    def story(end: Callable[[Bench, Owner], None]) -> None:
+    def story(end: Callable[[Bench, Owner], object]) -> None:
         pid.unlink(missing_ok=True)
         bench = Bench(TokenTools(askpass=askpass, askpass_environ=dict(os.environ)))
         owner = Owner()
