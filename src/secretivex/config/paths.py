@@ -110,7 +110,7 @@ _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _MAX_PORT = 65_535
 _PORT = re.compile("[1-9][0-9]{0,4}")
 _LOOPBACK = re.compile(rf"(localhost|127(\.{_BYTE}){{3}}|\[::1\])?")
-_LISTEN_PATH = re.compile(r"unix:.*\S.*|[/~$].*")
+_LISTEN_PATH = re.compile(r"unix:.*\S.*|(/|~|\$|\.\.?/).*")
 
 LISTEN_PATTERN = (
     rf"^({_LISTEN_PATH.pattern}|{_LOOPBACK.pattern}:"

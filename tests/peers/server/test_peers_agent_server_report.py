@@ -25,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pla
 from agentclient.client import AgentClient
 from secretivex.errors import SecretiveError
 from secretivex.server.report.control_socket import ask, control_path
+from sshwire.agent.requests import LockRequest
 
 ROOT = Path(__file__).resolve().parents[3]
 Start = Callable[..., Any]
@@ -181,6 +182,22 @@ def test_health_names_what_is_wrong_and_metrics_keeps_bounds(
     os.kill(service.workers[0], signal.SIGSTOP)
     service.process.send_signal(signal.SIGHUP)
     wait(lambda: service.logged("worker lost"), "the hung worker stays")
+
+
+def test_a_locked_agent_is_told_from_one_that_lacks_the_key(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    service = start_service("--key", key_files["ed25519"])
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
+    message = tmp_path / "message"
+    message.write_text("x")
+    with AgentClient(str(service.address), timeout_s=60) as agent:
+        agent.perform(LockRequest(b"pass"))
+    refused = client(
+        service, "sign", "--comment", "ed25519", "--data", str(message), "--format", "json"
+    )
+    assert refused.returncode == 6
+    assert json.loads(refused.stdout)["error"]["message"] == "the agent is locked"
 
 
 def test_reload_tells_what_came_of_it(

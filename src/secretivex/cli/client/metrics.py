@@ -83,10 +83,30 @@ def _read(call: ClientCall, path: Path | None, *, reset: bool) -> dict[str, Any]
             raise SecretiveError(
                 "input_unreadable", f"{path} holds no snapshot: {error}"
             ) from error
-    wanted = ("captured_unix_ms", "started_unix_ms", "kind", "count", "queue_wait_histogram")
-    if not isinstance(snapshot, dict) or not all(key in snapshot for key in wanted):
+    if not _is_snapshot(snapshot):
         raise SecretiveError("input_unreadable", "what was read is no metrics snapshot")
-    return snapshot
+    return dict(snapshot)
+
+
+def _is_snapshot(found: Any) -> bool:
+    """Whether everything is there that is judged or computed with, in the form it is used in."""
+    if not isinstance(found, dict) or "kind" not in found:
+        return False
+    numbers = [found.get(key) for key in ("captured_unix_ms", "started_unix_ms", "count")]
+    counts = found.get("queue_wait_histogram")
+    if not isinstance(counts, list) or len(counts) != len(BOUNDS_NS) + 1:
+        return False
+    tables = [value for key, value in found.items() if key.endswith("_percentiles")]
+    if not all(isinstance(table, dict) for table in tables):
+        return False
+    shares = [share for table in tables for share in table.values() if share is not None]
+    if not all(isinstance(share, dict) and "open_ended" in share for share in shares):
+        return False
+    numbers += [*counts, *(share.get("ns") for share in shares)]
+    rows = found.get("processes", [])
+    return all(type(number) is int for number in numbers) and (
+        isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    )
 
 
 def _judge_age(snapshot: dict[str, Any], max_age_ms: int | None) -> list[str]:
@@ -133,17 +153,24 @@ def _lines(snapshot: dict[str, Any]) -> Iterable[str]:
     for name, value in snapshot.items():
         if name.endswith("_percentiles"):
             yield from _percentile_lines(name.removesuffix("percentiles"), value)
-        elif isinstance(value, dict):
-            for key, part in value.items():
-                yield f"{name}.{show_text(key)}: {show_text(str(part))}\n"
         elif name == "processes":
             for row in value:
                 parts = " ".join(f"{key}={show_text(str(part))}" for key, part in row.items())
                 yield f"process: {parts}\n"
-        elif isinstance(value, list):
-            yield f"{name}: {' '.join(map(str, value))}\n"
-        elif value is not None:
-            yield f"{name}: {show_text(str(value))}\n"
+        else:
+            yield from _value_lines(name, value)
+
+
+def _value_lines(name: str, value: Any) -> Iterable[str]:
+    """`name: value`, and of what is inside a table `name.key: value`."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _value_lines(f"{name}.{show_text(str(key))}", part)
+    elif isinstance(value, list):
+        yield f"{name}: {show_text(' '.join(map(str, value)))}\n"
+    elif value is not None:
+        word = str(value).lower() if isinstance(value, bool) else str(value)
+        yield f"{name}: {show_text(word)}\n"
 
 
 def _percentile_lines(name: str, percentiles: dict[str, Any]) -> Iterable[str]:

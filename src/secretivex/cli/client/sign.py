@@ -52,6 +52,8 @@ def command(
     number, message = _parse_flags(flags), read_input(data)
     with call.agent() as agent:
         keys = [listed_key(identity) for identity in agent.identities()]
+        if not keys and _is_locked(agent.address, timeout_s=call.response_timeout_ms / 1000):
+            raise SecretiveError("sign_refused", "the agent is locked", hint=_UNLOCK)
         chosen = choice.find(keys)
         _check_room(message, chosen)
         blob = agent.sign(chosen.blob, message, number)
@@ -64,6 +66,18 @@ def command(
         "signature_hex": raw.hex(),
     }
     call.emit(result, lambda: [f"algorithm: {algorithm}\nsignature: {raw.hex()}\n"])
+
+
+_UNLOCK = "`secretive-client unlock` opens it"
+
+
+def _is_locked(address: str, *, timeout_s: float) -> bool:
+    """Whether an agent of ours says that it is locked; it then lists no key."""
+    from secretivex.cli.client.health import ask_own
+    from secretivex.server.report.control_socket import control_path
+
+    own = ask_own(control_path(Path(address)), timeout_s=timeout_s)
+    return own is not None and own.get("locked") is True
 
 
 def _parse_flags(text: str) -> int:
