@@ -50,7 +50,34 @@ KINDS = {
     "tables": "list of tables",
 }
 
-EXAMPLES = {"profile": '"balanced"', "passphrase_env": '"AGENT_PASSPHRASE"'}
+_FINGERPRINT = '["SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"]'
+_BLOB = '["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"]'
+EXAMPLES = {
+    "profile": '"balanced"',
+    "metrics_listen": '"127.0.0.1:9464"',
+    "audit_to": '"journald"',
+    "paths": '["~/.ssh/id_work", "/etc/secretive/keys"]',
+    "passphrase_env": '"AGENT_PASSPHRASE"',
+    "passphrase_command": '["secret-tool", "lookup", "service", "ssh"]',
+    "passphrase_keyring": '"ssh-keys"',
+    "certificates": '["~/.ssh/id_work-cert.pub"]',
+    "key_types": '["ssh-ed25519", "ecdsa-sha2-nistp256"]',
+    "module_path": '"/usr/lib/softhsm/libsofthsm2.so"',
+    "uri": '"pkcs11:token=work;serial=0123"',
+    "token_label": '"work"',
+    "token_serial": '"0123"',
+    "pin_env": '"AGENT_PIN"',
+    "pin_command": '["secret-tool", "lookup", "service", "token"]',
+    "confirm_command": '["ssh-askpass"]',
+    "deny_key_blobs": _BLOB,
+    "allow_key_blobs": _BLOB,
+    "deny_fingerprints": _FINGERPRINT,
+    "pin_fingerprints": _FINGERPRINT,
+    "allow_fingerprints": _FINGERPRINT,
+    "deny_comments": '["*@old-laptop"]',
+    "allow_comments": '["*@work"]',
+}
+"""Values that the agent takes as they stand; of keys without a default, or with an empty one."""
 EXAMPLES_BY_KIND = {
     "int": "4",
     "bool": "true",
@@ -130,7 +157,7 @@ def render_stores() -> Iterator[str]:
 
 
 def render_sample() -> str:
-    """The commented default file: every setting, switched off where it only repeats a default."""
+    """The commented default file: every setting, switched off, and set to what it may be set to."""
     lines = [
         "# Configuration of secretive-agent: every setting with its default.",
         "# Take the # away from the start of a line to set it. Explained in docs/configuration.md;",
@@ -145,6 +172,11 @@ def render_sample() -> str:
     lines += ["[[stores]]", 'type = "file"']
     for row in STORE_TYPES["file"].settings:
         lines += ["", *_comment(row.help + STATES[row.state].replace("*", "")), *_sample_line(row)]
+    for store in STORE_TYPES.values():
+        if store.name != "file":
+            lines += ["", *_comment(store.help), "#[[stores]]", f'#type = "{store.name}"']
+            for row in store.settings:
+                lines += ["", *_comment(row.help), *_sample_line(row)]
     lines += ["", "# Which signatures may be made; without entries every key may sign.", "[policy]"]
     for row in POLICY_SETTINGS:
         lines += ["", *_comment(row.help + STATES[row.state].replace("*", "")), *_sample_line(row)]
@@ -156,7 +188,7 @@ def _comment(text: str) -> list[str]:
 
 
 def _sample_line(row: AgentSetting) -> list[str]:
-    if row.default is None or isinstance(row.default, PerCore):
+    if row.default in (None, ()) or isinstance(row.default, PerCore):
         example = EXAMPLES.get(row.key) or EXAMPLES_BY_KIND[row.kind]
         return [f"# Default: {describe_default(row)}.", f"#{row.key} = {example}"]
     return [f"#{row.key} = {encode_default(row.default)}"]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from secretivex.config.rows.policy import POLICY_SETTINGS
 from secretivex.config.rows.stores import STORE_TYPES
 from secretivex.config.settings import SETTINGS
 from secretivex.errors import CODES as AGENT_CODES
+from secretivex.errors import SecretiveError
 from secretivex.loading import make_setup
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,10 +76,42 @@ def test_the_default_file_is_valid_and_changes_nothing() -> None:
 
 def test_the_default_file_names_every_setting() -> None:
     text = (ROOT / "packaging" / "agent.toml").read_text()
-    values: dict[str, Any] = tomllib.loads(re.sub(r"(?m)^#(?=\w)", "", text))
+    values: dict[str, Any] = tomllib.loads(re.sub(r"(?m)^#(?=[\w\[])", "", text))
     assert set(values) == {row.key for row in SETTINGS} - {"worker_threads"}
     assert set(values["policy"]) == {row.key for row in POLICY_SETTINGS}
-    assert set(values["stores"][0]) == {"type", *(r.key for r in STORE_TYPES["file"].settings)}
+    assert {table["type"]: set(table) for table in values["stores"]} == {
+        name: {"type", *(row.key for row in store.settings)} for name, store in STORE_TYPES.items()
+    }
+
+
+def lines_switched_on() -> Iterator[tuple[str, str]]:
+    """Of each line of the default file that sets something: the whole file with it alone set."""
+    lines = (ROOT / "packaging" / "agent.toml").read_text().splitlines()
+    table: list[int] = []
+    for number, line in enumerate(lines):
+        if line.startswith("#[["):
+            table = [number, number + 1]
+        elif line.startswith("["):
+            table = []
+        if re.match(r"#\w+ = ", line):
+            on = {*table, number}
+            text = "\n".join(one[1:] if at in on else one for at, one in enumerate(lines))
+            yield line, text
+
+
+NEEDED = ("the store has no module_path", "the store names no path", "available on macOS only")
+"""What else a store needs that a single line does not give."""
+
+
+def test_each_line_of_the_default_file_may_be_switched_on() -> None:
+    for line, text in lines_switched_on():
+        file = parse_config(text.encode(), name="agent.toml", syntax="toml")
+        try:
+            make_setup(ConfigInput({}, {"HOME": "/home/alice"}, file, 4, Path("/")))
+        except SecretiveError as error:
+            problems = error.message.splitlines()
+            left = [one for one in problems if not any(word in one for word in NEEDED)]
+            assert left == [], line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

@@ -236,6 +236,8 @@ def _describe(raw: Any) -> str:
         return str(raw).lower()
     if isinstance(raw, str | int | float):
         return repr(raw)
+    if raw is None:
+        return "null"
     return f"a {'table' if isinstance(raw, dict) else type(raw).__name__}"
 
 
