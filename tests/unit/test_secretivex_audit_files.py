@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -21,6 +22,7 @@ from secretivex.audit.record import encode_line
 from secretivex.server.audit.cells import AuditCells
 from secretivex.server.audit.file_sink import FileSink
 from secretivex.server.audit.follow import follow_lines, read_whole_lines
+from secretivex.server.audit.sinks import DatagramSink, StreamSink
 from secretivex.server.audit.writer import AuditWriter, WriterRules
 
 ROOT = bytes(range(32))
@@ -281,3 +283,54 @@ def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
     with path.open("rb") as log:
         assert list(read_whole_lines(log)) == [b"one\n"]
         assert log.read() == b"tw"
+
+
+# Sinks whose files are somebody else's.
+
+
+class Logger(DatagramSink):
+    """One whose socket hears nothing of some lines."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.is_heard = True
+
+    def frame(self, line: bytes) -> bytes:
+        if not self.is_heard and b"2" in line:
+            raise OSError(errno.ECONNREFUSED, "nobody there")
+        return line
+
+
+def test_a_batch_that_is_given_up_takes_nothing_from_the_next(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as source:
+        source.bind(str(tmp_path / "log"))
+        sink = Logger(str(tmp_path / "log"))
+        sink.is_heard = False
+        for _ in range(2):
+            with pytest.raises(OSError, match="nobody there"):
+                sink.write(b"1\n2\n3\n")
+        sink.is_heard = True
+        sink.write(b"4\n5\n")
+        sink.write(b"4\n5\n")
+        sink.close()
+        assert [source.recv(100) for _ in range(5)] == [b"1", b"4", b"5", b"4", b"5"]
+
+
+def test_a_stream_that_nobody_reads_is_not_waited_for() -> None:
+    source, end = os.pipe()
+    batch = b"".join(b"%07d\n" % number for number in range(20_000))
+    sink = StreamSink(end)
+    with pytest.raises(TimeoutError, match="nobody reads"):
+        sink.write(batch)
+    parts: list[bytes] = []
+
+    def read_all() -> None:
+        with os.fdopen(source, "rb") as file:
+            parts.append(file.read())
+
+    reading = threading.Thread(target=read_all)
+    reading.start()
+    sink.write(batch)
+    sink.close()
+    reading.join()
+    assert parts == [batch]

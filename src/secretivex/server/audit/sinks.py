@@ -5,8 +5,10 @@ Rule for editors: a sink takes a batch whole or raises OSError and has taken non
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import select
 import socket
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +18,9 @@ from secretivex.server.audit.file_sink import FileSink, Place
 
 SYSLOG_PATH = "/dev/log"
 JOURNAL_PATH = "/run/systemd/journal/socket"
+
+PATIENCE_S = 1.0
+"""How long somebody else's reader may take before the write counts as failed and is tried again."""
 
 _AUTHPRIV_INFO = 10 * 8 + 6
 """RFC 5424: facility authpriv, severity informational."""
@@ -61,7 +66,19 @@ class Sink(Protocol):
 
 
 class _Loose:
-    """What a sink does that keeps no file of its own."""
+    """What a sink does that keeps no file of its own: what is out cannot be taken back.
+
+    So of a batch that is tried again only the rest is sent.
+    """
+
+    def __init__(self) -> None:
+        self._begun = b""
+        self._sent = 0
+
+    def _take_up(self, batch: bytes) -> None:
+        """Begin at the beginning, unless this batch failed half-way."""
+        if batch != self._begun:
+            self._begun, self._sent = batch, 0
 
     standing = ""
     place = Place.HERE
@@ -81,13 +98,19 @@ class StreamSink(_Loose):
     """A descriptor that somebody else looks after: stderr."""
 
     def __init__(self, descriptor: int) -> None:
+        super().__init__()
         self._descriptor = descriptor
 
     def write(self, batch: bytes) -> None:
-        """Write it out."""
-        view = memoryview(batch)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        """Write out what was not written yet of this batch, as far as a reader takes it in time."""
+        self._take_up(batch)
+        while self._sent < len(batch):
+            if not select.select([], [self._descriptor], [], PATIENCE_S)[1]:
+                raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+            # A pipe that is ready takes so much without waiting.
+            part = batch[self._sent : self._sent + select.PIPE_BUF]
+            self._sent += os.write(self._descriptor, part)
+        self._begun = b""
 
     def close(self) -> None:
         """Our copy of it."""
@@ -98,9 +121,9 @@ class DatagramSink(_Loose):
     """A logger that takes one datagram a line; what it took of a batch it is not sent again."""
 
     def __init__(self, path: str) -> None:
+        super().__init__()
         self._path = path
         self._socket: socket.socket | None = None
-        self._sent = 0
         self._send([])
 
     def frame(self, line: bytes) -> bytes:
@@ -109,12 +132,16 @@ class DatagramSink(_Loose):
 
     def write(self, batch: bytes) -> None:
         """Send what was not sent yet of this batch."""
+        self._take_up(batch)
         self._send(batch.splitlines())
+        self._begun = b""
 
     def _send(self, lines: list[bytes]) -> None:
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                # A logger that hangs must not keep the writer from its end.
+                self._socket.settimeout(PATIENCE_S)
                 self._socket.connect(self._path)
             for line in lines[self._sent :]:
                 self._socket.send(self.frame(line))
@@ -124,7 +151,6 @@ class DatagramSink(_Loose):
                 self._socket.close()
                 self._socket = None
             raise
-        self._sent = 0
 
     def close(self) -> None:
         """Hang up; a forked writer's socket stays."""

@@ -253,4 +253,4 @@ class AuditWriter:
 
 
 def _reason(error: OSError) -> dict[str, object]:
-    return {"fields": {"reason": error.strerror}}
+    return {"fields": {"reason": error.strerror or str(error)}}
