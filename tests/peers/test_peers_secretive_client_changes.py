@@ -87,7 +87,18 @@ def test_a_lock_hides_everything_until_the_passphrase_comes(
     assert client("unlock", stdin="wrong\n").returncode == 6
     assert client("unlock", stdin="horse\n").returncode == 0
     assert data_of(client("list", "--format", "json"))["count"] == 1
-    assert client("unlock", stdin="\n").returncode == 2
+    for command in ("lock", "unlock"):
+        silent = client(command, stdin="\n")
+        assert (silent.returncode, "no passphrase was given" in silent.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("life", ["0", "0h", "", "-1", "soon", "99999999999"])
+def test_a_lifetime_of_nothing_is_not_taken_for_one_without_end(
+    client: Client, key_files: dict[str, Path], life: str
+) -> None:
+    done = client("add", key_files["p256"], "--lifetime", life)
+    assert (done.returncode, "--lifetime" in done.stderr) == (2, True)
+    assert data_of(client("list", "--format", "json"))["count"] == 0
 
 
 def test_an_encrypted_key_is_opened_with_the_passphrase_that_is_piped_in(

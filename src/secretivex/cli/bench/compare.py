@@ -19,6 +19,7 @@ from secretivex.bench.scenario import Scenario
 from secretivex.bench.statistics import Ratio
 from secretivex.cli.bench.options import BenchCall, shape_options
 from secretivex.cli.bench.run import PLOT_OPTION
+from secretivex.cli.client.session import expand_socket
 from secretivex.errors import SecretiveError
 
 
@@ -51,6 +52,7 @@ def command(
     """
     if plot is not None:
         check_plot(plot, output=call.output)
+    a, b = (expand_socket(address, call.environ) for address in (a, b))
     if a == b:
         raise SecretiveError("usage", "SOCKET_A and SOCKET_B are the same")
     sides = []

@@ -53,10 +53,17 @@ def add(
 
 
 def _life(text: str | None) -> int | None:
+    """Seconds; nothing is not the same as for ever, which is what leaving it out means."""
+    if text is None:
+        return None
     try:
-        return parse_life(text) if text else None
+        seconds = parse_life(text)
     except ValueError as error:
         raise SecretiveError("usage", f"--lifetime: {error}") from error
+    if not seconds:
+        hint = "leave it out for a key that stays"
+        raise SecretiveError("usage", "--lifetime: at least one second is meant", hint=hint)
+    return seconds
 
 
 def load_private(path: Path) -> PrivateKey:

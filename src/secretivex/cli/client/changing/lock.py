@@ -50,8 +50,18 @@ def _perform(
 
 
 def read_passphrase(prompt: str) -> bytes:
-    """From the terminal without echo, or a line of what is piped in."""
-    text = getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    if not text:
-        raise SecretiveError("usage", "an empty passphrase locks nothing")
-    return text.encode()
+    """From the terminal without echo, or a line of what is piped in, which may be any bytes."""
+    if sys.stdin.isatty():
+        passphrase = getpass.getpass(prompt).encode(errors="surrogateescape")
+    else:
+        passphrase = sys.stdin.buffer.readline(MAX_PASSPHRASE_BYTES + 1).rstrip(b"\r\n")
+    if not passphrase:
+        hint = "type it at a terminal, or pipe it in as a line"
+        raise SecretiveError("usage", "no passphrase was given", hint=hint)
+    if len(passphrase) > MAX_PASSPHRASE_BYTES:
+        raise SecretiveError("usage", f"a passphrase has {MAX_PASSPHRASE_BYTES} bytes at most")
+    return passphrase
+
+
+MAX_PASSPHRASE_BYTES = 1024
+"""As OpenSSH's programs read it (readpassphrase(3) with a buffer of that size)."""
