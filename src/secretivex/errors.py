@@ -25,6 +25,11 @@ CODES = ErrorTable(
         ErrorRow("key_ambiguous", Exit.NOT_FOUND, "more than one key matches; name one of them"),
         ErrorRow("key_not_found", Exit.NOT_FOUND, "no key matches"),
         ErrorRow(
+            "limit_too_low",
+            Exit.UNAVAILABLE,
+            "the system gives the agent too few descriptors or processes, or too little memory",
+        ),
+        ErrorRow(
             "load_ceiling",
             Exit.UNAVAILABLE,
             "the load tool was too busy itself for its figures to be the agent's",

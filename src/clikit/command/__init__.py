@@ -88,7 +88,8 @@ class Call:
     def note(self, message: str) -> None:
         """Talk for a person, on stderr; silent under --quiet."""
         if not self.quiet:
-            self.stderr.write(show_text(message) + "\n")
+            with contextlib.suppress(OSError):
+                self.stderr.write(show_text(message) + "\n")
 
     def progress(self, label: str, total: int | None = None) -> Progress:
         """Progress of long work; draws only on a terminal and not under --quiet."""

@@ -70,6 +70,8 @@ def run(
         except KeyboardInterrupt:
             # A failure that was told before it came stays what it was.
             return OUTPUT.told or _fail(failure("interrupted", "interrupted"), argv, prog)
+        finally:
+            _drop_talk()
 
 
 def _run_whole(
@@ -183,9 +185,19 @@ def _drop_output(status: int) -> int:
     return status
 
 
+def _drop_talk() -> None:
+    """Let go of what stderr does not take: a full disk behind it is no other end of the work."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 def _say(error: Failure, prog: str) -> None:
     hint = f"  hint: {show_lines(error.hint)}\n" if error.hint else ""
-    sys.stderr.write(f"{prog}: {show_lines(error.message)}\n{hint}")
+    with suppress(OSError):
+        sys.stderr.write(f"{prog}: {show_lines(error.message)}\n{hint}")
 
 
 def show_lines(text: str) -> str:

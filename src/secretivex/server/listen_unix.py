@@ -105,7 +105,7 @@ def adopt(environ: Mapping[str, str], pid: int) -> Listener | None:
     Raises `SecretiveError` where it handed over something else.
     """
     count = environ.get("LISTEN_FDS", "")
-    if environ.get("LISTEN_PID") != str(pid) or not count:
+    if environ.get("LISTEN_PID") != str(pid) or count in {"", "0"}:
         return None
     try:
         given = socket.socket(fileno=_FIRST_GIVEN)
@@ -143,10 +143,18 @@ def _make_parent(folder: Path) -> None:
     try:
         with _umask(0o077):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = folder.stat().st_mode
+        real = folder.resolve()
+        for above in (real, *real.parents):
+            _refuse_others(above, above.stat())
     except OSError as error:
         raise _failed(folder, error) from error
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+
+
+def _refuse_others(folder: Path, status: os.stat_result) -> None:
+    """Whoever may rename in a folder on the way can put a socket of his own in our one's place."""
+    if status.st_mode & stat.S_ISVTX:
+        return
+    if status.st_mode & stat.S_IWOTH:
         raise SecretiveError(
             "socket_failed",
             f"anybody may write to the socket's folder {folder}",
@@ -169,8 +177,20 @@ def _take_lock(path: Path) -> _Lock:
             raise BlockingIOError(errno.EWOULDBLOCK, "the lock file was replaced")
     except OSError as error:
         os.close(descriptor)
-        raise _in_use(path) from error
+        raise _refused_lock(path, name, error) from error
     return _Lock(descriptor, name)
+
+
+def _refused_lock(path: Path, name: Path, error: OSError) -> SecretiveError:
+    """Why there is no lock: an agent has it, or the file system knows none."""
+    if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+        hint = "choose a socket path on a local disk, for example below $XDG_RUNTIME_DIR"
+        return SecretiveError("socket_failed", f"cannot lock {name}: {error.strerror}", hint=hint)
+    if _inode(path) is None:
+        hint = "it is starting, or its socket was removed: stop it, or choose another socket path"
+        message = f"an agent has {name}, and there is no socket {path}"
+        return SecretiveError("socket_in_use", message, hint=hint)
+    return _in_use(path)
 
 
 def _clear_way(path: Path) -> None:

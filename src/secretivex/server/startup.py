@@ -7,6 +7,7 @@ the process is hardened.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import time
@@ -66,7 +67,7 @@ def serve(
         _finish_audit(audit)
         raise
     try:
-        with _pid_file(config.pid_file):
+        with _pid_file(config.pid_file), _told_limits():
             on_listening()
             fields = {"socket": str(listener.path), "workers": config.workers}
             LOG.info("listening", extra={"fields": fields})
@@ -78,6 +79,26 @@ def serve(
         signals.close()
         _finish_audit(audit)
     LOG.info("stopped")
+
+
+_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""What the system says when it has given all that it may."""
+
+
+@contextlib.contextmanager
+def _told_limits() -> Iterator[None]:
+    """What cannot be had to serve with is no bug of ours."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno not in _LIMITS:
+            raise
+        reason = getattr(error, "strerror", None) or "no memory"
+        raise SecretiveError(
+            "limit_too_low",
+            f"the system gives the agent too little to run: {reason}",
+            hint="raise LimitNOFILE=, TasksMax= or MemoryMax= of its service (ulimit -n, -u, -v)",
+        ) from error
 
 
 def _around(parts: tuple[Any, ...], reports_at: Path | None) -> Around:

@@ -131,9 +131,12 @@ class Supervisor:
         if self._writer_at is not None and self._clock() >= self._writer_at:
             self._replace_writer()
         if self._kill_at is not None and self._clock() >= self._kill_at:
-            if not len(self._workers):
+            if len(self._workers):
+                self._workers.end()
+                # Time for the reporter to put its own things away.
+                self._kill_at = self._clock() + KILL_GRACE_S
+            else:
                 self._reporter.give_up()
-            self._workers.end()
 
     # What workers say, and what becomes of them.
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +181,7 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
             workers: int = 2,
             env: dict[str, str] | None = None,
             address: Path = tmp_path / "agent.sock",
+            before: Sequence[str] = (),
         ) -> Service:
             log = tmp_path / f"{address.parent.name}-{address.stem}.log"
             command = command_of(
@@ -188,7 +189,7 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
             )
             with log.open("wb") as stderr:
                 process = subprocess.Popen(
-                    command, env=environ_of(**(env or {})), stderr=stderr, text=True
+                    [*before, *command], env=environ_of(**(env or {})), stderr=stderr, text=True
                 )
             service = Service(address, process, log)
             stack.callback(kill_family, service)

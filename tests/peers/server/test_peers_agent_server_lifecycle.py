@@ -132,6 +132,20 @@ def test_a_folder_that_anybody_may_write_to_is_refused(tmp_path: Path, run_agent
     assert "chmod o-w" in refused.stderr
 
 
+def test_a_folder_on_the_way_that_anybody_may_write_to_is_refused(
+    tmp_path: Path, run_agent: Run
+) -> None:
+    # Its owner need not be able to write to ours: to rename it is enough.
+    above = tmp_path / "open"
+    ours = above / "ours"
+    ours.mkdir(parents=True, mode=0o700)
+    above.chmod(0o777)
+    refused = run_agent("run", "--socket", ours / "s")
+    assert refused.returncode == 5
+    assert f"chmod o-w {above}" in refused.stderr
+    assert list(ours.iterdir()) == []
+
+
 def test_the_process_number_is_in_the_pid_file_while_it_runs(
     start_service: Start, tmp_path: Path
 ) -> None:
@@ -294,3 +308,38 @@ def test_a_stop_under_fire_is_clean(
                 service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(20) == 0
     assert "rror" not in service.log.read_text()
+
+
+@WORKERS
+def test_a_second_signal_ends_it_at_once(
+    start_service: Start,
+    key_files: dict[str, Path],
+    tmp_path: Path,
+    wait: Wait,
+    running: Callable[[int], bool],
+    workers: int,
+) -> None:
+    key, config = key_files["ed25519"], tmp_path / "agent.toml"
+    asked = tmp_path / "asked"
+    question = tmp_path / "ask"
+    question.write_text(f"#!/bin/sh\n: > {asked}\nexec sleep 600\n")
+    question.chmod(0o755)
+    config.write_text(
+        f'drain_timeout_ms = 600000\n[[stores]]\ntype = "file"\npaths = ["{key}"]\n'
+        f'scan_default_dir = false\n[policy]\nconfirm_command = ["{question}"]\n'
+        "confirm_timeout_ms = 600000\n"
+    )
+    service = start_service("--config", config, workers=workers)
+    family = service.family()
+    blob = parse_public_line(Path(f"{key}.pub").read_text())[0].blob
+    with service.connect() as connected:
+        connected.sendall(encode_frame(encode_request(SignRequest(blob, b"data", 0))))
+        wait(asked.exists, "nobody was asked")
+        service.process.send_signal(signal.SIGTERM)
+        wait(lambda: not service.address.exists(), "it still listens")
+        assert service.process.poll() is None  # it waits for the answer
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(60) == 0
+    assert [pid for pid in family if running(pid)] == []
+    left = {path.name for path in tmp_path.iterdir()}
+    assert not {name for name in left if name.startswith(service.address.name)}

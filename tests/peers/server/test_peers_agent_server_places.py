@@ -69,6 +69,108 @@ def test_a_folder_that_takes_no_socket_is_named_with_the_reason(
     assert reason in done.stderr
 
 
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, require_program: Callable[[str], str]
+) -> None:
+    # As NFS answers where no lock manager runs.
+    strace = (require_program("strace"), "-f", "-qq", "-o", "/dev/null")
+    done = subprocess.run(
+        (
+            *strace,
+            "-e",
+            "trace=flock",
+            "-e",
+            "inject=flock:error=ENOLCK",
+            *AGENT,
+            "run",
+            "--socket",
+            str(tmp_path / "agent.sock"),
+        ),
+        env=environ_of(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 5
+    assert "No locks available" in done.stderr
+    assert "local disk" in done.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_without_proc_it_serves_all_the_same(
+    require_program: Callable[[str], str],
+    give_up: Callable[[str], NoReturn],
+    start_service: Start,
+    key_files: dict[str, Path],
+    workers: int,
+) -> None:
+    if os.geteuid() != 0:
+        give_up("root, to mount a file system,")
+    bare = 'umount -l /proc && mount -t tmpfs none /proc && exec "$@"'
+    before = (require_program("unshare"), "--mount", "/bin/sh", "-c", bare, "sh")
+    service = start_service("--key", key_files["ed25519"], workers=workers, before=before)
+    assert service.ssh_add("-T", f"{key_files['ed25519']}.pub").returncode == 0
+    assert service.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_socket_that_is_removed_under_it_takes_no_connection_and_no_key(
+    start_service: Start, key_files: dict[str, Path], workers: int
+) -> None:
+    service = start_service("--key", key_files["ed25519"], workers=workers)
+    with service.connect() as connected:
+        service.address.unlink()
+        connected.sendall(b"\0\0\0\x01\x0b")
+        assert connected.recv(5)[4:] == b"\x0c"
+    command = (*AGENT, "run", "--socket", str(service.address))
+    second = subprocess.run(
+        command, env=environ_of(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert second.returncode == 5
+    assert "there is no socket" in second.stderr
+    assert service.stop() == 0
+    assert not control_path(service.address).exists()
+
+
+@pytest.mark.parametrize("most", [14, 16])
+def test_too_few_descriptors_to_start_with_are_told(tmp_path: Path, most: int) -> None:
+    done = subprocess.run(
+        (
+            *AGENT,
+            "run",
+            "--format",
+            "json",
+            "--workers",
+            "2",
+            "--socket",
+            str(tmp_path / "agent.sock"),
+        ),
+        env=environ_of(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)),
+    )
+    assert done.returncode == 5, done.stderr
+    assert json.loads(done.stdout)["error"]["code"] == "limit_too_low"
+    assert "Too many open files" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_takes_no_more_costs_nothing_else(
+    start_service: Start, key_files: dict[str, Path]
+) -> None:
+    service = start_service(
+        *("--key", key_files["ed25519"]),
+        workers=2,
+        before=("/bin/sh", "-c", 'exec "$@" 2>/dev/full', "sh"),
+    )
+    assert service.ssh_add("-T", f"{key_files['ed25519']}.pub").returncode == 0
+    assert service.stop() == 0
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_costs_snapshots_and_nothing_else(
     start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait, workers: int

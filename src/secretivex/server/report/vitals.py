@@ -29,10 +29,13 @@ OF_NOW = (
 
 
 def resident_bytes() -> int:
-    """Memory now on Linux; the most that it ever was elsewhere, where ru_maxrss counts bytes."""
+    """Memory now on Linux, 0 where no /proc tells it; elsewhere the most ever: there in bytes."""
     if "linux" in sys.platform:
-        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - every second
-            return int(file.read().split()[1]) * resource.getpagesize()
+        try:
+            with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - every second
+                return int(file.read().split()[1]) * resource.getpagesize()
+        except (OSError, ValueError, IndexError):
+            return 0
     if sys.platform == "win32":
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
