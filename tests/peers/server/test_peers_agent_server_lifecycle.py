@@ -109,7 +109,7 @@ def test_a_path_that_is_too_long_is_refused_with_the_limit(tmp_path: Path, run_a
     assert refused.returncode == 3
     assert '"socket_path_too_long"' in refused.stdout
     assert "107" in refused.stderr
-    assert "hint" in refused.stderr
+    assert "shorter" in refused.stderr
 
 
 def test_only_a_folder_that_we_make_is_made_private(start_service: Start, tmp_path: Path) -> None:
