@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from secretivex.context.bindings import UNBOUND, Bindings, bind
 from secretivex.context.destinations import refuse_sight, refuse_use
@@ -98,6 +98,10 @@ class SignJob(NamedTuple):
     is_confirmed: bool = False
     rule: str = ""
     """The rule of the policy that allowed it, if one did."""
+
+
+ALLOWANCE: Final = 3
+"""In a job, the fields from there on tell who may have a signature and why."""
 
 
 class ConfirmJob(NamedTuple):

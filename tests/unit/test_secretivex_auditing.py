@@ -67,11 +67,9 @@ class Desk:
         self.now = [1_700_000_000.25, 100.0]
         self.auditor = Auditor(self.feed, lambda: self.now[0], lambda: self.now[1])
 
-    def sign(self, job: SignJob, turn: Turn | None = None) -> None:
-        """A signature that is made now."""
-        done = turn or turn_of()
-        done.job = job
-        self.auditor.signed((done,), self.now[0])
+    def sign(self, job: SignJob) -> None:
+        """A signature that is made now, in half a second after half a second."""
+        self.auditor.signed((job, self.now[0], (500_000_000,), (1_000_000_000,)))
 
     def records(self) -> list[dict[str, Any]]:
         self.loop.turn()
@@ -123,7 +121,7 @@ def turn_of(*, whole_s: float = 99.0, begun_s: float = 99.5, wait_s: float = 0.5
 def test_a_signature_tells_who_for_what_whereto_and_how_long(desk: Desk, job: SignJob) -> None:
     desk.sign(job._replace(rule='say "yes"', is_confirmed=True))
     desk.now = [at_s + 1 for at_s in desk.now]
-    desk.sign(job, turn_of(begun_s=100.5))
+    desk.sign(job)
     first, second = desk.records()
     assert first == {
         "time": "2023-11-14T22:13:20.250000Z",
@@ -177,6 +175,17 @@ def test_a_record_tells_of_its_own_key_path_rule_and_confirmation(desk: Desk, jo
         ("SHA256:abc", host, None, None, 10),
         ("SHA256:abc", host, None, None, 9),
     ]
+
+
+def test_as_many_as_one_likes_are_signed_in_one_go(desk: Desk, job: SignJob) -> None:
+    waits_ns = tuple(range(0, 1_000_000, 1000))
+    desk.sign(job)
+    desk.auditor.signed((job, desk.now[0], waits_ns, tuple(wait + 7000 for wait in waits_ns)))
+    records = desk.records()[1:]
+    assert [record["wait_us"] for record in records] == list(range(1000))
+    assert {record["sign_us"] for record in records} == {7}
+    numbers = [int(record["request"].partition(".")[2]) for record in records]
+    assert numbers == list(range(2, 1002))
 
 
 def test_records_stand_in_the_order_of_what_happened_whatever_the_clock_does(
@@ -252,9 +261,8 @@ def test_what_is_written_at_once_is_never_more_than_a_pipe_takes_whole(
         line = AuditLine(end.fileno(), desk.cells, must_record=True)
         auditor = Auditor(AuditFeed(line, 0, desk.loop))
         for _ in range(20):
-            turns = turn_of(), turn_of()
-            turns[0].job, turns[1].job = long, job
-            auditor.signed(turns, desk.now[0])
+            for one in (long, job):
+                auditor.signed((one, desk.now[0], (1,), (2,)))
         desk.loop.turn()
         source.setblocking(False)
         pieces = []

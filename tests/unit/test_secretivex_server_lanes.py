@@ -133,7 +133,7 @@ class Bench:
         self.queue = SigningQueue(self.loop, limits, self._finish)
         self._entries: dict[bytes, TableEntry] = {}
 
-    def _finish(self, turns: Sequence[Turn]) -> None:
+    def _finish(self, turns: Sequence[Turn], *_times_ns: Sequence[int]) -> None:
         for turn in turns:
             assert turn.job.data not in self.outcomes
             self.outcomes[turn.job.data] = turn.outcome

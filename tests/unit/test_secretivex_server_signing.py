@@ -66,7 +66,7 @@ class Bench:
         self.outcomes: list[tuple[bytes, SignOutcome]] = []
         self.queue = SigningQueue(loop, limits, self.finish)
 
-    def finish(self, turns: Sequence[Turn]) -> None:
+    def finish(self, turns: Sequence[Turn], *_times_ns: Sequence[int]) -> None:
         self.outcomes += [(turn.job.data, turn.outcome) for turn in turns]
 
     def submit(self, key: GatedKey, data: bytes, *, is_cheap: bool) -> Turn:
@@ -105,7 +105,9 @@ def test_a_storm_of_cheap_signatures_lets_the_loop_turn_in_between() -> None:
 
         loop = asyncio.get_running_loop()
         outcomes: list[Turn] = []
-        queue = SigningQueue(loop, ServerLimits(), outcomes.extend, lambda: clock[0])
+        queue = SigningQueue(
+            loop, ServerLimits(), lambda turns, *_: outcomes.extend(turns), lambda: clock[0]
+        )
         for _ in range(10):
             queue.submit(job_of(SlowClockKey(), b"x", is_cheap=True), Turn(Owner()))
         seen = []

@@ -22,6 +22,10 @@ NO_HASH = bytes(HASH_BYTES)
 _RATCHET = b"secretivex audit ratchet v1"
 
 
+Lines = bytes | memoryview
+"""Whole lines, wherever they stand."""
+
+
 class Seal(NamedTuple):
     """What stands after a batch; `number` counts the seals of a chain from 1."""
 
@@ -36,7 +40,7 @@ def ratchet(key: bytes) -> bytes:
     return hashlib.sha256(_RATCHET + key).digest()
 
 
-def make_seal(key: bytes, number: int, records: int, before: bytes, batch: bytes) -> Seal:
+def make_seal(key: bytes, number: int, records: int, before: bytes, batch: Lines) -> Seal:
     """The seal of a batch of whole lines, `before` being the digest of the seal before it."""
     hashed = hashlib.sha256(before)
     hashed.update(batch)
@@ -108,7 +112,7 @@ class Chain:
         self.advance(made)
         return encode_seal(made)
 
-    def make(self, batch: bytes, records: int) -> Seal:
+    def make(self, batch: Lines, records: int) -> Seal:
         """The next seal, if this is the next batch; the chain stays where it is."""
         return make_seal(bytes(self._key), self._number + 1, records, self._digest, batch)
 

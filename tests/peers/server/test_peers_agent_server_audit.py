@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from listening import is_listening
 from secretivex.audit.check import check_log
 from secretivex.server.report.control_socket import ask, control_path
 from sshwire.agent.connection import encode_frame
+from sshwire.agent.numbers import ReplyNumber
 from sshwire.agent.requests import (
     ExtensionRequest,
     RemoveAllRequest,
@@ -125,6 +128,34 @@ def test_nothing_that_was_signed_or_said_of_a_key_gets_into_the_log(
     assert SECRET not in text
     blob = public.read_text().split()[1]
     assert blob[-40:] not in text
+
+
+def test_signatures_made_in_one_go_are_told_apart_by_their_keys(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    chosen = [key_files[name] for name in ("ed25519", "p256")]
+    keys = [word for key in chosen for word in ("--key", key)]
+    service = start_service(*keys, "--audit-requests", "--audit-path", log)
+    blobs = [base64.b64decode(Path(f"{key}.pub").read_text().split()[1]) for key in chosen]
+    order = [0, 0, 1, 1, 1, 0, 1, 0, 0] * 40
+    frames = [encode_request(SignRequest(blobs[which], b"data", 0)) for which in order]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(str(service.address))
+        for first in range(0, len(frames), 36):
+            some = frames[first : first + 36]
+            client.sendall(b"".join(map(encode_frame, some)))
+            for _ in some:
+                size = int.from_bytes(client.recv(4, socket.MSG_WAITALL), "big")
+                assert client.recv(size, socket.MSG_WAITALL)[0] == ReplyNumber.SIGN_RESPONSE
+    assert service.stop() == 0
+    signed = [record for record in records(log) if record["event"] == "sign"]
+    fingerprints = [service_fingerprint(key) for key in chosen]
+    assert [one["key"] for one in signed] == [fingerprints[which] for which in order]
+    numbers = [int(one["request"].partition(".")[2]) for one in signed]
+    assert numbers == list(range(numbers[0], numbers[0] + len(order)))
+    assert is_whole(log)
 
 
 def test_the_log_is_rotated_and_still_one_chain(

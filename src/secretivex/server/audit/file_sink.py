@@ -15,7 +15,7 @@ import stat
 from pathlib import Path
 
 from clikit.output import sync_folder
-from secretivex.audit.chain import standing_of
+from secretivex.audit.chain import Lines, standing_of
 
 _FIRST_LOOK_BYTES = 64 * 1024
 _LONGEST_LOOK_BYTES = 16 * 1024 * 1024
@@ -111,7 +111,7 @@ class FileSink:
         is_same = (named.st_ino, named.st_dev) == (ours.st_ino, ours.st_dev)
         return Place.HERE if is_same else Place.RENAMED
 
-    def write(self, batch: bytes) -> None:
+    def write(self, batch: Lines) -> None:
         """Append; what a full disk took of it is cut off again."""
         view = memoryview(batch)
         try:

@@ -13,6 +13,7 @@ import socket
 from pathlib import Path
 from typing import Protocol
 
+from secretivex.audit.chain import Lines
 from secretivex.errors import SecretiveError
 from secretivex.server.audit.file_sink import FileSink, Place
 
@@ -29,7 +30,7 @@ _AUTHPRIV_INFO = 10 * 8 + 6
 class Sink(Protocol):
     """Takes batches of lines."""
 
-    def write(self, batch: bytes) -> None:
+    def write(self, batch: Lines) -> None:
         """Take whole lines, all of them or none."""
         ...
 
@@ -75,10 +76,11 @@ class _Loose:
         self._begun = b""
         self._sent = 0
 
-    def _take_up(self, batch: bytes) -> None:
-        """Begin at the beginning, unless this batch failed half-way."""
+    def _take_up(self, batch: Lines) -> bytes:
+        """Begin at the beginning, unless this batch failed half-way; gives a copy that stays."""
         if batch != self._begun:
-            self._begun, self._sent = batch, 0
+            self._begun, self._sent = bytes(batch), 0
+        return self._begun
 
     standing = ""
     place = Place.HERE
@@ -101,14 +103,14 @@ class StreamSink(_Loose):
         super().__init__()
         self._descriptor = descriptor
 
-    def write(self, batch: bytes) -> None:
+    def write(self, batch: Lines) -> None:
         """Write out what was not written yet of this batch, as far as a reader takes it in time."""
-        self._take_up(batch)
-        while self._sent < len(batch):
+        whole = self._take_up(batch)
+        while self._sent < len(whole):
             if not select.select([], [self._descriptor], [], PATIENCE_S)[1]:
                 raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
             # A pipe that is ready takes so much without waiting.
-            part = batch[self._sent : self._sent + select.PIPE_BUF]
+            part = whole[self._sent : self._sent + select.PIPE_BUF]
             self._sent += os.write(self._descriptor, part)
         self._begun = b""
 
@@ -130,10 +132,9 @@ class DatagramSink(_Loose):
         """A line as the logger wants it; as it is, unless a logger says otherwise."""
         return line
 
-    def write(self, batch: bytes) -> None:
+    def write(self, batch: Lines) -> None:
         """Send what was not sent yet of this batch."""
-        self._take_up(batch)
-        self._send(batch.splitlines())
+        self._send(self._take_up(batch).splitlines())
         self._begun = b""
 
     def _send(self, lines: list[bytes]) -> None:

@@ -18,6 +18,7 @@ from secretivex.audit.chain import Chain, encode_seal
 from secretivex.audit.head import HeadSigner
 from secretivex.audit.record import PIPE_BYTES, encode_line
 from secretivex.audit.sheet import Clock, cut_pieces, render_piece
+from secretivex.server.audit.batch import Batch
 from secretivex.server.audit.cells import AuditCells
 from secretivex.server.audit.file_sink import Place
 from secretivex.server.audit.sinks import Sink
@@ -28,7 +29,7 @@ READ_BYTES = 256 * PIPE_BYTES
 """Most that is read at a time: what the pipe holds where the system let us ask for it, so that no
 piece is left in it by halves."""
 
-BATCH_BYTES = 4 * READ_BYTES
+BATCH_BYTES = 256 * PIPE_BYTES
 """A batch that has come to this is sealed: a sheet makes many times its own size of lines."""
 
 MOST_BYTES_PER_S = 20_000_000
@@ -105,6 +106,7 @@ class AuditWriter:
         self._signer = HeadSigner(random)
         self._pieces = _Pieces(pipe)
         self._clock = Clock()
+        self._batch = Batch(BATCH_BYTES + READ_BYTES)
         self._sync_at: float | None = None
         self._rotate_at = 0.0
         self._is_new = False
@@ -114,7 +116,8 @@ class AuditWriter:
         """Write everything; the last thing is that the chain is closed."""
         before = {"before": self._sink.standing} if self._sink.standing else {}
         opened = {"chain": self._name, "signer": self._signer.line, **before}
-        self._put(self._word("chain_opened", **opened), 1)
+        self._batch.add(self._word("chain_opened", **opened), 1)
+        self._put()
         fields = {"chain": self._name, "signer": self._signer.fingerprint}
         LOG.info("audit chain opened", extra={"fields": fields})
         while True:
@@ -126,7 +129,8 @@ class AuditWriter:
                 break
             self._put_all(pieces)
         self._sign_head()
-        self._append(self._word("chain_closed", chain=self._name))
+        self._batch.add(self._word("chain_closed", chain=self._name), 1)
+        self._append()
         self._sync()
 
     def _word(self, event: str, **fields: object) -> bytes:
@@ -144,51 +148,48 @@ class AuditWriter:
 
     def _put_all(self, pieces: list[bytes]) -> None:
         """Put into words what came, and write it in as few batches as may be."""
-        parts: list[bytes] = []
-        size = records = 0
         for piece in pieces:
-            lines, count = render_piece(piece, self._clock)
-            parts.append(lines)
-            size += len(lines)
-            records += count
-            if size >= BATCH_BYTES:
-                self._put(b"".join(parts), records)
-                parts.clear()
-                size = records = 0
-        if parts:
-            self._put(b"".join(parts), records)
+            self._batch.add(*render_piece(piece, self._clock))
+            if self._batch.size >= BATCH_BYTES:
+                self._put()
+        if self._batch.size:
+            self._put()
 
-    def _put(self, batch: bytes, records: int) -> None:
-        """Seal a batch and write it, however long that takes."""
-        self._append(batch, records)
+    def _put(self) -> None:
+        """Seal the batch and write it, however long that takes."""
+        self._append()
         if self._rules.fsync == "record":
             self._sync()
         elif self._rules.fsync == "batch" and self._sync_at is None:
             self._sync_at = time.monotonic() + SYNC_S
         self._rotate()
 
-    def _append(self, batch: bytes, records: int = 1) -> None:
-        """Write a batch with its seal, and tell everybody where the chain stands now.
+    def _append(self) -> None:
+        """Write the batch with its seal, and tell everybody where the chain stands now.
 
         Tried until it works, or until nobody is left who could see to that.
         """
         is_failing = False
-        while not self._try(batch, records, is_again=is_failing):
+        while not self._try(is_again=is_failing):
             is_failing = True
             time.sleep(RETRY_S)
             if self._is_alone():
-                LOG.error("audit records lost", extra={"fields": {"records": records}})
-                return
-        if is_failing:
-            LOG.warning("the audit log is written again")
+                lost = {"records": self._batch.records}
+                LOG.error("audit records lost", extra={"fields": lost})
+                break
+        else:
+            if is_failing:
+                LOG.warning("the audit log is written again")
+        self._batch.clear()
 
-    def _try(self, batch: bytes, records: int, *, is_again: bool) -> bool:
-        """Whether a batch could be written; if not, the chain stands where it did."""
+    def _try(self, *, is_again: bool) -> bool:
+        """Whether the batch could be written; if not, the chain stands where it did."""
+        batch = self._batch
         try:
-            continued = self._find_place()
-            records += bool(continued)
-            seal = self._chain.make(continued + batch, records)
-            self._sink.write(continued + batch + encode_seal(seal))
+            first = self._find_place()
+            records = batch.records + bool(first)
+            seal = self._chain.make(batch.lines(first), records)
+            self._sink.write(batch.sealed(first, encode_seal(seal)))
         except OSError as error:
             self._cells.failed()
             if not is_again:
@@ -234,7 +235,8 @@ class AuditWriter:
     def _sign_head(self) -> None:
         """Sign where the chain stands: a record of its own, under a seal of its own."""
         head = self._signer.sign(self._name, self._chain.seals, self._chain.head)
-        self._append(self._word("head", **head))
+        self._batch.add(self._word("head", **head), 1)
+        self._append()
         fields = {"chain": self._name, "seals": head["seals"], "hash": head["hash"]}
         LOG.info("audit head signed", extra={"fields": fields})
 
@@ -249,7 +251,7 @@ class AuditWriter:
             self._rotate_at = time.monotonic() + ROTATE_RETRY_S
             LOG.error("cannot rotate the audit log", extra=_reason(error))  # noqa: TRY400 - same
             return
-        self._append(b"", 0)
+        self._append()
 
 
 def _reason(error: OSError) -> dict[str, object]:

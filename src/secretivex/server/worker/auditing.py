@@ -10,11 +10,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 from secretivex.audit.record import quote
 from secretivex.audit.sheet import MOST_IN_A_RUN, Clock, Piece, Sheet
 from secretivex.context.bindings import Bindings
-from secretivex.engine import Change, Reply, SignJob
+from secretivex.engine import ALLOWANCE, Change, Reply, SignJob
 from secretivex.key_table import TableEntry
 from secretivex.peer import Peer
 from secretivex.server.audit.feed import AuditFeed
@@ -35,13 +36,12 @@ MAX_CHAIN = 256
 MAX_NAME = 64
 """Characters of an extension's name; RFC 4251 has as many for any name."""
 
-_Known = tuple[bytes, TableEntry | None, Peer | None, Bindings | None, str, bool]
-"""Words, and what they tell: key, caller, path, rule and whether a person was asked."""
+_Known = tuple[bytes, TableEntry, tuple[Any, ...]]
+"""Words, and what they tell of: a job's key and its allowance."""
 
-_NOTHING: _Known = b"", None, None, None, "", False
-
-_Made = tuple[Sequence[Turn], float]
-"""Signatures that were made in one go, and when."""
+Made = tuple[SignJob, float, Sequence[int], Sequence[int]]
+"""Signatures of one go for jobs that differ in their data alone: one of the jobs, and the moment when
+all of them were made; how long each waited, and how long it took with that wait, in nanoseconds."""
 
 
 class Auditor:
@@ -63,7 +63,7 @@ class Auditor:
         # What a signature's record says, made once for a caller. The peer is kept with it, so that no
         # other can have its number meanwhile.
         self._known: dict[int, _Known] = {}
-        self._made: list[_Made] = []
+        self._made: list[Made] = []
         self._sheet = Sheet()
         self._waiting: list[Piece] = []
         feed.source = self._take_waiting
@@ -92,38 +92,33 @@ class Auditor:
             fields += _path(path)
         self._put(REQUEST_WORDS.get(number, UNKNOWN_EVENT), reply.outcome, peer, fields)
 
-    def signed(self, turns: Sequence[Turn], at_s: float) -> None:
-        """Signatures that were made in one go, by that moment: the way of nearly every record.
+    def signed(self, made: Made) -> None:
+        """Signatures that were made in one go: the way of nearly every record.
 
-        What failed in the same go is recorded before them.
+        They are only noted here. What puts them on sheets is in no cache of a core that signs, so it
+        runs for many of them.
         """
-        self._made.append((turns, at_s))
+        self._made.append(made)
         self._wake()
 
     def _fill_sheets(self) -> None:
-        """Put what was signed on sheets, in runs of one key for one caller on one path at a time."""
-        for turns, at_s in self._made:
-            words, entry, peer, path, rule, confirmed = _NOTHING
-            figures: list[float] = []
-            for turn in turns:
-                key, _, _, asker, _, bindings, is_confirmed, allowed_by = turn.job
-                is_same = key is entry and asker is peer and bindings is path
-                if not is_same or allowed_by is not rule or is_confirmed is not confirmed:
-                    self._add_run(words, at_s, figures)
-                    words, entry, peer, path, rule, confirmed = self._known_of(turn.job)
-                    figures = []
-                figures += turn.wait_s, turn.ended_s - turn.begun_s
-            self._add_run(words, at_s, figures)
+        """Put what was signed on sheets."""
+        for job, at_s, waits_ns, spans_ns in self._made:
+            words, at_us = self._known_of(job), int(at_s * 1e6)
+            if not self._sheet.add(words, at_us, waits_ns, spans_ns):
+                self._add_in_parts(words, at_us, waits_ns, spans_ns)
         self._made.clear()
 
-    def _add_run(self, words: bytes, at_s: float, figures: Sequence[float]) -> None:
-        """Waits and makings under the same words, on as many sheets as they need."""
-        while figures:
-            run = figures[: 2 * MOST_IN_A_RUN]
-            if self._sheet.add(words, at_s, run):
-                figures = figures[len(run) :]
-            else:
+    def _add_in_parts(
+        self, words: bytes, at_us: int, waits_ns: Sequence[int], spans_ns: Sequence[int]
+    ) -> None:
+        """What finds no room on a sheet, on as many as it needs."""
+        for at in range(0, len(waits_ns), MOST_IN_A_RUN):
+            part = slice(at, at + MOST_IN_A_RUN)
+            run = words, at_us, waits_ns[part], spans_ns[part]
+            if not self._sheet.add(*run):
                 self._end_sheet()
+                self._sheet.add(*run)
 
     def _end_sheet(self) -> None:
         """What follows is on another one."""
@@ -148,21 +143,17 @@ class Auditor:
             fields += f',"wait_us":{int(turn.wait_s * 1e6)},"sign_us":{int(sign_us)}'
         self._put("sign", outcome, job.peer, fields)
 
-    def _known_of(self, job: SignJob) -> _Known:
+    def _known_of(self, job: SignJob) -> bytes:
         """What records of signatures by this key, for this caller, on this path have in common."""
         known = self._known.get(id(job.peer))
-        if known is not None:
-            _, entry, _, path, rule, is_confirmed = known
-            is_same = entry is job.entry and path is job.bindings and rule is job.rule
-            if is_same and is_confirmed is job.is_confirmed:
-                return known
+        if known is not None and known[1] is job.entry and known[2] == job[ALLOWANCE:]:
+            return known[0]
         if len(self._known) >= _MEMO:
             self._known.clear()
         fields = f"{_caller(job.peer)}{_about(job)}{_decided(job)}"
         words = f'"event":"sign","outcome":"ok"{fields},"request":"{self._pid}.'.encode()
-        known = words, job.entry, job.peer, job.bindings, job.rule, job.is_confirmed
-        self._known[id(job.peer)] = known
-        return known
+        self._known[id(job.peer)] = words, job.entry, job[ALLOWANCE:]
+        return words
 
     def change_begun(self, change: Change, peer: Peer, turn: Turn) -> None:
         """Remember whose change a turn stands for."""
@@ -188,7 +179,7 @@ class Auditor:
         self._end_sheet()
         self._number += 1
         line = (
-            f'{self._begin(self._now())}"event":"{event}","outcome":"{outcome}"'
+            f'{self._begin(int(self._now() * 1e6))}"event":"{event}","outcome":"{outcome}"'
             f'{_caller(peer)}{fields},"request":"{self._pid}.{self._number}"}}\n'
         )
         self._waiting.append((line.encode(), 1))

@@ -15,6 +15,7 @@ from typing import Any
 
 from secretivex.context.bindings import Bindings
 from secretivex.engine import (
+    ALLOWANCE,
     Change,
     ConfirmJob,
     Engine,
@@ -333,30 +334,45 @@ class Worker:
         self._acceptor.ease()
         self._check_drained()
 
-    def _finish(self, turns: Sequence[Turn]) -> None:
-        """Answer with what came of signatures, and count and record it."""
+    def _finish(
+        self, turns: Sequence[Turn], waits_ns: Sequence[int], spans_ns: Sequence[int]
+    ) -> None:
+        """Answer with what came of signatures; count and record them, those alike in one go."""
         self._let_keys_end()
-        now, complete, auditor = time.time(), self._engine.complete, self._auditor
-        made: dict[str, int] = {}
-        signed: list[Turn] = []
-        for turn in turns:
+        now, complete = time.time(), self._engine.complete
+        last: SignJob | None = None
+        first = 0
+        for at, turn in enumerate(turns):
+            mine: SignJob | None = None
             job = turn.job
             if turn.is_dropped:
                 # It may have been made all the same: its record has the time that took.
                 self._not_signed(job, GONE, turn)
-                continue
-            frame, outcome, _, _ = complete(job, turn.outcome, now)
-            if outcome == "ok":
-                store = job.entry.identity.store
-                made[store] = made.get(store, 0) + 1
-                signed.append(turn)
             else:
-                self._not_signed(job, outcome, turn)
-            turn.owner.fill(turn, frame)
-        for store, count in made.items():
-            self._tally.signed(store, count)
-        if auditor is not None and signed:
-            auditor.signed(signed, now)
+                frame, outcome, _, _ = complete(job, turn.outcome, now)
+                if outcome == "ok":
+                    mine = job
+                else:
+                    self._not_signed(job, outcome, turn)
+                turn.owner.fill(turn, frame)
+            if (
+                mine is None
+                or last is None
+                or mine.entry is not last.entry
+                or mine[ALLOWANCE:] != last[ALLOWANCE:]
+            ):
+                self._signed(last, now, waits_ns[first:at], spans_ns[first:at])
+                last, first = mine, at
+        self._signed(last, now, waits_ns[first:], spans_ns[first:])
+
+    def _signed(
+        self, job: SignJob | None, now: float, waits_ns: Sequence[int], spans_ns: Sequence[int]
+    ) -> None:
+        """Count and record signatures for jobs that differ in their data alone; None is for none."""
+        if job is not None:
+            self._tally.signed(job.entry.identity.store, len(waits_ns))
+            if self._auditor is not None:
+                self._auditor.signed((job, now, waits_ns, spans_ns))
 
     def _adopt(self, connected: socket.socket, peer: Peer) -> None:
         """Make a connection of an accepted socket."""
