@@ -17,6 +17,7 @@ from secretivex.context.purpose import Purpose, purpose_of
 from secretivex.context.signed_data import DataKind
 from secretivex.policy import Charge, CompiledPolicy, SignQuery, decide
 from secretivex.policy.compiled import MAX_REMEMBERED, MAX_REMEMBERED_CHARS
+from secretivex.policy.matchers import MAX_DETAIL_CHARS
 from secretivex.rule_tables import parse_policy
 from sshwire.pubkey import fingerprint
 
@@ -171,6 +172,24 @@ ROWS: dict[str, Row] = {
     ),
     "kinds, a host's key": ({"kinds": ["host_key"]}, signing(DataKind.HOST_KEY), FITS, NO_PURPOSE),
     "namespaces": ({"namespaces": ["git", "file"]}, GIT, signing(DataKind.SSHSIG, "x"), NO_PURPOSE),
+    "namespaces, too long": (
+        {"namespaces": ["x*"]},
+        signing(DataKind.SSHSIG, "x" * MAX_DETAIL_CHARS),
+        GIT,
+        signing(DataKind.SSHSIG, "x" * (MAX_DETAIL_CHARS + 1)),
+    ),
+    "namespaces, any": (
+        {"namespaces": ["*"]},
+        signing(DataKind.SSHSIG, "x" * (MAX_DETAIL_CHARS + 1)),
+        FITS,
+        NO_PURPOSE,
+    ),
+    "users, too long": (
+        {"users": ["root*"]},
+        FITS,
+        GIT,
+        {"purpose": LOGIN._replace(user="y" * (MAX_DETAIL_CHARS + 1))},
+    ),
     "namespaces, of a login": ({"namespaces": ["*"]}, GIT, FITS, NO_PURPOSE),
     "payload_types": (
         {"payload_types": ["application/*"]},
@@ -328,7 +347,7 @@ def test_what_callers_choose_is_remembered_within_bounds() -> None:
         assert compiled.decide(signing(DataKind.SSHSIG, str(number))).allowed
     assert len(index.known) == 10
     long = signing(DataKind.SSHSIG, "x" * (MAX_REMEMBERED_CHARS + 1))
-    assert compiled.decide(long).allowed
+    assert compiled.decide(long).reason == "undetermined"
     assert len(index.known) == 10
 
 

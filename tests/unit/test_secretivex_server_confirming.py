@@ -203,6 +203,30 @@ def test_a_question_nobody_waits_for_is_taken_away_with_all_that_it_started(
     story(lambda bench, _owner: bench.board.close())
 
 
+def test_of_a_connection_that_is_gone_no_other_question_is_shown(tmp_path: Path) -> None:
+    opened = tmp_path / "opened"
+    opened.touch()
+    askpass = script(tmp_path, f"echo x >> {opened}\nexec sleep 300")
+    bench = Bench(TokenTools(askpass=askpass, askpass_environ=dict(os.environ)))
+    # Between two words from a worker, the supervisor looks at its board.
+    forget, owner = bench.forget_question, Owner()
+    forgotten: list[int] = []
+
+    def forget_and_look(ticket: int) -> None:
+        forgotten.append(ticket)
+        forget(ticket)
+        bench.look()
+
+    for _ in range(5):
+        bench.desk.submit(job_of(), Turn(owner))
+    bench.until(lambda: opened.read_text() == "x\n")
+    bench.forget_question = forget_and_look  # type: ignore[method-assign] # it looks, too
+    bench.desk.forget(owner)
+    assert forgotten == [5, 4, 3, 2, 1]
+    assert opened.read_text() == "x\n"
+    assert bench.board.due(0.0) is None
+
+
 CALLER = Caller("/usr/bin/ssh", (), 77)
 
 

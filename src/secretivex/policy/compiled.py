@@ -124,12 +124,13 @@ class CompiledPolicy:
             sum(1 << number for number, rule in enumerate(policy.rules) if rule.effect is effect)
             for effect in (Effect.DENY, Effect.PIN, Effect.ALLOW, Effect.CONFIRM)
         )
-        self._rates = [
-            (1 << number, one)
+        self._rates: dict[int, Rate] = {
+            1 << number: one
             for number, rule in enumerate(policy.rules)
             for one in rule.matchers
             if isinstance(one, Rate)
-        ]
+        }
+        self._counted = sum(self._rates)
 
     @property
     def has_rules(self) -> bool:
@@ -138,7 +139,9 @@ class CompiledPolicy:
 
     def looks_at(self, facet: Facet) -> bool:
         """Whether any rule asks about it; what none does need not be found out."""
-        by_caller = facet is Facet.CALLER and any(rate.each == "caller" for _, rate in self._rates)
+        by_caller = facet is Facet.CALLER and any(
+            rate.each == "caller" for rate in self._rates.values()
+        )
         return facet in self._facets or by_caller
 
     def decide(self, query: SignQuery, rates: RateGauge = FREE) -> Decision:
@@ -152,7 +155,7 @@ class CompiledPolicy:
             possible &= not_out
             certain &= fulfilled
         charges: tuple[Charge, ...] = ()
-        if self._rates:
+        if possible & self._counted:
             possible, certain, charges = self._count(possible, certain, query, rates)
         return self._judge(possible, certain, charges)
 
@@ -161,10 +164,11 @@ class CompiledPolicy:
     ) -> tuple[int, int, tuple[Charge, ...]]:
         """The masks with the counts looked at, and what the signature would count for."""
         charges = []
-        for bit, rate in self._rates:
-            if not possible & bit:
-                continue
-            answer, charge = rate.look(query, rates)
+        left = possible & self._counted
+        while left:
+            bit = left & -left
+            left ^= bit
+            answer, charge = self._rates[bit].look(query, rates)
             if charge is not None:
                 charges.append(charge)
             if answer is Match.NO:
@@ -208,8 +212,7 @@ class CompiledPolicy:
             not_out, fulfilled = index.masks(query)
             possible &= not_out
             certain &= fulfilled
-        for bit, _ in self._rates:
-            possible &= ~bit
+        possible &= ~self._counted
         return any(
             self._leaves_open(possible & always, certain & perhaps)
             for perhaps, always in self._kinds

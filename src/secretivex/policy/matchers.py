@@ -22,6 +22,10 @@ MAX_COMMENT_CHARS = 1024
 """Longest comment that is compared; a longer one counts as undetermined. It is the buffer that
 `ssh-keygen -c` reads a new comment into."""
 
+MAX_DETAIL_CHARS = 256
+"""Longest user, namespace or payload type that is compared; a longer one counts as undetermined.
+LOGIN_NAME_MAX of Linux; clients choose these, and what they choose is held against every pattern."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyBlobs:
@@ -239,13 +243,17 @@ class Details:
     facet = Facet.PURPOSE
 
     def match(self, query: SignQuery) -> Match:
-        """No for data of another kind; unknown where nobody looked at the data."""
-        if query.purpose is None:
+        """No for data of another kind; unknown where nobody looked at the data, or it is too long."""
+        purpose = query.purpose
+        if purpose is None:
             return Match.UNKNOWN
         kind, read = _DETAILS[self.key]
-        if query.purpose.kind is kind and not query.purpose.is_told:
+        if purpose.kind is not kind:
+            return Match.NO
+        text = read(purpose)
+        if not purpose.is_told or len(text) > MAX_DETAIL_CHARS:
             return self.match_kind(kind)
-        return yes_or_no(query.purpose.kind is kind and self.globs.fit(read(query.purpose)))
+        return yes_or_no(self.globs.fit(text))
 
     def match_kind(self, kind: DataKind) -> Match:
         """What it says of all data of one kind; unknown where that depends on the data."""

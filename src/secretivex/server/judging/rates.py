@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from secretivex.policy import Charge
 from secretivex.stores.hosting.nameless import open_nameless
@@ -103,4 +104,9 @@ class RateTable:
 
 
 def _name_of(charge: Charge) -> bytes:
-    return hashlib.blake2b(charge.bucket.encode(errors="surrogatepass"), digest_size=16).digest()
+    return _hash(charge.bucket)
+
+
+@lru_cache(1024)
+def _hash(bucket: str) -> bytes:
+    return hashlib.blake2b(bucket.encode(errors="surrogatepass"), digest_size=16).digest()

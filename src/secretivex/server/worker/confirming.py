@@ -60,12 +60,14 @@ class ConfirmDesk:
         self.people.ask_people(ticket, Asked(question, key_of(job.sign), str(id(turn.owner))))
 
     def forget(self, owner: TurnOwner) -> list[tuple[ConfirmJob, Turn]]:
-        """A connection is gone, and its questions with it: these."""
-        gone = []
-        for ticket in [one for one, (_, turn) in self._open.items() if turn.owner is owner]:
-            gone.append(self._open.pop(ticket))
+        """A connection is gone, and its questions with it: these.
+
+        The last one first: none that waits its turn is shown when the one before it goes.
+        """
+        tickets = [one for one, (_, turn) in self._open.items() if turn.owner is owner]
+        for ticket in reversed(tickets):
             self.people.forget_question(ticket)
-        return gone
+        return [self._open.pop(ticket) for ticket in tickets]
 
     def end(self, ticket: int, refusal: str) -> None:
         """A person has answered; "" if they allowed it."""
