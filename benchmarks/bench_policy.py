@@ -2,7 +2,8 @@
 
 A decision is timed as the engine makes it: from a login request to the verdict, the data taken apart
 included, for callers and hosts that were seen before. What costs more is reported beside it: a host
-seen for the first time, a rule that counts, and facts that cannot be determined.
+seen for the first time, a rule that counts, and facts that cannot be determined. Where every rule
+counts, what is paid for is the counts that the request may need, not all of them.
 """
 
 from __future__ import annotations
@@ -54,6 +55,13 @@ def make_rules(count: int) -> list[dict[str, Any]]:
     ]
     rules = [kinds[number % len(kinds)](number) for number in range(count - 1)]
     return [*rules, {"effect": "allow", "users": ["root"], "uids": [1000]}]
+
+
+def limit_of(number: int) -> dict[str, Any]:
+    """A rule that counts what one key signs; the first is of the key that is asked for."""
+    name = f"key {number}" if number else "key"
+    rate = {"over": 10**6, "per_s": 3600}
+    return {"effect": "deny", "fingerprints": [fingerprint(blob_of(name))], "rate": rate}
 
 
 def login_of(host: str, user: str = "root") -> bytes:
@@ -113,9 +121,11 @@ def main() -> None:
     counting, more = parse_policy(
         {"rules": [*tables[:-1], {**tables[-1], "rate": {"at_most": 10**6, "per_s": 3600}}]}
     )
-    if problems or more:
-        raise SystemExit(f"the rules are not valid: {problems or more}")
+    limited, still_more = parse_policy({"rules": [limit_of(n) for n in range(options.rules)]})
+    if problems or more or still_more:
+        raise SystemExit(f"the rules are not valid: {problems or more or still_more}")
     compiled, counted, rates = CompiledPolicy(policy), CompiledPolicy(counting), RateTable()
+    limits = CompiledPolicy(limited)
     seen = cycle([login_of(f"host {number}") for number in range(HOSTS)])
     fresh = iter([login_of(f"new {n}") for n in range((options.rounds + 1) * options.calls // 10)])
 
@@ -123,6 +133,7 @@ def main() -> None:
         rates.charge(counted.decide(query_of(next(seen)), rates).charges)
 
     known = query_of(next(seen))
+    rates.charge(limits.decide(known, rates).charges)
     if not compiled.decide(known).allowed:
         raise SystemExit("the request that is measured is refused")
     works: dict[str, tuple[Callable[[], object], int, float | None]] = {
@@ -142,6 +153,11 @@ def main() -> None:
             None,
         ),
         "login that a rule counts": (charge, options.calls, None),
+        "every rule counts the logins of a key": (
+            lambda: limits.decide(query_of(next(seen)), rates),
+            options.calls,
+            AT_MOST_US,
+        ),
         "nothing can be determined": (
             lambda: compiled.decide(query_of(b"", is_known=False)),
             options.calls,

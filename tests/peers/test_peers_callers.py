@@ -73,6 +73,18 @@ def test_the_line_ends_where_another_user_s_process_begins(listener: socket.sock
     assert caller.ancestors == ()
 
 
+def test_a_process_belongs_to_the_user_whose_rights_it_uses(listener: socket.socket) -> None:
+    """As the system counts: a program that gave up root's rights for now is that user's."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a process for another user")
+    code = (
+        f"import os; os.seteuid(65534); os.fork() and os._exit(os.wait()[1] >> 8); {CONNECT}{STAY}"
+    )
+    peer, caller = ask(listener, sys.executable, "-c", code, name_of(listener))
+    assert peer.uid == 65534
+    assert caller.ancestors == (PYTHON,)
+
+
 def test_a_program_that_was_replaced_on_disk_is_not_the_one_that_runs(
     listener: socket.socket, tmp_path: Path, require_program: Callable[[str], str]
 ) -> None:
