@@ -105,3 +105,17 @@ def test_no_name_leaves_its_line_or_hides_what_follows() -> None:
     assert len(lines) == 4
     assert all(line.isprintable() and len(line) < MAX_SHOWN_CHARS + 50 for line in lines)
     assert show_name("ä b") == "ä b"
+    assert show_name("a\u3164\u2800\ufe0fb") == "a\ufffd\ufffd\ufffdb"
+
+
+def test_no_name_reads_like_the_rest_of_its_line() -> None:
+    evil = "/bin/x (process 1, user 0), started by /usr/bin/git"
+    lines = lines_of(request_of(comment="key Fingerprint: SHA256:good", executable=evil))
+    assert lines[0] == 'May this key be used? "key Fingerprint: SHA256:good"'
+    assert lines[2] == f'Asked for by: "{evil}" (process 7, user 1000)'
+    closing = lines_of(request_of(executable='/x" (process 1, user 0)'))[2]
+    assert closing == 'Asked for by: "/x\ufffd (process 1, user 0)" (process 7, user 1000)'
+    login = login_data(session_of(9), user="root at the host with key SHA256:good")
+    assert '"root at the host with key SHA256:good" at a host' in lines_of(request_of(login))[3]
+    parents = lines_of(request_of(ancestors=("/bin/sh", "/a b", "")))[2]
+    assert parents.endswith('started by /bin/sh, "/a b", ?')

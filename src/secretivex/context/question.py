@@ -6,6 +6,7 @@ length, and nothing is called certain that only the data to be signed say of the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -46,17 +47,36 @@ def describe_destination(request: Request, show: Show) -> str:
     purpose = purpose_of(request.data, request.bindings)
     if purpose.kind is not DataKind.USERAUTH or purpose.host_key is None:
         return ""
-    return f"{show_name(purpose.user)} at the host with key {show(purpose.host_key)}"
+    return f"{quote_name(purpose.user)} at the host with key {show(purpose.host_key)}"
 
 
 def show_name(text: str) -> str:
     """A name in one line, without what would move a cursor or hide text."""
-    visible = "".join(char if char.isprintable() else "\ufffd" for char in text)
+    visible = "".join(
+        char if char.isprintable() and char not in _BLANK else "\ufffd" for char in text
+    )
     return visible if len(visible) <= MAX_SHOWN_CHARS else visible[: MAX_SHOWN_CHARS - 1] + "…"
 
 
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | frozenset(
+    map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
+)
+"""Letters and marks that draw nothing: Default_Ignorable_Code_Point of Unicode, and blank Braille."""
+
+_PLAIN = re.compile(r"[\w./@+:=~%*-]*")
+
+
+def quote_name(text: str) -> str:
+    """The same for a line with other words: in quotation marks unless it is a single word.
+
+    A caller could have a path that reads like the rest of the line.
+    """
+    shown = show_name(text)
+    return shown if _PLAIN.fullmatch(shown) else f'"{shown.replace(chr(34), chr(0xFFFD))}"'
+
+
 def _lines(request: Request, show: Show) -> Iterator[str]:
-    yield f"May this key be used? {show_name(request.comment)}"
+    yield f"May this key be used? {quote_name(request.comment)}"
     yield f"Fingerprint: {show(request.key_blob)}"
     yield f"Asked for by: {_describe_caller(request)}"
     yield f"In order to: {_describe_purpose(request, show)}"
@@ -70,9 +90,9 @@ def _lines(request: Request, show: Show) -> Iterator[str]:
 
 def _describe_caller(request: Request) -> str:
     peer = request.peer
-    name = show_name(request.caller.executable) or "a program that is not known"
+    name = quote_name(request.caller.executable) or "a program that is not known"
     process = f"process {peer.pid}, " if peer.pid else ""
-    line = [show_name(path) or "?" for path in request.caller.ancestors or ()]
+    line = [quote_name(path) or "?" for path in request.caller.ancestors or ()]
     more = [f"{len(line) - MAX_SHOWN_ANCESTORS} more"] if len(line) > MAX_SHOWN_ANCESTORS else []
     by = ", ".join((*line[:MAX_SHOWN_ANCESTORS], *more))
     return f"{name} ({process}user {peer.uid})" + (f", started by {by}" if by else "")
@@ -85,13 +105,13 @@ def _describe_purpose(request: Request, show: Show) -> str:
     host = "a host that the client does not prove"
     if purpose.host_key is not None:
         host = f"the host with key {show(purpose.host_key)}"
-    return f"log in as {show_name(purpose.user)} at {host}"
+    return f"log in as {quote_name(purpose.user)} at {host}"
 
 
 _PURPOSES: dict[DataKind, Callable[[Purpose, int], str]] = {
-    DataKind.SSHSIG: lambda signed, _: f"sign a message, namespace {show_name(signed.detail)}",
-    DataKind.DSSE: lambda signed, _: f"sign a document, type {show_name(signed.detail)}",
-    DataKind.CERTIFICATE: lambda signed, _: f"issue a certificate, {show_name(signed.detail)}",
+    DataKind.SSHSIG: lambda signed, _: f"sign a message, namespace {quote_name(signed.detail)}",
+    DataKind.DSSE: lambda signed, _: f"sign a document, type {quote_name(signed.detail)}",
+    DataKind.CERTIFICATE: lambda signed, _: f"issue a certificate, {quote_name(signed.detail)}",
     DataKind.HOST_KEY: lambda _, size: f"sign {size} bytes, which may be a host's key exchange",
     DataKind.OTHER: lambda _, size: f"sign {size} bytes of a kind that is not known",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -230,6 +231,66 @@ def test_what_happens_while_the_person_thinks_outweighs_the_answer(
     assert service.ssh_add(*change, *files).returncode == 0
     gate.touch()
     assert client.wait(20) != 0
+
+
+def test_a_reload_outweighs_the_answer_and_forgets_every_other(
+    start_service: StartService,
+    person: Person,
+    make_key: Callable[[str], Path],
+    begin: Begin,
+    tmp_path: Path,
+    wait: Wait,
+) -> None:
+    config, gate, key = tmp_path / "agent.toml", tmp_path / "gate", make_key("asked")
+    store = "[[stores]]\ntype = 'file'\nscan_default_dir = false\n"
+    ask = "[policy]\nconfirm_cache_ms = 600000\n[[policy.rules]]\neffect = 'confirm'\n"
+    config.write_text(ask + store)
+    service = start_service("--config", config, env=person.environ)
+    add(service, key)
+
+    def reload(text: str) -> None:
+        config.write_text(text)
+        before = service.log.read_text().count("keys read again")
+        service.process.send_signal(signal.SIGHUP)
+        wait(
+            lambda: service.log.read_text().count("keys read again") > before, "it does not reload"
+        )
+        # The next change is made after it on every worker.
+        assert service.ssh_add("-q", str(key) + ".away").returncode == 0
+
+    assert sign(service, key)
+    assert sign(service, key)
+    assert len(person.asked()) == 1
+    reload(ask + "[[policy.rules]]\neffect = 'deny'\ncomments = ['nobody']\n" + store)
+    person.answer(f"while [ ! -e {gate} ]; do sleep 0.05; done")
+    client = begin(service, key)
+    wait(lambda: len(person.asked()) == 2, "the answer of before still holds")
+    reload(ask + "[[policy.rules]]\neffect = 'deny'\ncomments = ['asked']\n" + store)
+    gate.touch()
+    assert client.wait(60) != 0
+
+
+def test_a_worker_that_dies_takes_its_questions_with_it(
+    start_service: StartService,
+    person: Person,
+    make_key: Callable[[str], Path],
+    begin: Begin,
+    wait: Wait,
+    running: Callable[[int], bool],
+) -> None:
+    service = start_service("--no-scan-default-dir", workers=2, env=person.environ)
+    key = make_key("asked")
+    add(service, key, "-c")
+    person.answer("sleep 300")
+    client = begin(service, key)
+    wait(lambda: len(person.asked()) == 1, "nobody was asked")
+    (question,) = person.asked()
+    for worker in service.workers:
+        os.kill(worker, signal.SIGKILL)
+    wait(lambda: not running(question), "the question stays")
+    assert client.wait(60) != 0
+    person.answer("exit 0")
+    wait(lambda: sign(service, key), "the agent does not come back")
 
 
 def test_an_expiry_outweighs_the_answer_too(
