@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +41,19 @@ def test_the_number_of_a_process_counts_only_where_the_kernel_has_no_handles() -
     assert not handle.is_certain
     os.close(handle.descriptor)
     assert linux.open_handle(Answering(-errno.ENOPROTOOPT), 2**31 - 1) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_line_in_which_a_number_was_given_anew_is_not_told() -> None:
+    """What was read first said that our parent is who is our child now: it cannot have been."""
+    me = linux._read_stat(os.getpid())
+    assert linux._ancestors_of(os.getpid(), me, os.geteuid()) is not None
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        before = me._replace(parent=stranger.pid)
+        told = linux._ancestors_of(os.getpid(), before, os.geteuid())
+        stranger.kill()
+    assert told is None
+    assert linux._ancestors_of(os.getpid(), me._replace(parent=2**31 - 1), 0) is None
 
 
 ME, ROOT = 501, 0

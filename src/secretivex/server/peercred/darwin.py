@@ -87,7 +87,7 @@ def _ancestors_of(library: Any, pid: int, uid: int) -> tuple[str, ...] | None:
     """
     programs: list[str] = []
     child = _info_of(library, pid)
-    line = {pid: child}
+    line = [(pid, child)]
     while child is not None and (number := child[_PPID]):
         parent = _info_of(library, number)
         if parent is None or len(programs) == MAX_ANCESTORS:
@@ -97,8 +97,9 @@ def _ancestors_of(library: Any, pid: int, uid: int) -> tuple[str, ...] | None:
         path = ctypes.create_string_buffer(_PATH_BYTES)
         size = library.proc_pidpath(number, path, _PATH_BYTES)
         programs.append(os.fsdecode(path.value) if size > 0 else "")
-        line[number] = child = parent
-    for number, known in line.items():
+        child = parent
+        line.append((number, child))
+    for number, known in line:
         now = _info_of(library, number)
         if known is None or now is None or now[_PPID] != known[_PPID]:
             return None

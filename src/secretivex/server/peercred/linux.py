@@ -127,7 +127,7 @@ def _ancestors_of(pid: int, process: _Process, uid: int) -> tuple[str, ...] | No
     Whoever still has the parent that it had before had it all along: no number was another's.
     """
     programs: list[str] = []
-    line = {pid: process}
+    line = [(pid, process)]
     child = process
     try:
         while (number := child.parent) and _effective_uid(number) == uid:
@@ -135,8 +135,9 @@ def _ancestors_of(pid: int, process: _Process, uid: int) -> tuple[str, ...] | No
             if len(programs) == MAX_ANCESTORS:
                 return None
             programs.append(_program_of(number))
-            line[number] = child = parent
-        is_same = all(_read_stat(number).parent == seen.parent for number, seen in line.items())
+            child = parent
+            line.append((number, child))
+        is_same = all(_read_stat(number).parent == seen.parent for number, seen in line)
     except (OSError, ValueError):
         return None
     return tuple(programs) if is_same else None

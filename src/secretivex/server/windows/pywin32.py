@@ -182,7 +182,10 @@ def _user_of(token: Any) -> str:
 
 
 def _program_of(pid: int, sid: str) -> str:
-    """A process's program; "" unless that process, held while we look, is the same user's."""
+    """A process's program; "" unless that process, held while we look, is the same user's.
+
+    Without a module's handle, the right to the least of information is enough since Windows 10.
+    """
     try:
         # What GetModuleFileNameEx takes: less than that is not enough for it.
         access = win32con.PROCESS_QUERY_INFORMATION | win32con.PROCESS_VM_READ
