@@ -6,8 +6,9 @@ reload can be refused as a whole and the old set-up stays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,8 @@ def make_setup(given: ConfigInput) -> AgentSetup:
     config = resolve_config(given, problems)
     if config.rule_lists:
         _check_policy(config, given, problems)
+        problems.raise_any()
+        config = replace(config, warnings=(*config.warnings, *_name_links(config, given)))
     problems.raise_any()
     return AgentSetup(config)
 
@@ -69,7 +72,24 @@ def _check_policy(config: AgentConfig, given: ConfigInput, problems: Problems) -
 
     for problem in parse_policy(config.rule_lists)[1]:
         index = () if problem.index is None else (problem.index, *problem.inside)
-        where = given.file.where("policy", problem.key, *index) if given.file else "command line"
-        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in index)
-        name = f"policy.{problem.key}" + "".join(parts)
-        problems.add(Problem(where, name, problem.reason, problem.hint), "policy_invalid")
+        place = _place_of(given, problem.key, *index)
+        problems.add(Problem(*place, problem.reason, problem.hint), "policy_invalid")
+
+
+def _place_of(given: ConfigInput, *path: str | int) -> tuple[str, str]:
+    """File and line, and the name, of what stands in the policy."""
+    where = given.file.where("policy", *path) if given.file else "command line"
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return where, "policy" + "".join(parts)
+
+
+def _name_links(config: AgentConfig, given: ConfigInput) -> Iterator[Problem]:
+    """Programs in rules that callers are known as by another path."""
+    for number, table in enumerate(config.rule_lists.get("rules", ())):
+        for key in ("executables", "ancestors"):
+            for index, program in enumerate(table.get(key, ())):
+                real = os.path.realpath(program)
+                if real != program and os.path.exists(program):  # noqa: PTH110 - a text of a rule
+                    place = _place_of(given, "rules", number, key, index)
+                    reason = f"no caller is known as {program!r}: it is a link to {real!r}"
+                    yield Problem(*place, reason, f"write {real!r}")

@@ -184,6 +184,25 @@ def test_a_host_may_be_given_by_its_certificate(
         assert found["reason"] == "denied", kind
 
 
+def test_a_rule_by_a_link_that_no_caller_is_known_by_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tmp_path = tmp_path.resolve()
+    program, link, config = tmp_path / "program", tmp_path / "link", tmp_path / "agent.toml"
+    program.touch()
+    link.symlink_to(program)
+    paths = [f"'{one}'" for one in (program, link, tmp_path / "nowhere", tmp_path / "l*")]
+    config.write_text(
+        "[[policy.rules]]\neffect = 'deny'\nuids = [4242]\n"
+        f"[[policy.rules]]\neffect = 'deny'\nancestors = [{', '.join(paths)}]\n"
+    )
+    assert main(["check-config", "--config", str(config)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "link" in line]
+    place = f"{config}:6: policy.rules[1].ancestors[1]"
+    reason = f"no caller is known as '{link}': it is a link to '{program}' (write '{program}')"
+    assert said == [f"warning: {place}: {reason}"]
+
+
 def test_keys_of_stores_are_found_by_comment_and_fingerprint_and_processes_looked_up(
     command_line: CommandLine, tmp_path: Path, require_program: Callable[[str], str]
 ) -> None:
