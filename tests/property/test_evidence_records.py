@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from fleetmdm.device import Device, decode_facts, encode_facts
 from fleetmdm.evidence.keys import FleetKeys
-from fleetmdm.evidence.records.cells import CellBook
-from fleetmdm.evidence.records.commit import Field, encode_record, make_cell
+from fleetmdm.evidence.records.commit import Field, encode_record, encode_value
 from fleetmdm.evidence.records.flatten import flatten
 from fleetmdm.evidence.records.layout import KEYS, read_leaves
-from fleetmdm.evidence.records.maker import quiet
+from fleetmdm.evidence.records.maker import RecordMaker
+from fleetmdm.evidence.records.places import PlaceBook, join_parts, quiet
 from fleetmdm.evidence.records.reading import LineReader, Taken, parse_record
-from fleetmdm.evidence.records.values import RecordError
+from fleetmdm.evidence.records.values import RecordError, encode_text, uncarry
 from fleetmdm.evidence.redact import Profile, Redaction, classify, fits, is_open, leaks
 
 KEY = bytes(32)
@@ -67,16 +67,16 @@ def _plainly(line: bytes) -> Taken | None:
         record = parse_record(line)
     except RecordError:
         return None
-    cells = [make_cell(path, value, is_open=True) for path, value in record.fields.items()]
-    names = tuple(cell.name.removesuffix(b':["')[1:-1] for cell in cells)
+    written = [encode_text(path) for path in record.fields]
+    values = [encode_value(value) for value in record.fields.values()]
     document = json.loads(line)
     salts = [document["fields"][path][0].encode() for path in record.fields]
-    pairs = zip(salts, cells, strict=True)
+    fields = zip(salts, written, values, strict=True)
     return Taken(
-        names,
+        tuple(name[1:-1] for name in written),
         tuple(salts),
-        tuple(cell.value[2:-1] for cell in cells),
-        [hashlib.sha256(b'["' + salt + cell.committed).digest() for salt, cell in pairs],
+        tuple(values),
+        [hashlib.sha256(b'["%b",%b,%b]' % field).digest() for field in fields],
         list(map(bytes.fromhex, document["hidden"])),
         record.leaf,
     )
@@ -124,21 +124,29 @@ def test_facts_are_taken_apart_as_their_leaves_are(
     shared: dict[str, Any], others: list[dict[str, Any]], profile: Profile
 ) -> None:
     """Also where the same places have had other values, or values that compare equal."""
-    book = CellBook(FLEET, Redaction(profile))
+    book = PlaceBook(FLEET, Redaction(profile))
+    maker = RecordMaker(FLEET, KEY, Redaction(profile))
     for facts in (shared, *others, shared):
         document = json.loads(json.dumps({"kernel": {"release": "web-01 6"}, **facts}))
         stored = encode_facts(Device("web-01", "h", "linux", "1", None, NOW, document, ("a", "b")))
-        places, values = read_leaves(book, stored)
+        layout, raw, values = read_leaves(book, stored)
+        places = layout.places
         assert [place.path for place in (places[0], *places[-5:])] == [KEYS[0], *KEYS[2:]]
-        leaves = list(zip(places, values, strict=True))[1:-5]
-        found = [cell for place, raw in leaves for cell in place.known.get(raw) or place.learn(raw)]
-        own = [cell for cell in quiet(found, {"web-01"}) if not cell.path.startswith("pseudonym.")]
         pairs = list(flatten("facts", decode_facts(stored, NOW).facts))
-        assert [cell.path for cell in own] == [path for path, _ in pairs]
-        for cell, (path, value) in zip(own, pairs, strict=True):
-            shown = is_open(classify(path), profile) and not (
+        assert [place.path for place in places[1:-5]] == [path for path, _ in pairs]
+        assert [uncarry(json.loads(value)) for value in values[1:-5]] == [each for _, each in pairs]
+        assert list(values[1:-5]) == [encode_value(value) for _, value in pairs]
+        assert [json.loads(each) for each in raw[1:-5]] == [value for _, value in pairs]
+        _, written = maker.device(stored, "2026-11-22T13:00:00Z", reason="r")
+        shown = parse_record(written.line).fields
+        for place, (path, value) in zip(places[1:-5], pairs, strict=True):
+            shows = is_open(classify(path), profile) and not (
                 profile is Profile.STRICT and not fits(value, classify(path).shape)
             )
             if profile is not Profile.NONE:
-                shown = shown and not leaks([path, value], frozenset({"web-01"}))
-            assert cell[:5] == make_cell(path, value, is_open=shown)[:5]
+                shows = shows and not leaks([path, value], frozenset({"web-01"}))
+            assert (path in shown) == shows
+            # The same field on its own, as records that are no documents have it.
+            part = join_parts([place.part(value)])
+            assert quiet(part, {"web-01"})[0] == shows
+            assert part.values[0] == encode_value(value)

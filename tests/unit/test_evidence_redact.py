@@ -149,7 +149,7 @@ def test_pseudonyms_cannot_be_found_by_trying_every_address() -> None:
     shown = KEYS.pseudonym("ip", "10.20.30.40")
     other = FleetKeys(bytes(32))
     network = ipaddress.ip_network("10.20.0.0/16")
-    assert all(other._pseudonym("ip", str(address)) != shown for address in network)
+    assert all(other.pseudonym("ip", str(address)) != shown for address in network)
 
 
 def test_what_derives_from_one_key_for_two_uses_differs() -> None:

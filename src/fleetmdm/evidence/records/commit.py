@@ -11,8 +11,10 @@ depends on the names of all the record's fields, so that no salt ever stands for
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import compress
 from operator import itemgetter
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -31,8 +33,11 @@ SALT_BYTES: Final = 16
 MAX_RECORD_BYTES: Final = 32 * 1024 * 1024
 """Longest line of a record file; a device document of the largest size has a tenth of it."""
 
-MAX_SHAPES: Final = 4096
-"""Sets of names that are remembered at a time."""
+MAX_FORMS: Final = 1024
+"""Forms that are remembered at a time."""
+
+MAX_NAMES: Final = 4096
+"""Names of fields of which it is remembered how they are written."""
 
 SALT_KEY_BYTES: Final = 32
 
@@ -44,22 +49,6 @@ class Field:
     path: str
     value: Any
     is_open: bool
-
-
-class Cell(NamedTuple):
-    """A field as it is written, but for its salt: `["SALT` + `committed` is what is hashed.
-
-    An open one stands in the line as `name` + the salt + `value`. A cell may be used again
-    wherever the same value stands at the same path.
-    """
-
-    path: str
-    committed: bytes
-    name: bytes
-    value: bytes
-    is_open: bool
-    text: str = ""
-    """What could give a name away if it shows, case-folded; empty where nothing can."""
 
 
 class Written(NamedTuple):
@@ -81,35 +70,71 @@ class Block(NamedTuple):
     hidden: int
 
 
-def make_cell(path: str, value: Any, *, is_open: bool, text: str = "") -> Cell:
-    """The cell of a field; raises `RecordError` for what is no JSON value."""
-    begin, name = begin_cell(path)
-    end = (encode_text(value) if type(value) is str else encode_carried(carry(value))) + b"]"
-    return Cell(path, begin + end, name, b'",' + end, is_open, text)
+def encode_value(value: Any) -> bytes:
+    """A value as it is hashed and shown; raises `RecordError` for what is no JSON value."""
+    return encode_text(value) if type(value) is str else encode_carried(carry(value))
 
 
-def begin_cell(path: str) -> tuple[bytes, bytes]:
-    """What stands before the value of a cell where it is hashed; and its name as it is shown."""
-    name = encode_text(path)
-    return b'",' + name + b",", name + b':["'
+class Form:
+    """All that is the same for records with the same names of which the same show.
 
+    What goes between salts and values is laid out once; a record is put together by filling it in.
+    """
 
-class _Shape:
-    """What all records with the same names share: their order, and how salts are cut."""
+    __slots__ = ("_hashed", "_opens", "_shown", "_shuts", "arrange", "cut", "names", "salt_bytes")
 
-    __slots__ = ("arrange", "cut", "names", "salt_bytes")
-
-    def __init__(self, paths: tuple[str, ...]) -> None:
-        if len(set(paths)) != len(paths) or not paths:
-            raise RecordError("a record has no field, or one twice")
-        order = sorted(range(len(paths)), key=lambda at: utf16(paths[at]))
-        self.arrange: Callable[[Sequence[Cell]], Sequence[Cell]] = (
+    def __init__(self, paths: Sequence[str], opens: Sequence[bool]) -> None:
+        if len(set(paths)) != len(paths):
+            raise RecordError("a record has a field twice")
+        named = list(map(_name, paths))
+        order = sorted(range(len(paths)), key=named.__getitem__)
+        self.arrange: Callable[[Sequence[bytes]], Sequence[bytes]] = (
             itemgetter(*order) if len(order) > 1 else tuple
         )
-        names = b",".join(encode_text(paths[at]) for at in order)
-        self.names = hashlib.sha256(names).digest()
+        """What has the order of the paths in the order of a record."""
+        names = [named[at][1] for at in order]
+        self.names = hashlib.sha256(b",".join(names)).digest()
         self.cut = Struct("32s" * len(paths)).unpack
         self.salt_bytes = SALT_BYTES * len(paths)
+        self._opens = [opens[at] for at in order]
+        self._shuts = [not each for each in self._opens]
+        # No canonical JSON holds a newline, so it tells where what is hashed for a field ends.
+        self._hashed = _lay_out([(b'["', b'",' + name + b",") for name in names], b"]\n", b"]")
+        shown = list(compress(names, self._opens))
+        self._shown = _lay_out([(name + b':["', b'",') for name in shown], b"],", b"]")
+
+    def assemble(
+        self, values: Sequence[bytes], salts: Sequence[bytes], others: Sequence[bytes] = ()
+    ) -> Written:
+        """The record of values and salts in its own order; `others` are further hidden digests."""
+        sha256, digests, shown = hashlib.sha256, list(others), b""
+        if values:
+            hashed = self._hashed.copy()
+            hashed[1::4], hashed[3::4] = salts, values
+            made = [sha256(field).digest() for field in b"".join(hashed).split(b"\n")]
+            digests += made
+            others = [*compress(made, self._shuts), *others]
+        if self._shown:
+            line = self._shown.copy()
+            line[1::4] = compress(salts, self._opens)
+            line[3::4] = compress(values, self._opens)
+            shown = b"".join(line)
+        shut = sorted(others)
+        digests.sort()
+        count = len(digests) - len(shut)
+        return Written(write_line(shown, shut), b"".join(digests), count, len(shut))
+
+
+@lru_cache(maxsize=MAX_NAMES)
+def _name(path: str) -> tuple[bytes, bytes]:
+    """What the name of a field is sorted by (RFC 8785 section 3.2.3), and how it is written."""
+    return utf16(path), encode_text(path)
+
+
+def _lay_out(fields: Sequence[tuple[bytes, bytes]], between: bytes, end: bytes) -> list[bytes]:
+    """What stands before the salt and the value of each field, with a place for each of the two."""
+    pieces = [piece for before, middle in fields for piece in (between + before, b"", middle, b"")]
+    return [pieces[0].removeprefix(between), *pieces[1:], end] if pieces else []
 
 
 class RecordEncoder:
@@ -119,54 +144,40 @@ class RecordEncoder:
         if len(salt_key) != SALT_KEY_BYTES:
             raise ValueError("a salt key has 32 bytes")
         self._key = salt_key
-        self._shapes: dict[tuple[str, ...], _Shape] = {}
+        self._forms: dict[tuple[tuple[str, ...], tuple[bool, ...]], Form] = {}
 
-    def encode(self, cells: Sequence[Cell], identity: str) -> Written:
-        """Write a record; `identity` names it within its run, its file included."""
-        shape = self._shape(tuple([cell[0] for cell in cells]))
+    def encode(self, form: Form, values: Sequence[bytes], identity: str) -> Written:
+        """Write a record of values in the order of its form's paths, each as `encode_value` has it.
+
+        `identity` names it within its run, its file included.
+        """
+        if not values:
+            raise RecordError("a record has no field")
         # SHAKE256 (FIPS 202) of key, names and identity: the first two are of fixed length.
-        secret = self._key + shape.names + identity.encode("utf-8", "surrogatepass")
-        stream = hashlib.shake_256(secret).hexdigest(shape.salt_bytes)
-        return assemble(shape.arrange(cells), shape.cut(stream.encode()))
+        secret = self._key + form.names + identity.encode("utf-8", "surrogatepass")
+        salts = hashlib.shake_256(secret).hexdigest(form.salt_bytes).encode()
+        return form.assemble(form.arrange(values), form.cut(salts))
 
-    def _shape(self, paths: tuple[str, ...]) -> _Shape:
-        shape = self._shapes.get(paths)
-        if shape is None:
-            if len(self._shapes) >= MAX_SHAPES:
-                self._shapes.clear()
-            shape = self._shapes[paths] = _Shape(paths)
-        return shape
+    def form(self, paths: tuple[str, ...], opens: tuple[bool, ...]) -> Form:
+        """The form of such records."""
+        form = self._forms.get((paths, opens))
+        if form is None:
+            if len(self._forms) >= MAX_FORMS:
+                self._forms.clear()
+            form = self._forms[paths, opens] = Form(paths, opens)
+        return form
 
 
-def encode_record(fields: Iterable[Field], *, key: bytes, identity: str = "") -> Written:
+def encode_record(fields: Sequence[Field], *, key: bytes, identity: str = "") -> Written:
     """Write one record from its fields; raises `RecordError`."""
-    cells = [make_cell(each.path, each.value, is_open=each.is_open) for each in fields]
-    return RecordEncoder(key).encode(cells, identity)
+    form = Form([each.path for each in fields], [each.is_open for each in fields])
+    return RecordEncoder(key).encode(form, [encode_value(one.value) for one in fields], identity)
 
 
-def assemble(
-    cells: Sequence[Cell], salts: Sequence[bytes], hidden: Iterable[bytes] = ()
-) -> Written:
-    """The line and leaf of cells in the order of their names; `hidden` are further digests."""
-    sha256, others = hashlib.sha256, list(hidden)
-    pairs = list(zip(salts, cells, strict=True))
-    digests = [sha256(b'["' + salt + cell[1]).digest() for salt, cell in pairs]
-    parts = [cell[2] + salt + cell[3] for salt, cell in pairs if cell[4]]
-    shut = [digest for digest, cell in zip(digests, cells, strict=True) if not cell[4]]
-    shut += others
-    shut.sort()
-    digests += others
-    digests.sort()
-    return Written(write_line(parts, shut), b"".join(digests), len(parts), len(shut))
-
-
-def write_line(parts: Sequence[bytes], shut: Sequence[bytes]) -> bytes:
+def write_line(shown: bytes, shut: Sequence[bytes]) -> bytes:
     """The line of open fields, in the order of their names, and digests of others, in theirs."""
     listed = b"".join(shut).hex(",", 32).replace(",", '","').encode()
-    line = b'{"fields":{%b},"hidden":[%b]}\n' % (
-        b",".join(parts),
-        b'"%b"' % listed if shut else b"",
-    )
+    line = b'{"fields":{%b},"hidden":[%b]}\n' % (shown, b'"%b"' % listed if shut else b"")
     if len(line) > MAX_RECORD_BYTES:
         raise RecordError(f"a record of {len(line)} bytes is over the limit of {MAX_RECORD_BYTES}")
     return line

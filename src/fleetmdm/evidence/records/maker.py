@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,9 +16,10 @@ import msgspec
 from fleetmdm.device import Device
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.names import HISTORY, INVENTORY, POPULATION, RESULTS, TRANSITIONS
-from fleetmdm.evidence.records.cells import CellBook, Cells
-from fleetmdm.evidence.records.commit import Cell, RecordEncoder, Written, make_cell
+from fleetmdm.evidence.records.commit import Form, RecordEncoder, Written, encode_value
 from fleetmdm.evidence.records.layout import read_leaves
+from fleetmdm.evidence.records.places import Layout, Part, Place, PlaceBook, join_parts, quiet
+from fleetmdm.evidence.records.values import encode_text
 from fleetmdm.evidence.redact import (
     Profile,
     Redaction,
@@ -40,8 +40,14 @@ NOT_IN_FLEET: Final = "not_in_fleet"
 ABSENT: Final = "none"
 """How a pair without a row is written: it passes, does not apply, or was not known."""
 
-MAX_FINDINGS: Final = 4096
-"""Findings, and what stands before them, that are remembered at a time: few say what no other says."""
+MAX_FINDINGS: Final = 1024
+"""Findings, and what stands before them, that are remembered at a time."""
+
+MAX_VARIANTS: Final = 16
+"""Forms that are remembered of one layout: which pseudonyms there are and which values fit."""
+
+_SCOPE: Final = ("scope", "reason", "on_outside_list")
+_TRUTH: Final = (b"false", b"true")
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -67,22 +73,28 @@ def say(judged: JudgedRow, names: frozenset[str]) -> Said:
     return Said(row.device_id, _result_head(judged), _encode(row.findings), names)
 
 
+class _Rule(NamedTuple):
+    """What findings share that a policy wanted the same of."""
+
+    part: Part
+    observed: Place
+    message: str
+    quotes: bool
+    """Whether the message may show."""
+
+
 class RecordMaker:
     """Makes the records of one run's pack under one redaction."""
 
     def __init__(self, keys: FleetKeys, salt_key: bytes, redaction: Redaction) -> None:
         self.keys = keys
         self.redaction = redaction
-        self._book = CellBook(keys, redaction)
+        self._book = PlaceBook(keys, redaction)
         self._encoder = RecordEncoder(salt_key)
-        self._heads: dict[tuple[Any, ...], Cells] = {}
-        self._findings: dict[bytes, Cells] = {}
-        self._known: dict[tuple[int, bytes], Cells] = {}
-        place = self._book.place
-        self._device, self._device_id = place("device"), place("device_id")
-        self._seen = place("last_seen")
-        self._last: tuple[str, Cells] | None = None
-        self._head = tuple([place(path) for path in _RESULT_HEAD])
+        self._heads: dict[tuple[Any, ...], Part] = {}
+        self._findings: dict[bytes, Part] = {}
+        self._rules: dict[tuple[int, bytes], _Rule] = {}
+        self._last: tuple[str, Part] | None = None
 
     def device(
         self, document: bytes, last_seen: str, *, reason: str, listed: bool | None = None
@@ -91,46 +103,75 @@ class RecordMaker:
 
         The document is as `encode_facts` writes it; `listed` says whether an outside list has it.
         """
-        places, values = read_leaves(self._book, document)
-        leaves = [
-            place.known.get(raw) or place.learn(raw)
-            for place, raw in zip(places, values, strict=True)
-        ]
-        device_id: str = _decode(values[0])
-        mark = self._device.once(self.keys.pseudonym("device", device_id))
-        seen = self._seen.once(last_seen)
-        names = identifiers_in(
-            _decode(raw) for place, raw in zip(places, values, strict=True) if place.guards
-        )
-        place = self._book.place
+        layout, raw, values = read_leaves(self._book, document)
+        device_id: str = _decode(raw[0])
+        first = encode_text(self.keys.pseudonym("device", device_id)), encode_text(last_seen)
+        marks = [place.pseudonym(_decode(raw[at])) for at, place in layout.named]
+        who, what = self._forms(layout, raw, marks, is_listed=listed is not None)
         # After the facts come hostname, os, os_version, serial, and last the tags.
-        who: list[Cell] = [
-            *chain(mark, leaves[0], *leaves[-5:-1], seen),
-            *place("scope").cells(IN_SCOPE),
-        ]
-        who += place("reason").cells(reason)
-        if listed is not None:
-            who += place("on_outside_list").cells(listed)
-        what: list[Cell] = list(chain(mark, seen, *leaves))
+        own = [*first, values[0], *values[-5:-1], *filter(None, marks[-2:])]
+        own += b'"in_scope"', encode_text(reason), *([] if listed is None else [_TRUTH[listed]])
+        identity = f"\0{device_id}"
         return (
-            self._encode(POPULATION, device_id, cells=who),
-            self._encode(INVENTORY, device_id, cells=quiet(what, names)),
+            self._encoder.encode(who, own, POPULATION + identity),
+            self._encoder.encode(
+                what, [*first, *values, *filter(None, marks)], INVENTORY + identity
+            ),
         )
+
+    def _forms(
+        self,
+        layout: Layout,
+        raw: Sequence[bytes],
+        marks: Sequence[bytes | None],
+        *,
+        is_listed: bool,
+    ) -> tuple[Form, Form]:
+        """Of both records of a device."""
+        marked = tuple([mark is not None for mark in marks])
+        fitting = tuple([place.fits(raw[at]) for at, place in layout.checked])
+        key = marked, fitting, _leaking(layout, raw), is_listed
+        forms = layout.forms.get(key)
+        if forms is None:
+            if len(layout.forms) >= MAX_VARIANTS:
+                layout.forms.clear()
+            forms = layout.forms[key] = self._make_forms(layout, *key)
+        return forms
+
+    def _make_forms(
+        self,
+        layout: Layout,
+        marked: Sequence[bool],
+        fitting: Sequence[bool],
+        leaking: Sequence[int],
+        is_listed: bool,  # noqa: FBT001 - a part of a key
+    ) -> tuple[Form, Form]:
+        place = self._book.place
+        shut = {at for (at, _), fits in zip(layout.checked, fitting, strict=True) if not fits}
+        shut.update(leaking)
+        first = [(path, place(path).shows) for path in ("device", "last_seen")]
+        leaves = [(one.path, one.shows and at not in shut) for at, one in enumerate(layout.places)]
+        named = zip(layout.named, marked, strict=True)
+        marks = [(one.mark, one.shows_mark) if is_there else None for (_, one), is_there in named]
+        last = [(path, place(path).shows) for path in _SCOPE if is_listed or path != _SCOPE[-1]]
+        who = [*first, leaves[0], *leaves[-5:-1], *filter(None, marks[-2:]), *last]
+        what = [*first, *leaves, *filter(None, marks)]
+        return self._encoder.form(*zip(*who, strict=True)), Form(*zip(*what, strict=True))
 
     def outsider(self, name: str, *, scope: str, reason: str) -> Written:
         """That something was not in scope, and why; `name` is all that is known of it."""
-        cells = self._cells([("device_id", name), ("scope", scope), ("reason", reason)])
-        return self._encode(POPULATION, name, scope, cells=[*self._subject(name)[:1], *cells])
+        mark = self.keys.pseudonym("device", name)
+        pairs = [("device", mark), ("device_id", name), ("scope", scope), ("reason", reason)]
+        return self._encode(POPULATION, name, scope, parts=[self._book.parts(pairs)])
 
     def result(self, said: Said) -> Written:
         """One verdict."""
         head = self._heads.get(said.head)
         if head is None:
-            pairs = zip(self._head, said.head, strict=True)
-            head = tuple(chain.from_iterable(at.cells(value) for at, value in pairs))
+            head = self._book.parts(zip(_RESULT_HEAD, said.head, strict=True))
             _hold(self._heads, said.head, head)
-        cells = [*self._subject(said.device_id), *head, *self._found(said.findings)]
-        return self._encode(RESULTS, said.device_id, said.head[0], cells=quiet(cells, said.names))
+        parts = self._subject(said.device_id), head, self._found(said.findings)
+        return self._encode(RESULTS, said.device_id, said.head[0], parts=parts, names=said.names)
 
     def transition(self, row: Transition, guarded: frozenset[str]) -> Written:
         """One verdict that changed since the run before."""
@@ -139,9 +180,9 @@ class RecordMaker:
             ("before", _status(row.before)),
             ("after", _status(row.after)),
         ]
-        cells = [*self._subject(row.device_id), *self._cells(pairs)]
-        cells += self._found(_encode(row.findings))
-        return self._encode(TRANSITIONS, row.device_id, row.policy_id, cells=quiet(cells, guarded))
+        said = self._book.parts(pairs), self._found(_encode(row.findings))
+        parts = self._subject(row.device_id), *said
+        return self._encode(TRANSITIONS, row.device_id, row.policy_id, parts=parts, names=guarded)
 
     def history(self, row: ResultRow, since: datetime | None, until: datetime | None) -> Written:
         """Over which runs a verdict stood; the moments are those that its runs judged by."""
@@ -153,58 +194,54 @@ class RecordMaker:
             ("until_run", row.until_run),
             ("until", None if until is None else _time(until)),
         ]
-        cells = [*self._subject(row.device_id), *self._cells(pairs)]
-        identity = (row.device_id, row.policy_id, str(row.since_run))
-        return self._encode(HISTORY, *identity, cells=cells)
+        parts = self._subject(row.device_id), self._book.parts(pairs)
+        return self._encode(HISTORY, row.device_id, row.policy_id, str(row.since_run), parts=parts)
 
     def decision(self, file: str, identity: str, pairs: Iterable[tuple[str, Any]]) -> Written:
         """What people decided: an assignment, a waiver, an attestation."""
-        return self._encode(file, identity, cells=self._cells(pairs))
+        return self._encode(file, identity, parts=[self._book.parts(pairs)])
 
-    def _encode(self, file: str, *identity: str, cells: Sequence[Cell]) -> Written:
-        return self._encoder.encode(cells, "\0".join((file, *identity)))
+    def _encode(
+        self, file: str, *identity: str, parts: Sequence[Part], names: Iterable[str] = ()
+    ) -> Written:
+        part = join_parts(parts)
+        form = self._encoder.form(part.paths, quiet(part, names))
+        return self._encoder.encode(form, part.values, "\0".join((file, *identity)))
 
-    def _subject(self, device_id: str) -> Cells:
+    def _subject(self, device_id: str) -> Part:
         """Records of one device stand together."""
         if self._last is None or self._last[0] != device_id:
             mark = self.keys.pseudonym("device", device_id)
-            self._last = device_id, self._device.once(mark) + self._device_id.once(device_id)
+            self._last = device_id, self._book.parts([("device", mark), ("device_id", device_id)])
         return self._last[1]
 
-    def _cells(self, pairs: Iterable[tuple[str, Any]]) -> list[Cell]:
-        place = self._book.place
-        cells: list[Cell] = []
-        for path, value in pairs:
-            cells += place(path).cells(value)
-        return cells
-
-    def _found(self, findings: bytes) -> Cells:
-        """The cells of all that was found, by its bytes."""
-        cells = self._findings.get(findings)
-        if cells is None:
+    def _found(self, findings: bytes) -> Part:
+        """All that was found, by its bytes."""
+        part = self._findings.get(findings)
+        if part is None:
             listed = enumerate(_decode_findings(findings))
-            cells = tuple(chain.from_iterable(self._finding(*each) for each in listed))
-            _hold(self._findings, findings, cells)
-        return cells
+            part = join_parts([self._finding(index, finding) for index, finding in listed])
+            _hold(self._findings, findings, part)
+        return part
 
-    def _finding(self, index: int, finding: Finding) -> Cells:
+    def _finding(self, index: int, finding: Finding) -> Part:
         """What the policy wanted shows; what was seen shows where its fact would."""
-        key = (index, _encode(finding))
-        cells = self._known.get(key)
-        if cells is None:
-            cells = self._make_finding(index, finding)
-            _hold(self._known, key, cells)
-        return cells
+        wanted = _rule(finding)
+        key = (index, _encode(wanted))
+        rule = self._rules.get(key)
+        if rule is None:
+            rule = self._make_rule(f"finding[{index}]", wanted)
+            _hold(self._rules, key, rule)
+        told = rule.quotes and self.redaction.profile is not Profile.NONE
+        text = leaking_text("", finding.message) if told else ""
+        message = Part((rule.message,), (rule.quotes,), (encode_value(finding.message),), (text,))
+        return join_parts((rule.part, rule.observed.part(finding.observed), message))
 
-    def _make_finding(self, index: int, finding: Finding) -> Cells:
-        path, fact, profile = f"finding[{index}]", fact_path(finding.key), self.redaction.profile
-        says = may_quote(self.redaction.classify(fact), profile)
-        text = leaking_text("", finding.message) if says and profile is not Profile.NONE else ""
-        return (
-            make_cell(path, _rule(finding), is_open=True),
-            *self._book.place(f"{path}.observed", fact).cells(finding.observed),
-            make_cell(f"{path}.message", finding.message, is_open=says, text=text),
-        )
+    def _make_rule(self, path: str, wanted: dict[str, Any]) -> _Rule:
+        fact = fact_path(wanted["key"])
+        quotes = may_quote(self.redaction.classify(fact), self.redaction.profile)
+        part = Part((path,), (True,), (encode_value(wanted),), ("",))
+        return _Rule(part, self._book.place(f"{path}.observed", fact), f"{path}.message", quotes)
 
 
 def _hold(where: dict[Any, Any], key: Any, value: Any) -> None:
@@ -213,17 +250,20 @@ def _hold(where: dict[Any, Any], key: Any, value: Any) -> None:
     where[key] = value
 
 
-def quiet(cells: Sequence[Cell], names: Iterable[str]) -> Sequence[Cell]:
-    """The cells, those that would give one of the names away shut."""
+def _leaking(layout: Layout, raw: Sequence[bytes]) -> tuple[int, ...]:
+    """Which leaves that would show give a name of their device away."""
+    if not layout.seen:
+        return ()
+    names: Iterable[str] = identifiers_in(_decode(raw[at]) for at in layout.guards)
     # One look at all texts: nearly always nothing is found.
-    shown = "\n".join([cell[5] for cell in cells if cell[5]])
-    found = [name for name in names if name in shown]
-    if not found:
-        return cells
-    return [
-        cell._replace(is_open=False) if any(name in cell.text for name in found) else cell
-        for cell in cells
-    ]
+    shown = b"\n".join([raw[at] for at in layout.seen])
+    if b"\\" not in shown:
+        text = layout.told + shown.decode().casefold()
+        names = [name for name in names if name in text]
+    if not names:
+        return ()
+    texts = [(at, layout.places[at].text(_decode(raw[at]))) for at in layout.seen]
+    return tuple([at for at, text in texts if any(name in text for name in names)])
 
 
 def result_pairs(judged: JudgedRow) -> Iterator[tuple[str, Any]]:

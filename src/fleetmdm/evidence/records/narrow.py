@@ -162,7 +162,7 @@ def _write(taken: Taken, opens: list[bool]) -> Written:
     ]
     shut = [digest for is_open, digest in zip(opens, taken.digests, strict=True) if not is_open]
     shut = sorted(shut + taken.shut)
-    return Written(write_line(parts, shut), taken.leaf, len(parts), len(shut))
+    return Written(write_line(b",".join(parts), shut), taken.leaf, len(parts), len(shut))
 
 
 def _hold(where: dict[Any, Any], key: Any, value: Any) -> None:

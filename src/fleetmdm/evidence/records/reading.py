@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import lt
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
-from fleetmdm.evidence.records.commit import Written, assemble, make_cell
+from fleetmdm.evidence.records.commit import Form, Written, encode_value
 from fleetmdm.evidence.records.values import (
     RecordError,
     carry,
@@ -58,8 +58,7 @@ def parse_record(line: bytes) -> Record:
     """Read one line with its newline; raises `RecordError` unless it is in canonical form."""
     salts, values, hidden = _parse(line)
     names = sorted(values, key=utf16)
-    cells = [make_cell(name, values[name], is_open=True) for name in names]
-    written = assemble(cells, [salts[name] for name in names], hidden)
+    written = _assemble(names, values, [salts[name] for name in names], hidden)
     if written.line != line:
         raise RecordError("record is not in canonical form")
     _check_leaf(written)
@@ -110,12 +109,19 @@ def rewrite_record(line: bytes, values: Mapping[str, Any]) -> bytes:
     """
     document = json.loads(line)
     names = sorted(document["fields"], key=utf16)
+    salts = [document["fields"][name][0].encode() for name in names]
     try:
-        cells = [make_cell(name, values[name], is_open=True) for name in names]
+        return _assemble(names, values, salts, list(map(bytes.fromhex, document["hidden"]))).line
     except KeyError as error:
         raise RecordError(f"nothing stands at {error}") from error
-    salts = [document["fields"][name][0].encode() for name in names]
-    return assemble(cells, salts, map(bytes.fromhex, document["hidden"])).line
+
+
+def _assemble(
+    names: Sequence[str], values: Mapping[str, Any], salts: Sequence[bytes], hidden: Sequence[bytes]
+) -> Written:
+    """The record that opens these names, in their order."""
+    form = Form(names, [True] * len(names))
+    return form.assemble([encode_value(values[name]) for name in names], salts, hidden)
 
 
 class Taken(NamedTuple):
@@ -235,27 +241,30 @@ def _cut_digests(listed: bytes) -> list[bytes] | None:
     """The hidden digests of a line; None unless they are distinct, sorted, lower-case hex."""
     if not listed:
         return []
-    try:
-        raw = bytes.fromhex(listed[1:-1].replace(b'","', b"").decode("ascii"))
-    except ValueError:
+    count = (len(listed) + 1) // len(_LISTED)
+    if listed.translate(_ANY_DIGIT) != (_LISTED * count)[:-1]:
         return None
-    if b'"%b"' % raw.hex(",", 32).replace(",", '","').encode() != listed:
-        return None
-    digests = list(Struct("32s" * (len(raw) // 32)).unpack(raw)) if len(raw) % 32 == 0 else []
-    return digests if digests and all(map(lt, digests, digests[1:])) else None
+    raw = bytes.fromhex(listed.translate(None, b'",').decode())
+    digests = list(Struct("32s" * count).unpack(raw))
+    return digests if all(map(lt, digests, digests[1:])) else None
+
+
+_LISTED = b'"%b",' % (b"0" * 64)
+_ANY_DIGIT = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 
 
 def _take_apart(line: bytes) -> Taken:
     record = parse_record(line)
     salts, _, hidden = _parse(line)
     names = sorted(record.fields, key=utf16)
-    cells = [make_cell(name, record.fields[name], is_open=True) for name in names]
-    pairs = [(salts[name], cell) for name, cell in zip(names, cells, strict=True)]
+    written = [encode_text(name) for name in names]
+    values = [encode_value(record.fields[name]) for name in names]
+    fields = zip([salts[name] for name in names], written, values, strict=True)
     return Taken(
-        tuple(encode_text(name)[1:-1] for name in names),
-        tuple(salt for salt, _ in pairs),
-        tuple(cell.value[2:-1] for cell in cells),
-        [hashlib.sha256(b'["' + salt + cell.committed).digest() for salt, cell in pairs],
+        tuple([name[1:-1] for name in written]),
+        tuple([salts[name] for name in names]),
+        tuple(values),
+        [hashlib.sha256(b'["%b",%b,%b]' % field).digest() for field in fields],
         hidden,
         record.leaf,
     )
