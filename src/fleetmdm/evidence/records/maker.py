@@ -16,9 +16,10 @@ import msgspec
 from fleetmdm.device import Device
 from fleetmdm.evidence.keys import FleetKeys
 from fleetmdm.evidence.names import HISTORY, INVENTORY, POPULATION, RESULTS, TRANSITIONS
-from fleetmdm.evidence.records.commit import Form, RecordEncoder, Written, encode_value
+from fleetmdm.evidence.records.commit import RecordEncoder, Written, encode_value
+from fleetmdm.evidence.records.device_forms import DeviceForms
 from fleetmdm.evidence.records.layout import read_leaves
-from fleetmdm.evidence.records.places import Layout, Part, Place, PlaceBook, join_parts, quiet
+from fleetmdm.evidence.records.places import Part, Place, PlaceBook, join_parts, quiet
 from fleetmdm.evidence.records.values import encode_text
 from fleetmdm.evidence.redact import (
     Profile,
@@ -42,12 +43,6 @@ ABSENT: Final = "none"
 
 MAX_FINDINGS: Final = 1024
 """Findings, and what stands before them, that are remembered at a time."""
-
-MAX_VARIANTS: Final = 16
-"""Forms that are remembered of one layout: which pseudonyms there are and which values fit."""
-
-_SCOPE: Final = ("scope", "reason", "on_outside_list")
-_TRUTH: Final = (b"false", b"true")
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -91,6 +86,7 @@ class RecordMaker:
         self.redaction = redaction
         self._book = PlaceBook(keys, redaction)
         self._encoder = RecordEncoder(salt_key)
+        self._forms = DeviceForms(self._book, self._encoder)
         self._heads: dict[tuple[Any, ...], Part] = {}
         self._findings: dict[bytes, Part] = {}
         self._rules: dict[tuple[int, bytes], _Rule] = {}
@@ -107,10 +103,11 @@ class RecordMaker:
         device_id: str = _decode(raw[0])
         first = encode_text(self.keys.pseudonym("device", device_id)), encode_text(last_seen)
         marks = [place.pseudonym(_decode(raw[at])) for at, place in layout.named]
-        who, what = self._forms(layout, raw, marks, is_listed=listed is not None)
+        who, what = self._forms.choose(layout, raw, marks, is_listed=listed is not None)
         # After the facts come hostname, os, os_version, serial, and last the tags.
         own = [*first, values[0], *values[-5:-1], *filter(None, marks[-2:])]
-        own += b'"in_scope"', encode_text(reason), *([] if listed is None else [_TRUTH[listed]])
+        own += encode_value(IN_SCOPE), encode_text(reason)
+        own += [] if listed is None else [encode_value(listed)]
         identity = f"\0{device_id}"
         return (
             self._encoder.encode(who, own, POPULATION + identity),
@@ -118,45 +115,6 @@ class RecordMaker:
                 what, [*first, *values, *filter(None, marks)], INVENTORY + identity
             ),
         )
-
-    def _forms(
-        self,
-        layout: Layout,
-        raw: Sequence[bytes],
-        marks: Sequence[bytes | None],
-        *,
-        is_listed: bool,
-    ) -> tuple[Form, Form]:
-        """Of both records of a device."""
-        marked = tuple([mark is not None for mark in marks])
-        fitting = tuple([place.fits(raw[at]) for at, place in layout.checked])
-        key = marked, fitting, _leaking(layout, raw), is_listed
-        forms = layout.forms.get(key)
-        if forms is None:
-            if len(layout.forms) >= MAX_VARIANTS:
-                layout.forms.clear()
-            forms = layout.forms[key] = self._make_forms(layout, *key)
-        return forms
-
-    def _make_forms(
-        self,
-        layout: Layout,
-        marked: Sequence[bool],
-        fitting: Sequence[bool],
-        leaking: Sequence[int],
-        is_listed: bool,  # noqa: FBT001 - a part of a key
-    ) -> tuple[Form, Form]:
-        place = self._book.place
-        shut = {at for (at, _), fits in zip(layout.checked, fitting, strict=True) if not fits}
-        shut.update(leaking)
-        first = [(path, place(path).shows) for path in ("device", "last_seen")]
-        leaves = [(one.path, one.shows and at not in shut) for at, one in enumerate(layout.places)]
-        named = zip(layout.named, marked, strict=True)
-        marks = [(one.mark, one.shows_mark) if is_there else None for (_, one), is_there in named]
-        last = [(path, place(path).shows) for path in _SCOPE if is_listed or path != _SCOPE[-1]]
-        who = [*first, leaves[0], *leaves[-5:-1], *filter(None, marks[-2:]), *last]
-        what = [*first, *leaves, *filter(None, marks)]
-        return self._encoder.form(*zip(*who, strict=True)), Form(*zip(*what, strict=True))
 
     def outsider(self, name: str, *, scope: str, reason: str) -> Written:
         """That something was not in scope, and why; `name` is all that is known of it."""
@@ -248,22 +206,6 @@ def _hold(where: dict[Any, Any], key: Any, value: Any) -> None:
     if len(where) >= MAX_FINDINGS:
         where.clear()
     where[key] = value
-
-
-def _leaking(layout: Layout, raw: Sequence[bytes]) -> tuple[int, ...]:
-    """Which leaves that would show give a name of their device away."""
-    if not layout.seen:
-        return ()
-    names: Iterable[str] = identifiers_in(_decode(raw[at]) for at in layout.guards)
-    # One look at all texts: nearly always nothing is found.
-    shown = b"\n".join([raw[at] for at in layout.seen])
-    if b"\\" not in shown:
-        text = layout.told + shown.decode().casefold()
-        names = [name for name in names if name in text]
-    if not names:
-        return ()
-    texts = [(at, layout.places[at].text(_decode(raw[at]))) for at in layout.seen]
-    return tuple([at for at, text in texts if any(name in text for name in names)])
 
 
 def result_pairs(judged: JudgedRow) -> Iterator[tuple[str, Any]]:
