@@ -19,6 +19,7 @@ from secretivex.server.authority import Authority
 from secretivex.server.confirm.asked import Asked
 from secretivex.server.confirm.board import Board
 from secretivex.server.report.books import Books
+from secretivex.server.report.vitals import EVERY_S
 from secretivex.server.signals import TAKEN, Wish
 from secretivex.server.sockets.door import OpenDoor
 from secretivex.server.surroundings.around import Around
@@ -62,6 +63,7 @@ async def _serve(
     alone.watch_stores()
     if alone.desk is not None:
         await alone.desk.open()
+        alone.keep_books()
     around.notifier.tell(*ready())
     _keep_alive(loop, around.notifier)
     for wish in around.signals.read() if around.signals else ():  # those before the handlers
@@ -180,6 +182,11 @@ class Alone:
             self._following = self._loop.create_task(self.desk.follow(plan))
         fields = {"generation": self._authority.generation}
         LOG.info("keys read again", extra={"fields": fields})
+
+    def keep_books(self) -> None:
+        """Put down from time to time what is served, for those who ask for metrics alone."""
+        self._books.note_state()
+        self._loop.call_later(EVERY_S, self.keep_books)
 
     async def _tell(self, verb: str) -> dict[str, Any]:
         """What the desk asks for."""

@@ -28,7 +28,7 @@ class Books:
         self._authority = authority
         self._around = around
         self._meter = meter
-        self._vitals = Vitals(meter)
+        self._vitals: Vitals | None = None
         self._reload_at_s: float | None = None
         self._reporter_lost_s = -QUIET_S
         self.due_s = 0.0
@@ -39,6 +39,8 @@ class Books:
         if now < self.due_s:
             return
         self.due_s = now + EVERY_S
+        # Only who keeps books from time to time is a process beside the workers.
+        self._vitals = self._vitals or Vitals(self._meter)
         self._vitals.look()
         self.note_state()
 

@@ -21,6 +21,9 @@ class Tally:
         self.meter = meter
         self._places: dict[tuple[object, str], int] = {}
         self._made: dict[str, int] = {}
+        self.is_again = False
+        """Whether what is decided now was allowed already, before a person was asked: a signature's
+        decision counts once, unless it is another then."""
         self._add = meter.add
         self._connections, self._most, self._queue, self._signing, self._kept = (
             meter.place(name)
@@ -84,10 +87,13 @@ class Tally:
 
         def counted(query: SignQuery, /) -> Decision:
             decision = decide(query)
-            key = decision.rule, decision.reason
+            if self.is_again and decision.allowed:
+                return decision
+            rule = decision.rule or decision.confirm
+            key = rule, decision.reason
             place = places.get(key)
             if place is None:
-                label = f"{decision.rule.replace('/', '|') or 'none'}/{decision.reason}"
+                label = f"{rule.replace('/', '|') or 'none'}/{decision.reason}"
                 place = places[key] = self.meter.place("policy_decisions", label)
             self._add(place)
             return decision

@@ -275,7 +275,9 @@ class Worker:
         """A person has answered."""
         self._let_keys_end()
         self._tally.confirmed(refusal)
+        self._tally.is_again = True
         following = self._engine.go_on(job, time.time(), refusal)
+        self._tally.is_again = False
         if isinstance(following, SignJob):
             turn.since_s = time.monotonic()
             self._signing.submit(following, turn)
