@@ -103,6 +103,7 @@ class Authority:
             return records
         attached = self._modules.attach(records, self._config.memory_lock)
         self._hosts.hold((*self._registry.hosted, *self._modules.stores))
+        self._hosts.end_retired()
         return attached
 
     def ask_person(self, asked: Asked, now: float) -> Prompt:
@@ -175,6 +176,11 @@ class Authority:
         """Seconds to the next thing that `advance_stores` does unasked; None if there is none."""
         due = None if self._hosts is None else self._hosts.due
         return None if due is None else max(0.0, due - time.monotonic())
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the state had better wait: stores that were made or asked anew have not spoken."""
+        return self._hosts is not None and self._hosts.awaited_until() is not None
 
     def advance_stores(self) -> bool:
         """Take in what stores say, start their processes again; whether the state is another one."""

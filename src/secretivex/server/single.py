@@ -138,6 +138,9 @@ class Alone:
         self._board: Board[int] = Board(authority.ask_person)
         self._looking: asyncio.TimerHandle | None = None
         self._is_stopping = False
+        self._whole = asyncio.Event()
+        """Not set while a reload's state waits for stores; the old one serves until then."""
+        self._whole.set()
         self._books = Books(authority, around, meters.meter(1))
         self.desk: Desk | None = None
         self._following: asyncio.Task[None] | None = None
@@ -166,6 +169,7 @@ class Alone:
             self.worker.cut_off()
             return
         self._is_stopping = True
+        self._whole.set()
         self._around.say_stop()
         self.worker.drain(self._around.drain_timeout_s)
         self._listener.close()
@@ -175,7 +179,8 @@ class Alone:
             return
         self._authority.reconfigure(self._around.reload().config)
         self._authority.refresh()
-        self.publish()
+        self._whole.clear()
+        self._advance_stores()
         self._books.reloaded()
         plan = self._around.plan
         if self.desk is not None and plan is not None:
@@ -192,6 +197,7 @@ class Alone:
         """What the desk asks for."""
         if verb == "reload":
             self._reload()
+            await self._whole.wait()
             return self._books.reload_answer()
         self._books.note_state()
         return self._books.status([{"number": 0, "pid": os.getpid(), "ready": True}], 0)
@@ -243,6 +249,9 @@ class Alone:
 
     def _advance_stores(self) -> None:
         if self._authority.advance_stores():
+            self._whole.clear()
+        if not self._whole.is_set() and not self._authority.is_waiting:
+            self._whole.set()
             self.publish()
         if self._restart is not None:
             self._restart.cancel()

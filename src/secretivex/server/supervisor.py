@@ -7,11 +7,12 @@ for editors: nothing here waits for another process.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import selectors
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from secretivex.errors import SecretiveError
 from secretivex.hardening import overwrite_freed_memory
@@ -31,6 +32,9 @@ from secretivex.server.surroundings.notify import ready
 from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.shared import Shared
 from secretivex.server.zygote import Zygote, start_zygote
+
+if TYPE_CHECKING:
+    from secretivex.server.report.link import Reply
 
 LOG = logging.getLogger("secretivex.server")
 
@@ -63,6 +67,7 @@ class Supervisor:
         self._kill_at: float | None = None
         self._writer_at: float | None = None
         self._is_stopping = False
+        self._reloads: list[tuple[int, Reply]] = []
         if around.signals is None:
             raise ValueError("a supervisor needs signals")
         self._signals = around.signals
@@ -103,6 +108,7 @@ class Supervisor:
                 key.data()
         self._act_on_deadlines()
         self._changes.advance(self._clock())
+        self._answer_reloads()
         self._tell_ready()
         self._around.notifier.live()
         self._books.keep(self._clock())
@@ -150,15 +156,22 @@ class Supervisor:
         self._books.lost_worker()
         self._around.say("worker_lost", pid=link.pid, detail=reason)
 
-    def _answer_desk(self, verb: str) -> dict[str, Any]:
+    def _answer_desk(self, verb: str, reply: Reply) -> None:
         if verb == "reload":
             self._reload()
-            return self._books.reload_answer()
+            self._reloads.append((self._authority.generation, reply))
+            return
         workers = [
             {"number": link.number, "pid": link.pid, "ready": link.was_ready}
             for link in self._workers
         ]
-        return self._books.status(workers, self._reporter.pid)
+        reply(self._books.status(workers, self._reporter.pid))
+
+    def _answer_reloads(self) -> None:
+        """Tell who asked for a reload what came of it, once every worker has it."""
+        while self._reloads and self._reloads[0][0] <= self._workers.known:
+            with contextlib.suppress(OSError, EOFError):  # who asked may be gone
+                self._reloads.pop(0)[1](self._books.reload_answer())
 
     # Zygote.
 

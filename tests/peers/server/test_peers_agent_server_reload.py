@@ -5,9 +5,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+from listening import is_listening
+
+from agentclient.client import AgentClient
+from secretivex.server.report.control_socket import ask, control_path
 
 Start = Callable[..., Any]
 Wait = Callable[[Callable[[], bool], str], None]
@@ -93,3 +98,37 @@ def test_an_agent_that_is_read_only_lists_and_signs_and_changes_nothing(
     write_config(config, key)
     service.process.send_signal(signal.SIGHUP)
     wait(lambda: service.ssh_add("-q", str(key_files["rsa"])).returncode == 0, "still read-only")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_keys_are_there_all_the_time_that_a_reload_takes_and_the_new_ones_when_it_answers(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait, workers: int
+) -> None:
+    config = tmp_path / "agent.toml"
+    kinds = ("ed25519", "p256")
+
+    def point_at(kind: str) -> None:
+        new = tmp_path / "new.toml"
+        new.write_text(
+            f"[[stores]]\ntype = 'file'\nscan_default_dir = false\npaths = ['{key_files[kind]}']\n"
+        )
+        new.replace(config)
+
+    point_at(kinds[0])
+    service = start_service("--config", config, workers=workers)
+    control = control_path(service.address)
+    wait(lambda: is_listening(control), "no control socket")
+    for kind in (kinds[1], kinds[0], kinds[1]):
+        point_at(kind)
+        asking = Thread(target=ask, args=(control, "reload"), kwargs={"timeout_s": 60})
+        asking.start()
+        while asking.is_alive():
+            assert comments(service) in ([kinds[0]], [kinds[1]])
+        asking.join()
+        assert [comments(service) for _ in range(8)] == [[kind]] * 8
+
+
+def comments(service: Any) -> list[str]:
+    """What a new connection lists."""
+    with AgentClient(str(service.address), timeout_s=60) as agent:
+        return [identity.comment for identity in agent.identities()]

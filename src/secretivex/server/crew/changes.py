@@ -98,7 +98,8 @@ class Changes:
         self.is_stale |= self._authority.expire()
         self.is_stale |= self._authority.advance_stores()
         # One state at a time: a burst of changes becomes few states, and no outbox grows.
-        if self.is_stale and self._workers.is_settled:
+        # After a reload the old state serves until all of the new one is there.
+        if self.is_stale and self._workers.is_settled and not self._authority.is_waiting:
             self.is_stale = False
             self._board.forget_answers()
             self._workers.publish(self._authority.state())

@@ -9,17 +9,14 @@ import logging
 import selectors
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from secretivex.server.report.books import Books
-from secretivex.server.report.link import DeskLink
+from secretivex.server.report.link import Answer, DeskLink
 from secretivex.server.report.plan import ReportPlan
 from secretivex.server.zygote import Zygote
 from sshwire.errors import WireError
 
 LOG = logging.getLogger("secretivex.server")
-
-Answer = Callable[[str], dict[str, Any]]
 
 
 class Reporter:

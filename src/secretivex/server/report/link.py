@@ -10,6 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from secretivex.server.control import (
@@ -26,7 +27,9 @@ from sshwire.errors import WireError
 
 _READ_BYTES = 65_536
 
-Answer = Callable[[str], dict[str, Any]]
+Reply = Callable[[dict[str, Any]], None]
+Answer = Callable[[str, Reply], None]
+"""Answers a question, now or later."""
 
 
 class DeskLink:
@@ -52,8 +55,11 @@ class DeskLink:
             if kind is not Kind.ASK:
                 raise WireError(f"a reporter may not send {kind.name}")
             ticket, verb = parse_ticket(body)
-            answer = json.dumps(self._answer(verb.decode())).encode()
-            self._send(encode_message(Kind.ANSWER, encode_ticket(ticket, answer)))
+            self._answer(verb.decode(), partial(self._reply, ticket))
+
+    def _reply(self, ticket: int, answer: dict[str, Any]) -> None:
+        body = encode_ticket(ticket, json.dumps(answer).encode())
+        self._send(encode_message(Kind.ANSWER, body))
 
     def tell_plan(self, plan: ReportPlan) -> None:
         """Have it report by another plan from now on."""

@@ -20,6 +20,9 @@ SETTLE_FILES_S = 10.0
 SETTLE_OTHERS_S = 3.0
 """How long it waits for tokens; their keys may come later."""
 
+RELOAD_S = 3.0
+"""How long what a reload changes waits for all stores; the keys of a later one come when they come."""
+
 
 class HostGroup:
     """The processes of some stores. Its descriptor is readable when `advance` has something to do."""
@@ -31,15 +34,28 @@ class HostGroup:
         self._clock = clock
         self._selector = selectors.DefaultSelector()
         self._has_settled = False
+        self._retired: list[HostedStore] = []
         self._watched: dict[HostedStore, tuple[socket.socket, int]] = {}
 
     def replace(self, stores: Sequence[HostedStore]) -> None:
-        """From now on these stores; those that are left out end."""
+        """From now on these stores; those left out still sign, until `end_retired`."""
         for store in self.stores:
             if store not in stores:
                 self._unwatch(store)
-                store.close()
+                self._retired.append(store)
         self.stores = tuple(stores)
+
+    def end_retired(self) -> None:
+        """End the stores that were left out, now that nobody is to ask them."""
+        retired, self._retired = self._retired, []
+        for store in retired:
+            store.close()
+
+    def awaited_until(self) -> float | None:
+        """When one stops to wait for stores that were made or asked anew; None if for none."""
+        moments = [store.awaited_until(RELOAD_S) for store in self.stores]
+        now = self._clock()
+        return max((one for one in moments if one is not None and one > now), default=None)
 
     def hold(self, stores: Sequence[HostedStore]) -> None:
         """The same, and those that are new start at once."""
@@ -58,7 +74,8 @@ class HostGroup:
     @property
     def due(self) -> float | None:
         """When something is to be done without anything to read."""
-        return min((store.due for store in self.stores if store.due is not None), default=None)
+        moments = [self.awaited_until(), *(store.due for store in self.stores)]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def advance(self) -> bool:
         """Do all that is possible now; whether any store changed."""
@@ -108,13 +125,14 @@ class HostGroup:
 
     def close(self) -> None:
         """End every process."""
+        self.end_retired()
         for store in self.stores:
             store.close()
         self._selector.close()
 
     def forget(self) -> None:
         """Close our copies of descriptors in a process that was forked from this one."""
-        for store in self.stores:
+        for store in (*self.stores, *self._retired):
             store.forget()
         self._selector.close()
 

@@ -70,6 +70,7 @@ class HostedStore:
         self.name = spec.name
         self.kind = spec.kind
         self._clock = clock
+        self._made_at = clock()
         self._endpoint = open_endpoint()
         self._reader = MessageReader()
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,6 +82,7 @@ class HostedStore:
         self._health = self._unwell("its process has not answered yet")
         self.has_answered = False
         self._asked_at: float | None = None
+        self._refresh_at: float | None = None
         self._started_at = 0.0
         self._pause_s = FIRST_RETRY_S
         self._retry_at: float | None = self._clock()
@@ -94,6 +96,7 @@ class HostedStore:
         elif self.has_answered:
             self._send(encode_message(Kind.REFRESH))
             self._asked_at = self._asked_at or self._clock()
+            self._refresh_at = self._asked_at if self.kind == "file" else None
         return self.take_events()
 
     def take_events(self) -> tuple[StoreEvent, ...]:
@@ -155,6 +158,11 @@ class HostedStore:
     def wants_to_write(self) -> bool:
         """Whether something is left to be sent."""
         return bool(self._outbox)
+
+    def awaited_until(self, patience_s: float) -> float | None:
+        """When to wait no longer for its first word, or the next on files; None for not at all."""
+        since = self._refresh_at if self.has_answered else self._made_at
+        return None if since is None else since + patience_s
 
     @property
     def due(self) -> float | None:
@@ -249,7 +257,7 @@ class HostedStore:
         self._events += snapshot.events
         self._memory = snapshot.memory
         self._health = snapshot.health
-        self._asked_at = None
+        self._asked_at = self._refresh_at = None
         self.has_answered = True
         return not is_same
 
@@ -264,7 +272,7 @@ class HostedStore:
         self._health = replace(
             self._unwell(f"its process was lost: {reason}"), remedy="it is started again"
         )
-        self._asked_at = None
+        self._asked_at = self._refresh_at = None
         self._events.append(StoreEvent(self.name, "store_broken", self.name, self._health.reason))
 
     def _end(self) -> None:
