@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 from bisect import bisect_left
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,8 @@ from secretivex.metrics.buckets import (
 from secretivex.metrics.cells import MAX_SERIES, OVERFLOW, Cells
 from secretivex.metrics.per_store import StoreMeter, read_stores
 from secretivex.metrics.table import BOUNDS_NS
+from secretivex.policy import Decision
+from secretivex.server.report.tally import MAX_RULE_BYTES, Tally
 
 
 @given(st.integers(0, MAX_NS))
@@ -145,3 +148,34 @@ def test_a_batch_of_signatures_counts_for_its_stores_as_one_by_one() -> None:
         sum(bisect_left(BOUNDS_NS, ns) == bound for ns in durations_ns)
         for bound in range(len(BOUNDS_NS) + 1)
     ]
+
+
+def test_rules_leave_room_for_what_else_is_counted() -> None:
+    cells = Cells(1)
+    meter = cells.meter(0)
+    for number in range(10_000):
+        meter.count("policy_decisions", f"rule {number}/denied")
+    meter.count("requests", "sign/policy_denied", 10_000)
+    totals = cells.totals()
+    told = sum(count for _, count in totals.labels("policy_decisions"))
+    assert told == MAX_SERIES // 2
+    assert told + totals.value(*OVERFLOW) == 10_000
+    assert totals.value("requests", "sign/policy_denied") == 10_000
+
+
+def test_a_rule_with_a_long_name_keeps_the_word_for_why() -> None:
+    cells = Cells(1)
+    names = iter(["x" * 200, "x" * 200, "é" * 100, "a/b", ""])
+    reasons = iter(["denied", "no_allow_matches", "denied", "denied", "no_deny_matches"])
+    tally = Tally(cells.meter(0))
+    decide = tally.watch(lambda _query: Decision(False, next(names), next(reasons)))
+    query: Any = None
+    for _ in range(5):
+        decide(query)
+    assert dict(cells.totals().labels("policy_decisions")) == {
+        "x" * MAX_RULE_BYTES + "/denied": 1,
+        "x" * MAX_RULE_BYTES + "/no_allow_matches": 1,
+        "é" * (MAX_RULE_BYTES // 2) + "/denied": 1,
+        "a|b/denied": 1,
+        "none/no_deny_matches": 1,
+    }

@@ -20,6 +20,9 @@ HISTOGRAMS = ("queue_wait", "sign")
 MAX_SERIES = 1024
 """Names that one process may count under; what comes later counts under `OVERFLOW`."""
 
+_MOST_OF = {"policy_decisions": MAX_SERIES // 2}
+"""Rules may be ten thousand: what else is counted must find room beside them."""
+
 OVERFLOW = ("series_overflow", "")
 """What tells that the names did not suffice."""
 
@@ -150,7 +153,8 @@ class Meter:
 
     def _make(self, series: Series) -> int:
         index = len(self._places)
-        if index >= MAX_SERIES - 1 and series != OVERFLOW:
+        most = _MOST_OF.get(series[0], MAX_SERIES - 1)
+        if index >= most and series != OVERFLOW:
             return self.place(*OVERFLOW)
         text = f"{series[0]} {series[1]}".encode(errors="replace")[:_NAME_BYTES]
         kept = text.decode(errors="ignore").partition(" ")

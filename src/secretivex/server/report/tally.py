@@ -13,6 +13,14 @@ from secretivex.server.worker.cells import ConnectionCells
 from secretivex.server.worker.signing import SigningQueue
 from sshwire.agent.numbers import REQUEST_WORDS
 
+MAX_RULE_BYTES = 64
+"""Of a rule's name, so that the word for why has its place in the series' name too."""
+
+
+def _told(rule: str) -> str:
+    """A rule's name as its label has it."""
+    return rule.replace("/", "|").encode()[:MAX_RULE_BYTES].decode(errors="ignore") or "none"
+
 
 class Tally:
     """Counts for one worker."""
@@ -93,7 +101,7 @@ class Tally:
             key = rule, decision.reason
             place = places.get(key)
             if place is None:
-                label = f"{rule.replace('/', '|') or 'none'}/{decision.reason}"
+                label = f"{_told(rule)}/{decision.reason}"
                 place = places[key] = self.meter.place("policy_decisions", label)
             self._add(place)
             return decision
