@@ -3,8 +3,9 @@
 The same agent without a log, with one that is made durable each second, and with one that is made
 durable batch by batch; the file lies in the system's temporary folder. Judged by throughput, the load
 tool on the same cores; reported beside it are signatures for each second of processor time of all the
-agent's processes, which other programs move less. Rounds are short and many, for the machine's speed
-changes from one second to the next. Clients that reconnect for every signature are reported too: for a
+agent's processes, which other programs move less. Each round has agents of its own, for where a
+process's memory happens to lie moves its speed by as much as the log costs; in a round they take
+several short turns, for the machine's speed changes from one second to the next. Clients that reconnect for every signature are reported too: for a
 record the program of each of them is looked up. What the disk asks for a record that is made durable
 by itself is measured without an agent: chain, seal, write and fdatasync, one record after the other.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -30,51 +31,84 @@ from secretivex.server.audit.process import utc_now
 
 CLIENTS = 200
 RECORDS = 200
+FEW = 5
+REPORTED_EACH = 4
+"""Of so many rounds one measures what is reported beside the judged row."""
+
+TURNS = 3
+"""Of each agent in a round, after one that does not count."""
+
 AT_LEAST = 0.95
 """At most five parts in a hundred of the throughput."""
 
 
 def run(rounds: int) -> list[Measured]:
     """All three in turn."""
-    shape = Shape(CLIENTS, duration_s=1.0, warmup_s=0.3)
+    runs: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-")))
         keys = stack.enter_context(some_keys())
-        agents = {}
-        for fsync in ("", "batch", "record"):
-            config = ""
-            if fsync:
-                log = folder / f"{fsync}.jsonl"
-                config = f'audit_requests = true\naudit_path = "{log}"\naudit_fsync = "{fsync}"'
-            setup = Setup(keys, config=config)
-            agents[fsync] = stack.enter_context(start(f"ours:{CORES}", setup))
-        works: dict[str, Callable[[], Any]]
-        works = {fsync: partial(load, agent, shape, keys[0]) for fsync, agent in agents.items()}
-        for fsync in ("", "batch"):
-            again = replace(shape, reconnect=True)
-            works[f"{fsync} again"] = partial(load, agents[fsync], again, keys[0])
-        runs = in_turn(works, rounds)
+        for lot in range(rounds):
+            is_whole = lot % REPORTED_EACH == 0
+            for name, results in one_lot(folder / str(lot), keys, is_whole=is_whole).items():
+                runs.setdefault(name, []).append((lot, middle(results)))
     work = f"Ed25519 sign, {CLIENTS} persistent clients, audit log"
     rows = []
     for fsync, words in (("batch", "each second"), ("record", "each batch")):
         limit = AT_LEAST if fsync == "batch" else None
-        mine, plain = per_cpu(runs[fsync]), per_cpu(runs[""])
+        mine, plain = in_same_lots(runs[fsync], runs[""])
+        made, without = rates(mine), rates(plain)
         name = f"{work} durable {words}"
-        made, without = rates(runs[fsync]), rates(runs[""])
         rows += [
             judge(name, "no log", made, without, at_least=limit, unit="/s"),
-            judge(f"{name}, a CPU second", "no log", mine, plain, unit="/s"),
+            judge(f"{name}, a CPU second", "no log", per_cpu(mine), per_cpu(plain), unit="/s"),
         ]
     reconnecting = f"Ed25519 sign, {CLIENTS} reconnecting clients, audit log durable each second"
-    mine, plain = per_cpu(runs["batch again"]), per_cpu(runs[" again"])
-    rows.append(judge(f"{reconnecting}, a CPU second", "no log", mine, plain, unit="/s"))
-    alone = [one_by_one(is_durable=True) for _ in range(rounds)]
-    cached = [one_by_one(is_durable=False) for _ in range(rounds)]
+    mine, plain = in_same_lots(runs["batch again"], runs[" again"])
+    name = f"{reconnecting}, a CPU second"
+    rows.append(judge(name, "no log", per_cpu(mine), per_cpu(plain), unit="/s"))
+    alone = [one_by_one(is_durable=True) for _ in range(FEW)]
+    cached = [one_by_one(is_durable=False) for _ in range(FEW)]
     rows.append(
         judge("a record sealed, written and durable", "not durable", alone, cached, unit="us")
     )
-    rows.append(bound(f"{work}: failures", failures(runs["batch"]), at_most=0, worst=True, unit=""))
+    judged, _ = in_same_lots(runs["batch"], runs[""])
+    rows.append(bound(f"{work}: failures", failures(judged), at_most=0, worst=True, unit=""))
     return rows
+
+
+def one_lot(
+    folder: Path, keys: Sequence[Path], *, is_whole: bool
+) -> dict[str, list[dict[str, Any]]]:
+    """Agents that are new, loaded in turn; with clients that reconnect, "again", if it is whole."""
+    folder.mkdir()
+    shape = Shape(CLIENTS, duration_s=0.5, warmup_s=0.15)
+    works: dict[str, Callable[[], Any]] = {}
+    with ExitStack() as stack:
+        for fsync in ("", "batch", "record") if is_whole else ("", "batch"):
+            config = ""
+            if fsync:
+                log = folder / f"{fsync}.jsonl"
+                config = f'audit_requests = true\naudit_path = "{log}"\naudit_fsync = "{fsync}"'
+            agent = stack.enter_context(start(f"ours:{CORES}", Setup(keys, config=config)))
+            works[fsync] = partial(load, agent, shape, keys[0])
+            if is_whole and fsync != "record":
+                again = replace(shape, reconnect=True)
+                works[f"{fsync} again"] = partial(load, agent, again, keys[0])
+        return in_turn(works, TURNS)
+
+
+def in_same_lots(
+    some: list[tuple[int, dict[str, Any]]], others: list[tuple[int, dict[str, Any]]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Both, of the lots that have both."""
+    by_lot = dict(others)
+    return [run for _, run in some], [by_lot[lot] for lot, _ in some]
+
+
+def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the turns of a lot the one of middling throughput."""
+    return sorted(runs, key=lambda one: one["throughput_per_s"])[len(runs) // 2]
 
 
 def one_by_one(*, is_durable: bool) -> float:
@@ -101,5 +135,5 @@ def per_cpu(runs: list[dict[str, Any]]) -> list[float]:
 
 
 if __name__ == "__main__":
-    options = read_options(rounds=9)
+    options = read_options(rounds=21)
     finish(run(options.rounds), options)
