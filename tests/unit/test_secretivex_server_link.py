@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from secretivex.server.control import Kind, encode_message
 from secretivex.server.link import WorkerLink
 from secretivex.server.surroundings.starving import MAX_EXCUSED_S, starved_s
 
@@ -68,6 +69,29 @@ def test_what_it_waited_before_does_not_count(link: WorkerLink, machine: Machine
     machine.starved_s += 7.0
     link.expect(2, 200.0)
     assert link.is_overdue(200.0)
+
+
+def test_one_that_says_nothing_has_no_pulse_and_any_word_is_one(machine: Machine) -> None:
+    ours, theirs = socket.socketpair()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    link = WorkerLink(0, child.pid, ours, machine.starved)
+    assert not link.has_no_pulse(1e9)
+    link.expect_pulse(100.0, 20.0)
+    assert not link.has_no_pulse(119.9)
+    assert link.has_no_pulse(120.0)
+    # It had no core for most of the time: it gets its time again.
+    machine.starved_s += 11.0
+    assert not link.has_no_pulse(120.0)
+    assert link.pulse_by == 140.0
+    link.postpone(30.0)
+    assert not link.has_no_pulse(169.0)
+    assert link.has_no_pulse(170.0)
+    theirs.sendall(encode_message(Kind.ALIVE))
+    assert link.read() == ()
+    assert not link.has_no_pulse(1e9)
+    link.kill()
+    theirs.close()
+    child.communicate()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long a process waited")

@@ -32,6 +32,10 @@ class Kind(IntEnum):
     """To the reporter: write a snapshot now."""
     OUTCOME = 3
     """uint32 ticket, then a word: what came of a CHANGE, once every worker answers accordingly."""
+    PULSE = 8
+    """Nothing: answer with ALIVE."""
+    ALIVE = 70
+    """Nothing: the worker's loop turns."""
     PLAN = 7
     """To the reporter, first and with every reload: a `ReportPlan`."""
     ASK = 67

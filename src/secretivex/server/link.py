@@ -28,7 +28,8 @@ _READ_BYTES = 65536
 class WorkerLink:
     """One worker. `deadline` is when it must have acknowledged; `was_ready` once it ever did.
 
-    `acknowledged` is the last generation that it answers from.
+    `acknowledged` is the last generation that it answers from. `pulse_by` is when it must have said
+    anything at all.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class WorkerLink:
         self.deadline: float | None = None
         self._starved = starved
         self._starved_before_s = self._excused_s = 0.0
+        self.pulse_by: float | None = None
+        self._pulse_s = self._pulse_starved_s = 0.0
         self.was_ready = False
         self.acknowledged = 0
         self._awaited = 0
@@ -67,6 +70,27 @@ class WorkerLink:
         self._excused_s = max(self._excused_s, excused_s)
         return now >= self.deadline
 
+    def expect_pulse(self, now: float, patience_s: float) -> None:
+        """From now on wait for a sign of life."""
+        self.pulse_by, self._pulse_s = now + patience_s, patience_s
+        self._pulse_starved_s = self._starved(self.pid)
+
+    def has_no_pulse(self, now: float) -> bool:
+        """Whether it had its time, and a core for most of it, and said nothing."""
+        if self.pulse_by is None or now < self.pulse_by:
+            return False
+        if self._starved(self.pid) - self._pulse_starved_s > self._pulse_s / 2:
+            self.expect_pulse(now, self._pulse_s)
+            return False
+        return True
+
+    def postpone(self, seconds: float) -> None:
+        """Whatever it owes, it has so much longer for."""
+        if self.deadline is not None:
+            self.deadline += seconds
+        if self.pulse_by is not None:
+            self.pulse_by += seconds
+
     def write(self) -> None:
         """Send what the channel takes; raises OSError when it is broken."""
         with contextlib.suppress(BlockingIOError):
@@ -82,6 +106,7 @@ class WorkerLink:
             return ()
         if not data:
             raise EOFError
+        self.pulse_by = None
         changes: list[Message] = []
         for message in self._reader.receive(data):
             kind, body = message
@@ -89,7 +114,7 @@ class WorkerLink:
                 changes.append(message)
             elif kind is Kind.ACKNOWLEDGE:
                 self._acknowledge(parse_number(body))
-            else:
+            elif kind is not Kind.ALIVE:
                 raise WireError(f"a worker may not send {kind.name}")
         return tuple(changes)
 

@@ -89,6 +89,31 @@ def test_a_worker_that_hangs_is_replaced_at_a_reload(
         wait(lambda: len(service.ssh_add("-l").stdout.splitlines()) == 2, "the new key is missing")
 
 
+@pytest.mark.long
+def test_a_worker_that_hangs_at_rest_is_replaced_too(
+    start_service: Start, key_files: dict[str, Path], wait: Wait, running: Running
+) -> None:
+    service = start_service("--key", key_files["ed25519"])
+    wait(lambda: len(service.workers) == 2, "no workers")
+    hung, other = service.workers
+    os.kill(hung, signal.SIGSTOP)
+    # Asked every ten seconds, with twenty to answer.
+    wait(lambda: not running(hung), f"still there: {service.log.read_text()}")
+    wait(lambda: len(service.workers) == 2, "not replaced")
+    assert other in service.workers
+    assert service.logged("it hangs")
+    # Who stops all of them and lets them go on gets the same workers back.
+    family = service.family()
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(35)
+    for pid in family:
+        os.kill(pid, signal.SIGCONT)
+    assert service.ssh_add("-T", f"{key_files['ed25519']}.pub").returncode == 0
+    time.sleep(2)
+    assert service.family() == family
+
+
 def test_workers_end_with_their_supervisor(
     start_service: Start, flags: list[str], wait: Wait, running: Running
 ) -> None:

@@ -33,6 +33,18 @@ ACKNOWLEDGE_PER_KEY_S = 0.002
 START_S = 10.0
 """How long a new worker may take to its first acknowledgement."""
 
+PULSE_EVERY_S = 10.0
+"""How often a worker is asked whether its loop turns."""
+
+PULSE_PATIENCE_S = 20.0
+"""How long it may take to answer that: with the pause before, as long as systemd waits for us."""
+
+AWAY_S = 2.0
+"""A deadline that is seen so late was missed by us: we were stopped, or the machine was."""
+
+RETURN_S = 1.0
+"""What workers get then to answer, for they were stopped too."""
+
 RETRY_S = 1.0
 """Pause before a worker is made again that never got to its first acknowledgement."""
 
@@ -67,6 +79,7 @@ class Workers:
         self._links: dict[int, WorkerLink] = {}
         self._retries: dict[int, float] = {}
         self._state, self._generation, self._keys = b"", 0, 0
+        self._next_pulse = clock() + PULSE_EVERY_S
         self.is_stopping = False
 
     def __len__(self) -> int:
@@ -78,8 +91,13 @@ class Workers:
     @property
     def deadlines(self) -> list[float]:
         """The moments at which `act_on_deadlines` has something to do."""
-        owed = [link.deadline for link in self._links.values() if link.deadline is not None]
+        owed = self._owed()
+        owed += [] if self.is_stopping else [self._next_pulse]
         return [*owed, *self._retries.values()]
+
+    def _owed(self) -> list[float]:
+        both = ((link.deadline, link.pulse_by) for link in self._links.values())
+        return [moment for pair in both for moment in pair if moment is not None]
 
     @property
     def is_settled(self) -> bool:
@@ -176,12 +194,28 @@ class Workers:
     def act_on_deadlines(self) -> None:
         """Replace who owes an acknowledgement; make again who could not be made."""
         now = self._clock()
+        away_s = now - min(self._owed(), default=now)
         for link in self:
-            if link.is_overdue(now):
+            if away_s > AWAY_S:
+                link.postpone(away_s + RETURN_S)
+            elif link.is_overdue(now):
                 self.replace(link, "it did not acknowledge in time")
+            elif link.has_no_pulse(now):
+                self.replace(link, "it hangs")
+        self._ask_pulses(now)
         for number, moment in tuple(self._retries.items()):
             if now >= moment and not self.is_stopping:
                 self.spawn(number)
+
+    def _ask_pulses(self, now: float) -> None:
+        """Those who owe nothing are asked for a sign of life from time to time."""
+        if now < self._next_pulse or self.is_stopping:
+            return
+        self._next_pulse = now + PULSE_EVERY_S
+        for link in self:
+            if link.deadline is None and link.pulse_by is None:
+                link.expect_pulse(now, PULSE_PATIENCE_S)
+                self.send(link, encode_message(Kind.PULSE))
 
     def drain(self, drain_s: float) -> None:
         """Have all finish and go; nobody is made again."""
@@ -189,7 +223,7 @@ class Workers:
         self._retries.clear()
         order = encode_message(Kind.DRAIN, encode_number(round(drain_s * 1000)))
         for link in self:
-            link.deadline = None
+            link.deadline = link.pulse_by = None
             self.send(link, order)
 
     def end(self) -> None:

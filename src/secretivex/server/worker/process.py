@@ -110,6 +110,8 @@ class ControlProtocol(asyncio.Protocol):
         elif kind is Kind.VERDICT:
             ticket, word = parse_ticket(body)
             self.worker.confirming.end(ticket, word.decode())
+        elif kind is Kind.PULSE:
+            self._transport.write(encode_message(Kind.ALIVE))
         elif kind is Kind.DRAIN:
             self.worker.drain(parse_number(body) / 1000)
 
