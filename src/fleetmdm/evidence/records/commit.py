@@ -92,16 +92,18 @@ class Form:
             itemgetter(*order) if len(order) > 1 else tuple
         )
         """What has the order of the paths in the order of a record."""
-        names = [named[at][1] for at in order]
+        names = [named[at].written for at in order]
         self.names = hashlib.sha256(b",".join(names)).digest()
         self.cut = Struct("32s" * len(paths)).unpack
         self.salt_bytes = SALT_BYTES * len(paths)
         self._opens = [opens[at] for at in order]
         self._shuts = [not each for each in self._opens]
-        # No canonical JSON holds a newline, so it tells where what is hashed for a field ends.
-        self._hashed = _lay_out([(b'["', b'",' + name + b",") for name in names], b"]\n", b"]")
-        shown = list(compress(names, self._opens))
-        self._shown = _lay_out([(name + b':["', b'",') for name in shown], b"],", b"]")
+        self._hashed = lay_out_hashed([named[at].hashed for at in order])
+        shown = [named[at].shown for at in compress(order, self._opens)]
+        self._shown = [piece for name in shown for piece in (name, b"", b'",', b"")]
+        if shown:
+            self._shown[0] = shown[0].removeprefix(b"],")
+            self._shown.append(b"]")
 
     def assemble(
         self, values: Sequence[bytes], salts: Sequence[bytes], others: Sequence[bytes] = ()
@@ -125,16 +127,31 @@ class Form:
         return Written(write_line(shown, shut), b"".join(digests), count, len(shut))
 
 
+class Name(NamedTuple):
+    """The name of a field as it stands in records of many forms."""
+
+    order: bytes
+    """By what names are sorted (RFC 8785 section 3.2.3)."""
+    written: bytes
+    hashed: bytes
+    """Between salt and value where they are hashed."""
+    shown: bytes
+    """From the field before to the salt where it is shown."""
+
+
 @lru_cache(maxsize=MAX_NAMES)
-def _name(path: str) -> tuple[bytes, bytes]:
-    """What the name of a field is sorted by (RFC 8785 section 3.2.3), and how it is written."""
-    return utf16(path), encode_text(path)
+def _name(path: str) -> Name:
+    written = encode_text(path)
+    return Name(utf16(path), written, b'",%b,' % written, b'],%b:["' % written)
 
 
-def _lay_out(fields: Sequence[tuple[bytes, bytes]], between: bytes, end: bytes) -> list[bytes]:
-    """What stands before the salt and the value of each field, with a place for each of the two."""
-    pieces = [piece for before, middle in fields for piece in (between + before, b"", middle, b"")]
-    return [pieces[0].removeprefix(between), *pieces[1:], end] if pieces else []
+def lay_out_hashed(between: Sequence[bytes]) -> list[bytes]:
+    """What is hashed of fields, a line each: salts go to every fourth place from 1, values from 3.
+
+    `between` stands between the two. No canonical JSON holds a newline.
+    """
+    pieces = [piece for middle in between for piece in (b']\n["', b"", middle, b"")]
+    return [b'["', *pieces[1:], b"]"] if pieces else []
 
 
 class RecordEncoder:

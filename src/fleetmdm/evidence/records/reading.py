@@ -17,7 +17,7 @@ from operator import lt
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
-from fleetmdm.evidence.records.commit import Form, Written, encode_value
+from fleetmdm.evidence.records.commit import Form, Written, encode_value, lay_out_hashed
 from fleetmdm.evidence.records.values import (
     RecordError,
     carry,
@@ -151,9 +151,6 @@ _FIELD = re.compile(
 )
 """A field whose value is no deeper than a list or a map of plain values."""
 
-_FIELD_BYTES = len(b'"":["",],') + 32
-"""Of a field and the comma after it, without name and value."""
-
 _HEAD, _MIDDLE, _TAIL = b'{"fields":{', b'},"hidden":[', b"]}\n"
 
 
@@ -163,6 +160,7 @@ class LineReader:
     def __init__(self) -> None:
         self._values: set[bytes] = set()
         self._names: dict[tuple[bytes, ...], list[bytes]] = {}
+        """What is hashed of fields with these names, laid out."""
 
     def read(self, line: bytes) -> Taken:
         """One line with its newline; raises `RecordError` unless it is in canonical form."""
@@ -176,28 +174,26 @@ class LineReader:
             return None
         section = line[len(_HEAD) : middle]
         hidden = _cut_digests(line[middle + len(_MIDDLE) : -len(_TAIL)])
-        found = _FIELD.findall(section)
-        if hidden is None or not found:
+        parts = _FIELD.split(section)
+        names, salts, values = tuple(parts[1::4]), tuple(parts[2::4]), tuple(parts[3::4])
+        # What no match takes stands between them: nothing, if the fields are an unbroken row.
+        if hidden is None or not names or any(parts[::4]) or not section.endswith(b"]"):
             return None
-        names, salts, values = zip(*found, strict=True)
-        # Each match but the last ends with a comma, so only an unbroken row has this length.
-        length = sum(map(len, names)) + sum(map(len, values)) + len(names) * _FIELD_BYTES
-        heads = self._names.get(names) or self._learn(names)
-        if length != len(section) + 1 or heads is None:
+        hashed = self._names.get(names) or self._learn(names)
+        if hashed is None:
             return None
         if (b"{" in section or b"\\" in section) and not all(map(self._is_sound, values)):
             return None
+        hashed = hashed.copy()
+        hashed[1::4], hashed[3::4] = salts, values
         sha256 = hashlib.sha256
-        digests = [
-            sha256(b'["' + salt + head + value + b"]").digest()
-            for salt, head, value in zip(salts, heads, values, strict=True)
-        ]
+        digests = [sha256(field).digest() for field in b"".join(hashed).split(b"\n")]
         if not set(digests).isdisjoint(hidden):
             return None
         return Taken(names, salts, values, digests, hidden, b"".join(sorted(digests + hidden)))
 
     def _learn(self, names: tuple[bytes, ...]) -> list[bytes] | None:
-        """For each name what stands between its salt and its value where it is hashed."""
+        """What is hashed of fields with these names, but for salts and values."""
         try:
             texts = [json.loads(b'"%b"' % name) for name in names]
             written = [encode_text(text) for text in texts]
@@ -208,8 +204,8 @@ class LineReader:
             return None
         if len(self._names) >= MAX_KNOWN:
             self._names.clear()
-        heads = self._names[names] = [b'",%b,' % name for name in written]
-        return heads
+        hashed = self._names[names] = lay_out_hashed([b'",%b,' % name for name in written])
+        return hashed
 
     def _is_sound(self, value: bytes) -> bool:
         """Whether a value is written as `carry` has it; plain ones are by the pattern."""
