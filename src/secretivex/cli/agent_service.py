@@ -41,7 +41,11 @@ def install(call: Call, *, user: str | None, config: Path | None, start: bool) -
     """
     command = [str(program_path()), "run"]
     if config is not None:
-        command += ["--config", str(config.resolve())]
+        path = str(config.resolve())
+        if "$" in path:
+            # `run --config` would take what follows it for a variable.
+            raise SecretiveError("usage", f"--config: {path} has a $ in it", hint="move the file")
+        command += ["--config", path]
     files = _manager(call, user).install(command, start=start)
     call.emit({"files": files}, lambda: [f"wrote {name}\n" for name in files])
 

@@ -155,9 +155,10 @@ rejected() { systemctl --user show -p StatusText secretive-agent.service | grep 
 put() { place=$1; mkdir -p "$TMP/$1/bin"; cp -P $TMP/bin/* "$TMP/$1/bin"; }
 nothing() { [ -z "$(ls $units | grep -v wants)" ]; systemctl --user is-active secretive-agent.socket || true; }
 put 'my $HOME 100% é'
-mkdir "$TMP/"'it"s a $PATH 5%h \\'
-config="$TMP/"'it"s a $PATH 5%h \\'/$'a\\tb.toml'
+mkdir "$TMP/"'it"s a path 5%h \\'
+config="$TMP/"'it"s a path 5%h \\'/$'a\\tb.toml'
 cp $TMP/agent.toml "$config"
+mkdir $TMP/'$x'; cp $TMP/agent.toml $TMP/'$x'; agent install --config $TMP/'$x'/agent.toml 2>&1 || echo "dollar: $?"
 agent install --config "$config" --quiet
 ssh-add -l || [ $? = 1 ]
 main=$(systemctl --user show -p MainPID --value secretive-agent.service)
@@ -204,6 +205,7 @@ def test_install_is_all_or_nothing_and_knows_its_own(
     assert out.rstrip().endswith("all done"), out + said.stderr
     assert "serving; the new configuration was rejected" in out
     for what in (
+        "dollar: 2",
         "hand-edited: 6",
         "kept: 6",
         "quote: 5",
