@@ -367,3 +367,20 @@ def test_a_record_tells_which_key_was_added_and_which_extension_was_asked_for(
     assert added == [service_fingerprint(key_files[kind]) for kind in kinds]
     names = [record["extension"] for record in found if record["event"] == "extension"]
     assert names == ["query", "hostile\n\x1b[31m" + "x" * 51]
+
+
+def test_a_followed_log_is_shown_line_by_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text('{"time":"t","event":"sign","outcome":"first"}\n')
+    command = (sys.executable, "-m", "secretivex.cli.client", "tail-audit", "--follow", str(log))
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")}
+    following = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
+    try:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "t sign first\n"
+        with log.open("a") as file:
+            file.write('{"time":"t","event":"list","outcome":"second"}\n')
+        assert following.stdout.readline() == "t list second\n"
+    finally:
+        following.kill()
+        following.communicate()

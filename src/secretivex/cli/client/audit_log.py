@@ -68,14 +68,20 @@ def tail_audit(
         is_key = key is None or record.get("key") == key
         return is_event and is_key and not (failed and record.get("outcome") == "ok")
 
-    def shown(lines: Iterable[bytes]) -> Iterator[str]:
-        for record in filter(wanted, map(_parse, lines)):
-            yield encode_line(record).decode() if call.format == "json" else describe(record) + "\n"
+    def select(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+        return filter(wanted, map(_parse, lines))
+
+    def show(record: Mapping[str, Any]) -> str:
+        return encode_line(record).decode() if call.format == "json" else describe(record) + "\n"
 
     with open_log(log) as file:
-        call.emit_chunks(deque(shown(read_whole_lines(file)), maxlen=lines))
+        newest = deque(select(read_whole_lines(file)), maxlen=lines)
+        call.emit_chunks(map(show, newest))
         if follow:
-            call.emit_chunks(shown(follow_lines(log, file)))
+            # Each as it comes: a document is held back until it is whole, and this never is.
+            for record in select(follow_lines(log, file)):
+                call.stdout.write(show(record))
+                call.stdout.flush()
 
 
 def _parse(line: bytes) -> dict[str, Any]:
