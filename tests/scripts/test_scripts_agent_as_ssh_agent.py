@@ -54,7 +54,9 @@ SCRIPTS = {
         """,
     "signals": """
         for signal in INT HUP TERM; do
-            eval $($A -s) > /dev/null; kill -$signal $SSH_AGENT_PID; sleep 0.5
+            eval $($A -s) > /dev/null
+            # Whoever is told to end before it answers has not chosen yet what to ignore.
+            ssh-add -l > /dev/null 2>&1; kill -$signal $SSH_AGENT_PID; sleep 0.5
             n=0; while [ $signal != INT ] && [ $n -lt 100 ]; do
                 ssh-add -l > /dev/null 2>&1; [ $? = 2 ] && break; sleep 0.1; n=$((n+1)); done
             if kill -0 $SSH_AGENT_PID 2>/dev/null; then
