@@ -21,7 +21,7 @@ from secretivex.server.audit.cells import AuditCells
 MAX_BLOCKED = 256
 """Pieces, each of up to `PIPE_BYTES`, that wait for room in the pipe."""
 
-GATHER_S = 0.005
+GATHER_S = 0.02
 """How long a record may wait here for others: a write for each would cost more than the record."""
 
 LAST_WORDS_S = 0.3

@@ -32,8 +32,8 @@ piece is left in it by halves."""
 BATCH_BYTES = 256 * PIPE_BYTES
 """A batch that has come to this is sealed: a sheet makes many times its own size of lines."""
 
-MOST_BYTES_PER_S = 20_000_000
-"""Faster than records come: half of the pipe is never filled before it is read."""
+MOST_BYTES_PER_S = 10_000_000
+"""As fast as records come: half of the pipe is filled before it is read. A full one makes them wait."""
 
 RETRY_S = 0.5
 """Pause before a failed write is tried again."""
