@@ -16,7 +16,7 @@ from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
 from fleetmdm.evidence.redact import Profile
 from fleetmdm.evidence.verify import Trust, verify_pack
 from fleetmdm.store.sqlite import SqliteStore
-from secretivex.audit.chain import Chain
+from secretivex.audit.chain import Chain, hash_standing
 from secretivex.audit.head import HeadSigner
 from secretivex.audit.record import encode_line
 from sshwire.allowed_signers import parse_allowed_signers
@@ -62,6 +62,26 @@ def test_a_file_that_goes_on_with_a_chain_holds() -> None:
     assert check_segment(more).problems == []
     assert check_segment([*lines, *more]).problems == []
     assert check_segment([*make_log()[:7], *more]).problems, "a file between them is missing"
+
+
+def test_half_a_line_that_the_next_writer_found_is_no_problem_and_nothing_else_is() -> None:
+    first, torn = make_log()[:7], b'{"time":"2026-11\n'
+    seal = json.loads(first[-1])["hash"]
+
+    def log(*between: bytes, found: bytes) -> list[bytes]:
+        opened = record(
+            "chain_opened", chain="two", before=hash_standing(bytes.fromhex(seal), found)
+        )
+        return [*first, *between, opened, Chain(b"two".ljust(32)).seal(opened)]
+
+    segment = check_segment(log(torn, found=torn))
+    assert (segment.problems, segment.unsealed) == ([], 1)
+    assert check_segment(log(found=b"")).problems == []
+    broken, altered = check_segment(log(torn, found=b"")).problems
+    assert broken == "line 8: no record"
+    assert altered.startswith("line 9: what stands before this chain")
+    assert check_segment(log(found=torn)).problems
+    assert check_segment(log(torn, found=torn)[:-2]).problems == ["line 8: no record"]
 
 
 @pytest.mark.parametrize("at", range(11))

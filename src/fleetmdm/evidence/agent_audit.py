@@ -50,8 +50,10 @@ def check_segment(lines: Iterable[bytes]) -> AuditSegment:
     """Follow every chain of a segment through its lines."""
     follower = _Follower()
     for number, line in enumerate(lines, start=1):
-        for problem in follower.take(line):
-            follower.segment.problems.append(f"line {number}: {problem}")
+        problems = [f"line {number}: {problem}" for problem in follower.take(line)]
+        follower.segment.problems += problems
+        if not _parse(line) or not line.endswith(b"\n"):
+            follower.doubts.append(f"line {number}: no record")
     return follower.end()
 
 
@@ -65,18 +67,19 @@ class _Follower:
         self._seals = 0
         self._signer: PublicKey | None = None
         self._batch = bytearray()
+        self.doubts: list[str] = []
+        """Broken lines since the last seal, unless a writer says that it found them so."""
 
     def take(self, line: bytes) -> Iterator[str]:
         """The next line; what is wrong with it."""
         value = _parse(line)
         event = value.get("event")
-        if not value or not line.endswith(b"\n"):
-            yield "no record"
         if event == "seal":
             yield from self._take_seal(value)
             return
         if event in ("chain_opened", "chain_continued"):
-            # A writer that was killed leaves records without their seal.
+            # A writer that was killed leaves records without their seal, the power cut half a line.
+            yield from self._compare_standing(value.get("before"))
             self._drop_batch()
             self._begin(value)
         elif event == "head":
@@ -94,7 +97,19 @@ class _Follower:
             self.segment.problems.append("no seal: nothing of the agent vouches for these lines")
         return self.segment
 
+    def _compare_standing(self, before: object) -> Iterator[str]:
+        """A writer tells what stood in the file that it opened: the last seal and what followed it."""
+        is_known = self._before is not None or self._batch
+        if before is None or not is_known:
+            return
+        if before == hashlib.sha256((self._before or _NO_HASH) + self._batch).hexdigest():
+            self.doubts.clear()
+        else:
+            yield "what stands before this chain is not what its writer found there"
+
     def _drop_batch(self) -> None:
+        self.segment.problems += self.doubts
+        self.doubts.clear()
         self.segment.unsealed += self._batch.count(b"\n")
         self._batch.clear()
 
@@ -117,6 +132,8 @@ class _Follower:
         self._chain = value.get("chain")
 
     def _take_seal(self, value: Mapping[str, Any]) -> Iterator[str]:
+        self.segment.problems += self.doubts
+        self.doubts.clear()
         said, batch = _unhex(value.get("hash")), bytes(self._batch)
         if self._before is None:
             yield "a seal outside a chain, or a file is missing before it"
