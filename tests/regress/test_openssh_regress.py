@@ -92,7 +92,7 @@ def agent(public_folder: Path, require_program: Callable[[str], str]) -> Path:
     if AGENT != OURS:
         return Path(require_program(AGENT))
     libraries = public_folder / "libraries"
-    for package in ("sshwire", "clikit", "secretivex"):
+    for package in ("sshwire", "clikit", "agentclient", "secretivex"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "src" / package, libraries / package, ignore=ignored)
     for name in sorted(needed_distributions("secretivex-fleetmdm", "agent")):

@@ -194,6 +194,9 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
             service = Service(address, process, log)
             stack.callback(kill_family, service)
             wait_until(lambda: answers(service), f"no answer: {log.read_text()}")
+            if workers > 1 and not before:
+                # The reporter counts as a worker until it has said its name.
+                wait_until(lambda: len(service.workers) == workers, "not so many workers")
             return service
 
         yield start
