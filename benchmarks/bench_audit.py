@@ -1,28 +1,32 @@
 """What the audit log costs: Ed25519 signatures for 200 persistent clients with and without it.
 
-The same agent without a log, with one that is made durable each second, and with one that is made
-durable batch by batch; the file lies in the system's temporary folder. Judged by throughput, the load
-tool on the same cores; reported beside it are signatures for each second of processor time of all the
-agent's processes, which other programs move less. Each round has agents of its own, for where a
-process's memory happens to lie moves its speed by as much as the log costs; in a round they take
-several short turns, for the machine's speed changes from one second to the next. Clients that reconnect for every signature are reported too: for a
-record the program of each of them is looked up. What the disk asks for a record that is made durable
-by itself is measured without an agent: chain, seal, write and fdatasync, one record after the other.
+Two agents at once, one without a log, each with half of the clients and both on all cores: what
+disturbs the machine disturbs both alike. One after the other they differ by a tenth and more from one
+second to the next, several times what is to be measured. Judged are signatures for each second of
+processor time of all of an agent's processes, its log's writer among them: so many fewer it makes where
+it fills the cores, and the cost of the clients does not hide it. Reported beside it is the throughput
+of both one after the other. Each round has agents of its own, for where a process's memory happens to
+lie moves its speed too.
+
+The log lies in the system's temporary folder and is made durable each second, or batch by batch. Clients
+that reconnect for every signature are reported too: for a record the program of each of them is looked
+up. What the disk asks for a record that is made durable by itself is measured without an agent: chain,
+seal, write and fdatasync, one record after the other.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from agent_rows import CORES, failures, in_turn, rates, some_keys
-from load import Setup, Shape, load, start
+from agent_rows import CORES, failures, rates, some_keys
+from load import Agent, Setup, Shape, load, start
 from ratio import Measured, bound, finish, judge, read_options
 from secretivex.audit.chain import Chain
 from secretivex.audit.record import AuditRecord, encode_record
@@ -31,84 +35,106 @@ from secretivex.server.audit.process import utc_now
 
 CLIENTS = 200
 RECORDS = 200
+AT_LEAST = 0.95
+"""At most five parts in a hundred."""
+
+WARM_UP_S, WINDOW_S = 0.4, 1.2
+"""The callers are looked up before processor time counts: once a connection."""
+
 FEW = 5
-REPORTED_EACH = 4
+REPORTED_EACH = 3
 """Of so many rounds one measures what is reported beside the judged row."""
 
-TURNS = 3
-"""Of each agent in a round, after one that does not count."""
+TURNS = 5
+"""Of a pair of agents in a round; the middle one counts."""
 
-AT_LEAST = 0.95
-"""At most five parts in a hundred of the throughput."""
+Runs = dict[str, list[float]]
+"""Of each kind the figure of each round, without a log under the kind's name, with one as `logged`."""
 
 
 def run(rounds: int) -> list[Measured]:
-    """All three in turn."""
-    runs: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    """Round by round."""
+    runs: Runs = defaultdict(list)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-")))
         keys = stack.enter_context(some_keys())
-        for lot in range(rounds):
-            is_whole = lot % REPORTED_EACH == 0
-            for name, results in one_lot(folder / str(lot), keys, is_whole=is_whole).items():
-                runs.setdefault(name, []).append((lot, middle(results)))
+        for number in range(rounds):
+            measure_round(folder / str(number), keys, runs, is_whole=number % REPORTED_EACH == 0)
     work = f"Ed25519 sign, {CLIENTS} persistent clients, audit log"
-    rows = []
-    for fsync, words in (("batch", "each second"), ("record", "each batch")):
-        limit = AT_LEAST if fsync == "batch" else None
-        mine, plain = in_same_lots(runs[fsync], runs[""])
-        made, without = rates(mine), rates(plain)
-        name = f"{work} durable {words}"
-        rows += [
-            judge(name, "no log", made, without, at_least=limit, unit="/s"),
-            judge(f"{name}, a CPU second", "no log", per_cpu(mine), per_cpu(plain), unit="/s"),
-        ]
-    reconnecting = f"Ed25519 sign, {CLIENTS} reconnecting clients, audit log durable each second"
-    mine, plain = in_same_lots(runs["batch again"], runs[" again"])
-    name = f"{reconnecting}, a CPU second"
-    rows.append(judge(name, "no log", per_cpu(mine), per_cpu(plain), unit="/s"))
+    rows = [
+        compare(f"{work} durable each second", runs, "batch", at_least=AT_LEAST),
+        compare(f"{work} durable each batch", runs, "record"),
+        compare(f"{work} durable each second, reconnecting clients", runs, "again"),
+    ]
+    name = f"{work} durable each second, throughput, one after the other"
+    rows.append(judge(name, "no log", runs["alone logged"], runs["alone"], unit="/s"))
     alone = [one_by_one(is_durable=True) for _ in range(FEW)]
     cached = [one_by_one(is_durable=False) for _ in range(FEW)]
     rows.append(
         judge("a record sealed, written and durable", "not durable", alone, cached, unit="us")
     )
-    judged, _ = in_same_lots(runs["batch"], runs[""])
-    rows.append(bound(f"{work}: failures", failures(judged), at_most=0, worst=True, unit=""))
+    rows.append(bound(f"{work}: failures", runs["failed"], at_most=0, worst=True, unit=""))
     return rows
 
 
-def one_lot(
-    folder: Path, keys: Sequence[Path], *, is_whole: bool
-) -> dict[str, list[dict[str, Any]]]:
-    """Agents that are new, loaded in turn; with clients that reconnect, "again", if it is whole."""
+def measure_round(folder: Path, keys: Sequence[Path], runs: Runs, *, is_whole: bool) -> None:
+    """Agents that are new; all that is reported, too, if the round is whole."""
     folder.mkdir()
-    shape = Shape(CLIENTS, duration_s=0.5, warmup_s=0.15)
-    works: dict[str, Callable[[], Any]] = {}
+    shape = Shape(CLIENTS // 2, duration_s=WINDOW_S, warmup_s=WARM_UP_S)
     with ExitStack() as stack:
-        for fsync in ("", "batch", "record") if is_whole else ("", "batch"):
+
+        def begin(fsync: str) -> Agent:
             config = ""
             if fsync:
                 log = folder / f"{fsync}.jsonl"
                 config = f'audit_requests = true\naudit_path = "{log}"\naudit_fsync = "{fsync}"'
-            agent = stack.enter_context(start(f"ours:{CORES}", Setup(keys, config=config)))
-            works[fsync] = partial(load, agent, shape, keys[0])
-            if is_whole and fsync != "record":
-                again = replace(shape, reconnect=True)
-                works[f"{fsync} again"] = partial(load, agent, again, keys[0])
-        return in_turn(works, TURNS)
+            return stack.enter_context(start(f"ours:{CORES}", Setup(keys, config=config)))
+
+        plain, logged = begin(""), begin("batch")
+        load_at_once(runs, "batch", (plain, logged), shape, keys[0])
+        if is_whole:
+            load_at_once(runs, "again", (plain, logged), replace(shape, reconnect=True), keys[0])
+            load_at_once(runs, "record", (plain, begin("record")), shape, keys[0])
+        whole = Shape(CLIENTS, duration_s=0.6, warmup_s=0.15)
+        for name, agent in (("alone", plain), ("alone logged", logged)):
+            runs[name] += rates([load(agent, whole, keys[0])])
 
 
-def in_same_lots(
-    some: list[tuple[int, dict[str, Any]]], others: list[tuple[int, dict[str, Any]]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Both, of the lots that have both."""
-    by_lot = dict(others)
-    return [run for _, run in some], [by_lot[lot] for lot, _ in some]
+def load_at_once(
+    runs: Runs, kind: str, agents: tuple[Agent, Agent], shape: Shape, key: Path
+) -> None:
+    """Both under the same load, several times; the turn with the middle ratio is kept."""
+    turns = []
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(TURNS):
+            loads = [pool.submit(load, agent, shape, key) for agent in agents]
+            time.sleep(WARM_UP_S * 1.5)
+            begun, before_ns = time.monotonic(), [cpu_ns(agent) for agent in agents]
+            time.sleep(WINDOW_S - WARM_UP_S)
+            spent_s, after_ns = time.monotonic() - begun, [cpu_ns(agent) for agent in agents]
+            results = [one.result() for one in loads]
+            turns.append(
+                [
+                    one["throughput_per_s"] * spent_s / (after - before) * 1e9
+                    for one, after, before in zip(results, after_ns, before_ns, strict=True)
+                ]
+            )
+            runs["failed"] += failures(results)
+    plain, logged = sorted(turns, key=lambda pair: pair[1] / pair[0])[TURNS // 2]
+    runs[kind].append(plain)
+    runs[f"{kind} logged"].append(logged)
 
 
-def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of the turns of a lot the one of middling throughput."""
-    return sorted(runs, key=lambda one: one["throughput_per_s"])[len(runs) // 2]
+def cpu_ns(agent: Agent) -> int:
+    """What its processes ran, in nanoseconds (the first figure of proc(5)'s schedstat)."""
+    return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in agent.pids)
+
+
+def compare(name: str, runs: Runs, kind: str, *, at_least: float | None = None) -> Measured:
+    """Signatures a processor second with the log against those without."""
+    name = f"{name}, a CPU second, both at once"
+    made, without = runs[f"{kind} logged"], runs[kind]
+    return judge(name, "no log", made, without, at_least=at_least, unit="/s")
 
 
 def one_by_one(*, is_durable: bool) -> float:
@@ -129,11 +155,6 @@ def one_by_one(*, is_durable: bool) -> float:
     return spent_s / RECORDS * 1e6
 
 
-def per_cpu(runs: list[dict[str, Any]]) -> list[float]:
-    """Signatures for each second of processor time of the agent."""
-    return [one["completed"] / one["target_cpu_s"] for one in runs]
-
-
 if __name__ == "__main__":
-    options = read_options(rounds=21)
+    options = read_options(rounds=10)
     finish(run(options.rounds), options)
