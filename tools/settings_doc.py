@@ -1,10 +1,11 @@
-"""Writes docs/configuration.md's generated blocks and packaging/agent.toml from the settings table.
+"""Writes what the settings table says: in docs/configuration.md, packaging/agent.toml and its schema.
 
 Usage: settings_doc.py [--check]; with --check nothing is written and a difference is exit 1.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import textwrap
@@ -18,11 +19,13 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from secretivex.config.rows.policy import POLICY_SETTINGS, RATE_SETTINGS, RULE_SETTINGS  # noqa: E402 - same
 from secretivex.config.rows.stores import STORE_TYPES  # noqa: E402 - same
+from secretivex.config.schema import config_schema  # noqa: E402 - same
 from secretivex.config.settings import ENV_PREFIX, SETTINGS, AgentSetting  # noqa: E402 - the path above comes first
 from secretivex.profiles import PROFILES, PerCore  # noqa: E402 - same
 
 DOCUMENT = ROOT / "docs" / "configuration.md"
 SAMPLE = ROOT / "packaging" / "agent.toml"
+SCHEMA = ROOT / "packaging" / "agent.schema.json"
 
 GROUPS = {
     "general": "General",
@@ -218,8 +221,12 @@ def render_document(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write both files, or say which is out of date."""
-    wanted = {DOCUMENT: render_document(DOCUMENT.read_text()), SAMPLE: render_sample()}
+    """Write the files, or say which is out of date."""
+    wanted = {
+        DOCUMENT: render_document(DOCUMENT.read_text()),
+        SAMPLE: render_sample(),
+        SCHEMA: json.dumps(config_schema(), indent=2) + "\n",
+    }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in stale:
