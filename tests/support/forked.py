@@ -93,6 +93,7 @@ def _be_the_command(
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:  # noqa: BLE001 - the child must not become a second pytest
+        status = 99
         os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(status)
@@ -177,6 +178,4 @@ def assert_interrupted_soundly(ended: Ended) -> None:
         return
     assert_sound(ended)
     if ended.status == 130:
-        document = json.loads(ended.stdout)
-        # What was done in time is the only document; the status says the rest.
-        assert document["ok"] or document["error"]["code"] == "interrupted"
+        assert json.loads(ended.stdout)["error"]["code"] == "interrupted"

@@ -24,8 +24,9 @@ def build() -> click.Group:
 
     @group.command()
     @click.argument("what")
+    @click.option("--late", is_flag=True, help="Ctrl-C comes when the result is out.")
     @standard_options(("table", "json", "csv"))
-    def show(call: Call, what: str) -> None:
+    def show(call: Call, what: str, late: bool) -> None:
         found = AppError("broken", "it is broken", hint="mend it") if what == "broken" else None
         if what == "fail":
             raise AppError("config_invalid", "bad\x1b[31m", details={"n": 1})
@@ -33,10 +34,14 @@ def build() -> click.Group:
             raise ZeroDivisionError(what)
         if what == "foreign":
             raise LookupError(what)
-        if call.format == "csv":
-            call.emit_chunks(iter(["a,b\n", "1,2\n"]), found=found)
-        else:
-            call.emit({"what": what}, lambda: [f"{what}\n"], found=found)
+        try:
+            if call.format == "csv":
+                call.emit_chunks(iter(["a,b\n", "1,2\n"]), found=found, more=what == "more")
+            else:
+                call.emit({"what": what}, lambda: [f"{what}\n"], found=found)
+        finally:
+            if late:
+                raise KeyboardInterrupt
 
     return group
 
@@ -84,6 +89,21 @@ def test_every_failure_is_one_envelope_and_its_status(
     answer = document()
     assert answer["error"]["code"] == code
     assert "data" not in answer
+
+
+@pytest.mark.parametrize(
+    ("what", "form", "expected"),
+    [
+        ("x", "json", 0),
+        ("broken", "json", 1),
+        ("x", "table", 0),
+        ("x", "csv", 0),
+        ("broken", "csv", 1),
+        ("more", "csv", 130),
+    ],
+)
+def test_ctrl_c_changes_no_result_that_is_out_whole(what: str, form: str, expected: int) -> None:
+    assert status("show", what, "--late", "--format", form) == expected
 
 
 def test_text_mode_keeps_stdout_for_data(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from clikit.command.ending import OUTPUT, Found, run, show_lines
 from clikit.command.interrupts import held_back
 from clikit.envelope import found as found_document
 from clikit.envelope import render_json, success
-from clikit.errors import Failure
+from clikit.errors import Exit, Failure
 from clikit.output import atomic_file
 from clikit.progress import Progress
 from clikit.table import show_text
@@ -73,15 +73,22 @@ class Call:
         """
         if self.format == "json":
             document = success(data) if found is None else found_document(data, found)
-            self._write((render_json(document),))
+            chunks: Iterable[str] = (render_json(document),)
         else:
-            self._write(text())
+            chunks = text()
+        self._write(chunks, Exit.OK if found is None else found.exit_status)
         if found is not None:
             raise Found(found)
 
-    def emit_chunks(self, chunks: Iterable[str], *, found: Failure | None = None) -> None:
-        """A result in a format of its own (csv, sarif, ...), written as it is."""
-        self._write(chunks)
+    def emit_chunks(
+        self, chunks: Iterable[str], *, found: Failure | None = None, more: bool = False
+    ) -> None:
+        """A result in a format of its own (csv, sarif, ...), written as it is.
+
+        `more` says that it is not whole yet: the command goes on writing to `stdout`.
+        """
+        whole = Exit.OK if found is None else found.exit_status
+        self._write(chunks, None if more else whole)
         if found is not None:
             raise Found(found)
 
@@ -96,11 +103,12 @@ class Call:
         enabled = self.stderr.isatty() and not self.quiet
         return Progress(label, total, self.stderr, enabled=enabled)
 
-    def _write(self, chunks: Iterable[str]) -> None:
+    def _write(self, chunks: Iterable[str], status: Exit | None) -> None:
         if self.output is not None:
             with atomic_file(self.output, mode=0o644) as file:
                 for chunk in chunks:
                     file.write(chunk.encode(errors="backslashreplace"))
+            OUTPUT.told = status
             return
         with contextlib.ExitStack() as stack:
             spool = _spool(chunks, stack)
@@ -110,6 +118,7 @@ class Call:
                 while text := spool.read(_READ_CHARS):
                     self.stdout.write(text)
                 self.stdout.flush()
+                OUTPUT.told = status
 
 
 def _spool(chunks: Iterable[str], stack: contextlib.ExitStack) -> IO[str]:

@@ -31,7 +31,7 @@ class Output:
 
     has_begun = False
     told: Exit | None = None
-    """The exit status that goes with a failure whose document is out."""
+    """The exit status that goes with a result or a failure that is out whole."""
     preferred: Callable[[Sequence[str]], str] = staticmethod(lambda _argv: "")
 
     def is_json(self, argv: Sequence[str]) -> bool:
@@ -68,8 +68,7 @@ def run(
         try:
             return _run_whole(group, argv, prog, failure, translate, preferred)
         except KeyboardInterrupt:
-            # A failure that was told before it came stays what it was.
-            return OUTPUT.told or _fail(failure("interrupted", "interrupted"), argv, prog)
+            return _interrupted(argv, prog, failure)
         finally:
             _drop_talk()
 
@@ -83,8 +82,9 @@ def _run_whole(
     preferred: Callable[[Sequence[str]], str],
 ) -> int:
     OUTPUT.has_begun, OUTPUT.told = False, None
-    prepare_streams()
     OUTPUT.preferred = preferred
+    with held_back():  # a stream that was half reconfigured takes nothing any more
+        prepare_streams()
     status = _run(group, argv, prog, failure, translate)
     try:
         sys.stdout.flush()
@@ -136,11 +136,19 @@ def _end(error: Exception, argv: Sequence[str], prog: str, failure: type[Failure
     if isinstance(error, Found):
         _say(error.failure, prog)
         return error.failure.exit_status
-    if isinstance(error, click.Abort):
-        return _fail(failure("interrupted", "interrupted"), argv, prog)
+    # Python 3.11 tells of Ctrl-C while a class is made as a RuntimeError.
+    if isinstance(error, click.Abort) or isinstance(error.__cause__, KeyboardInterrupt):
+        return _interrupted(argv, prog, failure)
     if isinstance(error, BrokenPipeError):
         return _drop_output(BROKEN_PIPE)
     return _fail(_as_failure(error, argv, failure), argv, prog)
+
+
+def _interrupted(argv: Sequence[str], prog: str, failure: type[Failure]) -> int:
+    """What was told before Ctrl-C came stays what it was."""
+    if OUTPUT.told is not None:
+        return OUTPUT.told
+    return _fail(failure("interrupted", "interrupted"), argv, prog)
 
 
 def _as_failure(error: Exception, argv: Sequence[str], failure: type[Failure]) -> Failure:

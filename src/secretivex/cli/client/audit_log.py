@@ -76,7 +76,7 @@ def tail_audit(
 
     with open_log(log) as file:
         newest = deque(select(read_whole_lines(file)), maxlen=lines)
-        call.emit_chunks(map(show, newest))
+        call.emit_chunks(map(show, newest), more=follow)
         if follow:
             # Each as it comes: a document is held back until it is whole, and this never is.
             for record in select(follow_lines(log, file)):
