@@ -120,7 +120,7 @@ def test_only_the_owner_and_root_may_be_able_to_write_it(
     mode: int, owner: int, alone: bool, word: str
 ) -> None:
     status = os.stat_result((mode, 1, 1, 1, owner, 8, 10, 0, 0, 0))
-    fault = access_fault(status, user=7, is_alone=lambda _: alone)
+    fault = access_fault(status, "it", user=7, is_alone=lambda _: alone)
     assert (fault is None) == (word == "")
     assert fault is None or (word in fault[0] and fault[1])
 

@@ -29,6 +29,7 @@ def command(call: Call, *, socket: str | None) -> None:
             "config_invalid",
             f"the agent keeps its configuration: {answer['rejected']}",
             hint="secretive-agent check-config shows every problem",
+            details={"problems": answer["problems"]},
         )
     call.emit(answer, lambda: _lines(answer["generation"], answer["needs_restart"]))
 

@@ -65,6 +65,18 @@ def as_secretive_error(error: ConfigError) -> SecretiveError:
     return SecretiveError(error.code, error.message, hint=error.hint, details=error.details)
 
 
+MAX_FIELD = 400
+"""Characters of one field of a problem that `list_problems` tells: a key may be as long as a file."""
+
+
+def list_problems(error: SecretiveError, most: int) -> tuple[dict[str, str], ...]:
+    """The first problems of a configuration, each by itself; a failure as a whole is one, of no key."""
+    whole = {"where": "", "key": "", "reason": error.message, "hint": error.hint}
+    found: list[dict[str, str]] = error.details.get("problems") or [whole]
+    told = ({**problem, "code": problem.get("code", error.code)} for problem in found[:most])
+    return tuple({name: text[:MAX_FIELD] for name, text in one.items()} for one in told)
+
+
 def place_of(origin: str) -> str:
     """`file:line` of an origin in the file; of any other layer, its name."""
     if origin.startswith("env "):

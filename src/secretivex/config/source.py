@@ -87,28 +87,30 @@ def _check_access(path: Path, status: os.stat_result) -> None:
     """Refuse a file that others may write: whoever did would choose the keys and the policy."""
     if not stat.S_ISREG(status.st_mode) or sys.platform == "win32":
         return
-    if fault := access_fault(status, user=os.geteuid(), is_alone=_is_alone_in_group):
+    what = "the configuration"
+    if fault := access_fault(status, what, user=os.geteuid(), is_alone=is_alone_in_group):
         reason, hint = fault
         raise SecretiveError("config_invalid", f"{path}: {reason}", hint=hint)
 
 
 def access_fault(
-    status: os.stat_result, *, user: int, is_alone: Callable[[os.stat_result], bool]
+    status: os.stat_result, what: str, *, user: int, is_alone: Callable[[os.stat_result], bool]
 ) -> tuple[str, str] | None:
-    """Who else than `user` and root may write a file, and what mends that; None if nobody."""
+    """Who else than `user` and root may write a file or folder, and what mends that; None if nobody."""
     mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
     if status.st_uid not in (0, user):
-        reason = f"belongs to user {status.st_uid}, who may write the configuration"
+        reason = f"belongs to user {status.st_uid}, who may write {what}"
         return reason, "give it to whom the agent runs as"
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+        return None  # nobody renames or removes there what is another's
     if status.st_mode & stat.S_IWOTH:
-        return f"{mode} lets anybody write the configuration", "chmod o-w mends that"
+        return f"{mode} lets anybody write {what}", "chmod o-w mends that"
     if status.st_mode & stat.S_IWGRP and not is_alone(status):
-        reason = f"{mode} lets group {status.st_gid} write the configuration"
-        return reason, "chmod g-w mends that"
+        return f"{mode} lets group {status.st_gid} write {what}", "chmod g-w mends that"
     return None
 
 
-def _is_alone_in_group(status: os.stat_result) -> bool:
+def is_alone_in_group(status: os.stat_result) -> bool:
     """Whether a file's group is its owner's own, as systems with a umask of 002 make them."""
     import grp  # only here: few files are writable to a group
     import pwd

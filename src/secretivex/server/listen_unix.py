@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentclient.address import MAX_SOCKET_PATH_BYTES
+from secretivex.config.source import access_fault, is_alone_in_group
 from secretivex.errors import SecretiveError
 
 _PRIVATE_UMASK = 0o177
@@ -145,21 +146,42 @@ def _make_parent(folder: Path) -> None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         real = folder.resolve()
         for above in (real, *real.parents):
-            _refuse_others(above, above.stat())
+            status = above.stat()
+            if above == real or not _is_unmapped(status.st_uid):
+                _refuse_others(above, status)
     except OSError as error:
         raise _failed(folder, error) from error
 
 
 def _refuse_others(folder: Path, status: os.stat_result) -> None:
-    """Whoever may rename in a folder on the way can put a socket of his own in our one's place."""
-    if status.st_mode & stat.S_ISVTX:
-        return
-    if status.st_mode & stat.S_IWOTH:
+    """Whoever may rename in a folder on the way can put a socket of his own in our one's place.
+
+    The same as sshd's StrictModes asks of the folders of authorized_keys, and sticky ones as well.
+    """
+    fault = access_fault(status, "to it", user=os.geteuid(), is_alone=is_alone_in_group)
+    if fault is not None:
+        reason, hint = fault
         raise SecretiveError(
             "socket_failed",
-            f"anybody may write to the socket's folder {folder}",
-            hint=f"chmod o-w {folder}, or choose another socket path",
+            f"the socket's folder {folder}: {reason}",
+            hint=f"{hint.replace('mends that', str(folder))}, or choose another socket path",
         )
+
+
+_ALL_USERS = (0, 0, 2**32 - 1)
+"""The map of users outside of every user namespace: user_namespaces(7)."""
+
+
+def _is_unmapped(user: int) -> bool:
+    """Whether that stands for everybody outside of our user namespace, the machine's root for one."""
+    if user in (0, os.geteuid()):
+        return False
+    try:
+        overflow = int(Path("/proc/sys/fs/overflowuid").read_text())
+        mapped = Path("/proc/self/uid_map").read_text()
+    except (OSError, ValueError):
+        return False
+    return user == overflow and tuple(map(int, mapped.split())) != _ALL_USERS
 
 
 def _take_lock(path: Path) -> _Lock:

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ AGENT = (sys.executable, "-m", "secretivex.cli.agent")
 
 Start = Callable[..., Any]
 Wait = Callable[[Callable[[], bool], str], None]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def environ_of() -> dict[str, str]:
@@ -95,6 +97,63 @@ def test_a_file_system_without_locks_is_told(
     assert done.returncode == 5
     assert "No locks available" in done.stderr
     assert "local disk" in done.stderr
+
+
+@pytest.mark.parametrize("is_above", [False, True])
+def test_a_folder_of_another_user_is_refused(
+    tmp_path: Path, run_agent: Run, give_up: Callable[[str], NoReturn], is_above: bool
+) -> None:
+    if os.geteuid() != 0:
+        give_up("root, to give a folder away,")
+    others = tmp_path / "others"
+    folder = others / "ours" if is_above else others
+    folder.mkdir(parents=True, mode=0o700)
+    os.chown(others, 12345, -1)
+    # A sticky bit hinders everybody but the folder's owner.
+    for mode in (0o700, 0o1777):
+        others.chmod(mode)
+        refused = run_agent("run", "--socket", folder / "s", "--format", "json")
+        assert refused.returncode == 5
+        error = json.loads(refused.stdout)["error"]
+        assert error["code"] == "socket_failed"
+        assert f"{others}: belongs to user 12345" in error["message"]
+        assert "give it to whom the agent runs as, or choose another" in error["hint"]
+        assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_a_group_with_others_may_write_to_is_refused(
+    tmp_path: Path, run_agent: Run, give_up: Callable[[str], NoReturn]
+) -> None:
+    if os.geteuid() != 0:
+        give_up("root, to give a folder away,")
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    os.chown(folder, -1, 12345)
+    folder.chmod(0o775)
+    refused = run_agent("run", "--socket", folder / "s")
+    assert refused.returncode == 5
+    assert f"chmod g-w {folder}" in refused.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_a_sticky_folder_of_root_and_a_name_space_of_users_take_a_socket(
+    start_service: Start, require_program: Callable[[str], str], give_up: Callable[[str], NoReturn]
+) -> None:
+    unshare = (require_program("unshare"), "--user", "--map-current-user")
+    if subprocess.run((*unshare, "true"), capture_output=True, timeout=60, check=False).returncode:
+        give_up("name spaces of users")
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        if os.geteuid() == 0:
+            folder.chmod(0o1777)
+        # In there the machine's root, who owns the folders above, is nobody whom one could name.
+        for name, before in (("plain", ()), ("within", unshare)):
+            address = folder / f"{name}.sock"
+            service = start_service(
+                "--no-scan-default-dir", workers=1, address=address, before=before
+            )
+            assert service.ssh_add("-l").returncode == 1
+            assert service.stop() == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -212,17 +212,25 @@ def test_reload_tells_what_came_of_it(
     service = start_service("--config", config)
     wait(lambda: is_listening(control_path(service.address)), "no control socket")
     shutil.copy2(key_files["p256"], folder / "two")
-    command = [sys.executable, "-m", "secretivex.cli.agent", "reload"]
+    command = [sys.executable, "-m", "secretivex.cli.agent"]
     environ = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "src"),
         "SECRETIVE_SOCK": str(service.address),
     }
 
-    def reload() -> subprocess.CompletedProcess[str]:
+    def agent(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, env=environ, capture_output=True, text=True, timeout=60, check=False
+            [*command, *arguments],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
+
+    def reload(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return agent("reload", *arguments)
 
     assert reload().stdout.startswith("reloaded: generation ")
     wait(lambda: "p256" in service.ssh_add("-L").stdout, "the new key is not there")
@@ -230,9 +238,27 @@ def test_reload_tells_what_came_of_it(
     rejected = reload()
     assert (rejected.returncode, "no_such_key" in rejected.stderr) == (3, True)
     assert "the last reload was rejected" in client(service, "health").stderr
+    # Each problem by itself, as `check-config` tells it.
+    config.write_text(good + "no_such_key = 1\n[policy]\nrules = [{ effect = 'perhaps' }]\n")
+    asked = reload("--format", "json")
+    checked = agent("check-config", "--config", str(config), "--format", "json")
+    assert asked.returncode == checked.returncode == 3
+    problems = json.loads(asked.stdout)["error"]["details"]["problems"]
+    assert problems == json.loads(checked.stdout)["error"]["details"]["problems"]
+    assert [one["where"] for one in problems] == [f"{config}:5", f"{config}:7"]
+    assert told(service, "health")["reload"]["problems"] == problems
+    # As many as fit into an answer, whatever a file holds.
+    config.write_text(good + "".join(f"no_such_key_{n} = 1\n" for n in range(6000)))
+    asked = reload("--format", "json")
+    assert len(json.loads(asked.stdout)["error"]["details"]["problems"]) == 100
+    config.unlink()
+    asked = reload("--format", "json")
+    (problem,) = json.loads(asked.stdout)["error"]["details"]["problems"]
+    assert (problem["code"], "no such file" in problem["reason"]) == ("config_not_found", True)
     config.write_text(good)
     assert reload().returncode == 0
     assert client(service, "health").returncode == 0
+    assert told(service, "health")["reload"]["problems"] == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])

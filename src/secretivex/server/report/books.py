@@ -99,6 +99,7 @@ class Books:
         last = self._around.reloader.last
         return {
             "rejected": last.rejected,
+            "problems": list(last.problems),
             "needs_restart": list(last.needs_restart),
             "generation": self._authority.generation,
         }

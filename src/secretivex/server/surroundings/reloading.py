@@ -11,21 +11,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from secretivex.config import AgentConfig
+from secretivex.config.problems import list_problems
 from secretivex.config.settings import SETTINGS
 from secretivex.errors import SecretiveError
 
 LOG = logging.getLogger("secretivex.server")
+
+MAX_PROBLEMS = 100
+"""Of a rejected configuration, told one by one; `check-config` shows all of them."""
+
+MAX_REASON = 16_384
+"""Characters of all of them as one text."""
 
 Read = Callable[[], AgentConfig]
 
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """What came of reading it; `config` is what is now in force."""
+    """What came of reading it; `config` is what is now in force.
+
+    `rejected` says why the new one is not, `problems` each reason by itself, as `check-config` does.
+    """
 
     config: AgentConfig
     rejected: str = ""
     needs_restart: tuple[str, ...] = ()
+    problems: tuple[dict[str, str], ...] = ()
 
 
 class Reloader:
@@ -44,7 +55,8 @@ class Reloader:
             self.last = merge(before, self._read())
         except SecretiveError as error:
             LOG.error("configuration rejected", extra={"fields": {"reason": error.message}})  # noqa: TRY400 - the reason is all
-            self.last = Reload(before, error.message)
+            told = error.message[:MAX_REASON]
+            self.last = Reload(before, told, problems=list_problems(error, MAX_PROBLEMS))
         if self.last.needs_restart:
             fields = {"settings": ", ".join(self.last.needs_restart)}
             LOG.warning("settings that take effect at the next start", extra={"fields": fields})
