@@ -52,9 +52,14 @@ if command -v dpkg-query >/dev/null 2>&1; then
             fi
             rm -f "$log"
             # Nor at the next start of the machine.
-            case " $missing" in
-            *' prometheus '*) $as_root systemctl disable -q prometheus 2>/dev/null || true ;;
-            esac
+            for unit in prometheus prometheus-node-exporter rsyslog logrotate; do
+                case " $missing" in
+                *" $unit "*)
+                    [ "$unit" != logrotate ] || unit=logrotate.timer
+                    $as_root systemctl disable -q "$unit" 2>/dev/null || true
+                    ;;
+                esac
+            done
         fi
     fi
 else

@@ -19,10 +19,11 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
-def atomic_file(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, mode: int = 0o600, is_exact: bool = False) -> Iterator[BinaryIO]:
     """A file to write; it takes the name `path` when the block ends well, else leaves no trace.
 
-    Raises `Failure` with `disk_full` or `output_failed`.
+    `is_exact`: `mode` holds whatever the umask is, for a file that another user is to read. Raises
+    `Failure` with `disk_full` or `output_failed`.
     """
     if path.is_dir():
         raise Failure("output_failed", f"{path} is a folder", hint="name a file")
@@ -31,6 +32,8 @@ def atomic_file(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                if is_exact:
+                    os.fchmod(descriptor, mode)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -44,9 +47,11 @@ def atomic_file(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
         raise write_failure(path, error) from error
 
 
-def write_atomic(path: Path, chunks: Iterable[bytes], *, mode: int = 0o600) -> None:
+def write_atomic(
+    path: Path, chunks: Iterable[bytes], *, mode: int = 0o600, is_exact: bool = False
+) -> None:
     """Write `chunks` to `path`, whole or not at all. Errors are those of `atomic_file`."""
-    with atomic_file(path, mode=mode) as file:
+    with atomic_file(path, mode=mode, is_exact=is_exact) as file:
         for chunk in chunks:
             file.write(chunk)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import stat
 from pathlib import Path
 
@@ -22,6 +23,17 @@ def test_a_file_has_its_mode_and_no_sibling_is_left(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == b"ab"
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_mode_for_others_holds_against_the_umask_where_it_is_exact(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_atomic(tmp_path / "own", [b"a"], mode=0o644)
+        write_atomic(tmp_path / "all", [b"a"], mode=0o644, is_exact=True)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("own", "all")]
+    assert modes == [0o600, 0o644]
 
 
 def test_a_failure_inside_the_block_keeps_the_old_file(tmp_path: Path) -> None:

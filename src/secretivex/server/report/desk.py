@@ -149,11 +149,12 @@ class Desk:
         path = self._plan.metrics_output_path
         if path is None:
             return
-        # What node_exporter's textfile collector reads is told by its name; it knows the older form.
+        # What node_exporter's textfile collector reads is told by its name; it knows the older form,
+        # and runs as another user, whatever the umask that a service gave us.
         is_text = path.suffix == ".prom"
         text = self._text(PLAIN) if is_text else json.dumps(snapshot) + "\n"
         try:
-            write_atomic(path, [text.encode()], mode=0o644)
+            write_atomic(path, [text.encode()], mode=0o644, is_exact=is_text)
         except (OSError, Failure) as error:
             self._meter.count("snapshot_failures")
             LOG.warning("a snapshot cannot be written", extra={"fields": {"reason": str(error)}})
