@@ -91,7 +91,8 @@ def restored(path: Path, number: int) -> Path:
 def main() -> None:
     """Do the work and acknowledge each piece once it is done."""
     path, action, first, last = sys.argv[1:]
-    store = open_store(Path(path), now=NOW)
+    # Writers wait for each other however slow the disk is.
+    store = open_store(Path(path), now=NOW, busy_timeout_s=120)
     for number in range(int(first), int(last) + 1):
         if action == "ingest":
             store.put_devices(batch(number), now=NOW)

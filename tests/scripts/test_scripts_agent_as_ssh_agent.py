@@ -7,7 +7,6 @@ Where the two differ on purpose docs/ssh-agent-differences.md has a row instead.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+
+WAITING = """
+    runs() { case $(ps -o stat= -p "$1") in ''|Z*) return 1 ;; esac; }
+    until_so() { n=0; while ! "$@" && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done; }
+    ended() { ! runs "$1"; }
+    gone() { ! test -e "$1"; }
+    """
+"""What the scripts wait with, for a minute at most."""
 
 SCRIPTS = {
     "the environment it sets up is used and taken down": """
@@ -27,7 +34,7 @@ SCRIPTS = {
         sock=$SSH_AUTH_SOCK; pid=$SSH_AGENT_PID
         eval $($A -k) > "$T/said"; sed 's/[0-9][0-9]*/N/' "$T/said"
         echo "${SSH_AUTH_SOCK-gone} ${SSH_AGENT_PID-gone}"
-        n=0; while kill -0 $pid 2>/dev/null && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done
+        until_so ended $pid
         test -e "$(dirname "$sock")" || echo its folder is gone
         """,
     "what a shell is to evaluate": """
@@ -57,9 +64,8 @@ SCRIPTS = {
             eval $($A -s) > /dev/null
             # Whoever is told to end before it answers has not chosen yet what to ignore.
             ssh-add -l > /dev/null 2>&1; kill -$signal $SSH_AGENT_PID; sleep 0.5
-            n=0; while [ $signal != INT ] && [ $n -lt 100 ]; do
-                ssh-add -l > /dev/null 2>&1; [ $? = 2 ] && break; sleep 0.1; n=$((n+1)); done
-            if kill -0 $SSH_AGENT_PID 2>/dev/null; then
+            [ $signal = INT ] || until_so ended $SSH_AGENT_PID
+            if runs $SSH_AGENT_PID; then
                 ssh-add -l > /dev/null; echo $signal stays $?; $A -k > /dev/null
             else
                 echo $signal ends; test -e "$SSH_AUTH_SOCK" || echo and cleans up
@@ -77,8 +83,7 @@ SCRIPTS = {
         echo $(basename "$SSH_AUTH_SOCK") $(stat -c %a "$T/sock")
         $A -s -a "$T/sock" > "$T/out" 2> /dev/null || echo refused; cat "$T/out"
         ssh-add -l; $A -k > /dev/null
-        n=0; while test -e "$T/sock" && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done
-        test -e "$T/sock" || echo gone
+        until_so gone "$T/sock"; test -e "$T/sock" || echo gone
         echo mine > "$T/file"; $A -s -a "$T/file" 2> /dev/null || echo refused; cat "$T/file"
         """,
     "default lifetimes": """
@@ -87,7 +92,7 @@ SCRIPTS = {
             ssh-add -l > /dev/null; echo $life $?; $A -k > /dev/null
         done
         eval $($A -s -t 1) > /dev/null; ssh-add -q "$KEY"; sleep 2.2; ssh-add -l
-        ssh-add -q -t 60 "$KEY"; sleep 2.2; ssh-add -l | cut -c1-4; $A -k > /dev/null
+        ssh-add -q -t 600 "$KEY"; sleep 2.2; ssh-add -l | cut -c1-4; $A -k > /dev/null
         """,
     "refused command lines print nothing": """
         try() { "$@" > "$T/out" 2> "$T/err" < /dev/null && echo "took $*"; cat "$T/out"
@@ -102,7 +107,7 @@ SCRIPTS = {
     "the foreground": """
         for flag in -D -d; do
             $A $flag -s -a "$T/fg" > "$T/out" 2> "$T/err" & pid=$!
-            n=0; while ! test -S "$T/fg" && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done; sleep 0.5
+            until_so grep -q 'Agent pid' "$T/out"
             sed 's/[0-9][0-9]*/N/; s#/[^ ;]*#PATH#' "$T/out"
             SSH_AUTH_SOCK=$T/fg ssh-add -l; kill -TERM $pid; wait $pid; test -e "$T/fg" || echo gone
         done
@@ -125,15 +130,14 @@ def run_script(tmp_path: Path, require_program: Callable[[str], str]) -> Callabl
         folder.mkdir()
         kept = {"PATH": os.environ.get("PATH", "") + ":/usr/sbin", "HOME": str(tmp_path)}
         done = subprocess.run(
-            ["sh", "-c", script],
+            ["sh", "-c", WAITING + script],
             env={**kept, "A": agent, "KEY": str(key), "T": str(folder), "LANG": "C.UTF-8"}
             | {"PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(folder)},
             capture_output=True,
             text=True,
-            timeout=40,
+            timeout=140,
             check=False,
         )
-        shutil.rmtree(folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -168,7 +168,7 @@ def test_a_pipe_that_the_caller_had_open_ends_with_the_caller(
             check=True,
         )
         os.close(writing)
-        assert select.select([reading], [], [], 5)[0], "the pipe is still open"
+        assert select.select([reading], [], [], PATIENCE_S)[0], "the pipe is still open"
         assert os.read(reading, 1) == b""
     finally:
         os.close(reading)
@@ -192,14 +192,16 @@ def test_where_the_system_does_not_tell_the_agent_looks_whether_its_command_runs
         "from secretivex.cli.ssh_form import background\n"
         "background.PARENT_CHECK_S = 0.1\n"
         "parent = os.getpid()\n"
-        "if os.fork(): time.sleep(0.5); os._exit(0)\n"
+        "reading, writing = os.pipe()\n"
+        "if os.fork(): os.read(reading, 1); os._exit(0)\n"
         "background.end_with(parent, platform='darwin')\n"
-        "time.sleep(0.3); print('waits', flush=True); time.sleep(30); print('stays')\n"
+        "time.sleep(0.3); print('waits', flush=True); os.write(writing, b'.')\n"
+        "time.sleep(60); print('stays')\n"
     )
     environ = {"PYTHONPATH": str(ROOT / "src")}
     # The pipe of stdout ends when the child has ended, too.
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environ, capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", code], env=environ, capture_output=True, timeout=120, check=False
     )
     assert done.stdout == b"waits\n"
 

@@ -12,11 +12,13 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import is_listening
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -116,10 +118,12 @@ def hosts_file(folder: Path, port: int) -> Path:
     return hosts
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port where nobody listens, and nobody else will: it is taken."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 @pytest.fixture
@@ -129,8 +133,9 @@ def agent(tmp_path: Path, require_program: Callable[[str], str]) -> Any:
     process = subprocess.Popen(
         [require_program("ssh-agent"), "-D", "-a", str(path)], stdout=subprocess.DEVNULL
     )
-    while not path.exists():
+    while not is_listening(path):
         assert process.poll() is None
+        time.sleep(0.01)
     key = tmp_path / "key"
     make = [require_program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
     subprocess.run(make, check=True)
@@ -142,11 +147,11 @@ def agent(tmp_path: Path, require_program: Callable[[str], str]) -> Any:
 
 
 def test_a_host_that_refuses_the_connection(
-    command_line: CommandLine, tmp_path: Path, agent: Path
+    command_line: CommandLine, tmp_path: Path, agent: Path, closed_port: int
 ) -> None:
     database = tmp_path / "fleet.db"
     command_line("fleetmdm", "init", "--db", database)
-    hosts = hosts_file(tmp_path, closed_port())
+    hosts = hosts_file(tmp_path, closed_port)
     words = ("--known-hosts", tmp_path / "known_hosts", "--agent", agent, "--retries", "0")
     done = command_line(
         "fleetmdm", "collect", "--hosts", hosts, *words, "--db", database, "--format", "json"
@@ -157,10 +162,12 @@ def test_a_host_that_refuses_the_connection(
     assert "web-1" in done.stdout
 
 
-def test_an_agent_that_is_not_there(command_line: CommandLine, tmp_path: Path) -> None:
+def test_an_agent_that_is_not_there(
+    command_line: CommandLine, tmp_path: Path, closed_port: int
+) -> None:
     database = tmp_path / "fleet.db"
     command_line("fleetmdm", "init", "--db", database)
-    hosts = hosts_file(tmp_path, closed_port())
+    hosts = hosts_file(tmp_path, closed_port)
     done = command_line(
         "fleetmdm",
         "collect",

@@ -111,7 +111,7 @@ def work(path: Path, action: str, *tracer: str) -> subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
         env={
             "PYTHONPATH": str(ROOT / "src"),
             "PATH": os.environ["PATH"],
@@ -142,7 +142,7 @@ def moments(strace: str, path: Path, action: str, points: int) -> list[tuple[str
 @pytest.mark.parametrize(
     "points",
     [
-        pytest.param(POINTS, marks=pytest.mark.timeout(240)),
+        pytest.param(POINTS, marks=pytest.mark.timeout(900)),
         pytest.param(10 * POINTS, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
     ],
 )
@@ -280,7 +280,7 @@ def test_writers_at_the_same_time_all_get_through(fleet: Path, tmp_path: Path) -
         for task in tasks
     ]
     for worker in workers:
-        _, errors = worker.communicate(timeout=60)
+        _, errors = worker.communicate(timeout=240)
         assert worker.returncode == 0, errors.decode()
     with closing(open_store(path, now=NOW)) as store:
         assert list(store.find_problems()) == []

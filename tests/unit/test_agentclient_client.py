@@ -109,7 +109,7 @@ def test_reply_may_arrive_byte_by_byte(identities: ListKeys, serve: Serve) -> No
             connection.send(bytes((value,)))
         connection.recv(1)
 
-    assert identities(serve(play), 10) == (Identity(b"key", "me"),)
+    assert identities(serve(play), 60) == (Identity(b"key", "me"),)
 
 
 @BOTH
@@ -130,13 +130,13 @@ def test_what_is_not_an_answer_to_the_question_is_a_protocol_error(
     identities: ListKeys, serve: Serve, raw: bytes
 ) -> None:
     with pytest.raises(AgentProtocolError):
-        identities(serve(answer(raw)), 10)
+        identities(serve(answer(raw)), 60)
 
 
 @BOTH
 def test_failure_is_a_refusal(identities: ListKeys, serve: Serve) -> None:
     with pytest.raises(AgentRefused, match="refused to list"):
-        identities(serve(answer(Failure())), 10)
+        identities(serve(answer(Failure())), 60)
 
 
 @BOTH
@@ -152,7 +152,7 @@ def void(*_values: object) -> None:
 @BOTH
 def test_end_of_stream_is_unavailable(identities: ListKeys, serve: Serve) -> None:
     with pytest.raises(AgentUnavailable, match="closed"):
-        identities(serve(lambda connection: void(connection.recv(100))), 10)
+        identities(serve(lambda connection: void(connection.recv(100))), 60)
 
 
 def test_data_that_nobody_asked_for_ends_the_connection(serve: Serve) -> None:
@@ -250,4 +250,4 @@ def test_full_backlog_is_waited_for(identities: ListKeys, tmp_path: Path) -> Non
         for one in waiting:
             one.close()
         threading.Timer(0.1, serve_all).start()
-        assert identities(address, 10) == ()
+        assert identities(address, 60) == ()

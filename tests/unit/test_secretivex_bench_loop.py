@@ -47,11 +47,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
                         connected, _ = listener.accept()
                         thread = threading.Thread(target=_talk, args=(connected, answer))
                         thread.start()
-                        stack.callback(thread.join, 10)
+                        stack.callback(thread.join, 60)
 
             thread = threading.Thread(target=accept)
             thread.start()
-            stack.callback(thread.join, 10)
+            stack.callback(thread.join, 60)
             stack.callback(listener.shutdown, socket.SHUT_RDWR)
             return address
 

@@ -86,6 +86,13 @@ def test_a_process_and_its_children_are_looked_at_from_outside() -> None:
     assert seen[os.getpid()].open_fds > 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system has no /proc")
+def test_a_child_that_ended_meanwhile_is_no_error() -> None:
+    with subprocess.Popen(["true"]) as child:
+        assert os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT) is not None
+        assert os.getpid() in {one.pid for one in watch_processes([os.getpid()])()}
+
+
 def test_a_process_that_cannot_be_looked_at_is_an_error() -> None:
     with pytest.raises(SecretiveError) as caught:
         watch_processes([2**22 + 1])()

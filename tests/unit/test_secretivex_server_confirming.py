@@ -23,7 +23,7 @@ from secretivex.stores.token.tools import TokenTools, find_tools
 from sshwire.wire import encode_string, encode_text
 
 BLOB = encode_text("ssh-ed25519") + encode_string(bytes(32))
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Owner:
@@ -118,10 +118,10 @@ def test_who_cannot_be_asked_has_not_allowed() -> None:
 
 
 def test_a_person_who_does_not_answer_in_time_has_refused(tmp_path: Path) -> None:
-    tools = TokenTools(askpass=script(tmp_path, "sleep 60"), confirm_timeout_ms=200)
+    tools = TokenTools(askpass=script(tmp_path, "sleep 300"), confirm_timeout_ms=200)
     begin = time.monotonic()
     assert answer_of(tools) == "confirm_timeout"
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < PATIENCE_S
 
 
 def test_the_program_is_told_what_for_and_gets_nothing_else(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_requests_alike_share_one_question_while_it_is_open(tmp_path: Path) -> N
 
 def test_an_answer_holds_for_its_time_and_for_requests_alike_only(tmp_path: Path) -> None:
     tools, asked = counting(tmp_path)
-    bench = Bench(tools, remember_s=60)
+    bench = Bench(tools, remember_s=3600)
     assert bench.answers(login_job()) == [""]
     assert bench.answers(*(login_job() for _ in range(5))) == [""] * 5
     assert asked.read_text().count("x") == 1

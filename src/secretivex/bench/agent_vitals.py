@@ -20,7 +20,8 @@ def watch_processes(pids: Sequence[int]) -> Probe:
     """Look at these processes and at those they made since, in /proc."""
 
     def probe() -> Sequence[Vitals]:
-        return [_look(pid) for pid in _families(pids)]
+        seen = [_look(pid, may_end=pid not in pids) for pid in _families(pids)]
+        return [one for one in seen if one is not None]
 
     return probe
 
@@ -39,11 +40,22 @@ def _families(pids: Sequence[int]) -> list[int]:
     return members
 
 
-def _look(pid: int) -> Vitals:
+def _runs(pid: int) -> bool:
+    """Whether a process is there and is not one that only waits to be asked how it ended."""
+    try:
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
+
+
+def _look(pid: int, *, may_end: bool) -> Vitals | None:
+    """None for one that ended before it was looked at, where it may: a helper lives for a moment."""
     try:
         lines = (PROC / str(pid) / "status").read_text().splitlines()
         descriptors = sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
     except OSError as error:
+        if may_end and not _runs(pid):
+            return None
         raise SecretiveError(
             "metrics_unavailable",
             f"cannot look at process {pid}: {error.strerror}",
