@@ -50,6 +50,7 @@ class AuditRecord:
     wait_us: int | None = None
     sign_us: int | None = None
     detail: str | None = None
+    lost: int | None = None
 
 
 _LIMITS = (MAX_TEXT, 24)

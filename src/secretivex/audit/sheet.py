@@ -135,6 +135,11 @@ def _end_of_piece(data: bytes, at: int) -> int | None:
     return at + size if at + size <= len(data) else None
 
 
+def count_records(piece: bytes) -> int:
+    """How many records a piece holds, as it says itself."""
+    return int(_HEAD.unpack_from(piece)[3]) if piece[:1] == _MARKED else piece.count(b"\n")
+
+
 def render_piece(piece: bytes, clock: Clock) -> Rendered:
     """A piece as lines; raises ValueError, IndexError, OverflowError or OSError for a damaged sheet."""
     if piece[:1] != _MARKED:

@@ -89,6 +89,7 @@ def _give_up_audit(loop: asyncio.AbstractEventLoop, audit: AuditLog) -> None:
     """The writer died, and a process with threads cannot fork another one safely."""
     loop.remove_reader(audit.life.fileno())
     audit.line.cells.failed()
+    audit.count_lost()
     LOG.error("audit writer lost: start the agent again to have one")
 
 

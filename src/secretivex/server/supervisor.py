@@ -247,7 +247,7 @@ class Supervisor:
             if not is_again:
                 LOG.error("no audit log now", extra={"fields": {"reason": error.message}})  # noqa: TRY400 - the reason is all
             return
-        audit.say("writer_replaced")
+        audit.say_replaced()
         self._watch_audit()
 
     # Signals.

@@ -390,3 +390,27 @@ def test_a_followed_log_is_shown_line_by_line(tmp_path: Path) -> None:
     finally:
         following.kill()
         following.communicate()
+
+
+def test_what_a_killed_writer_had_not_written_is_counted_and_told(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    service = start_service("--key", key_files["ed25519"], "--audit-requests", "--audit-path", log)
+    control = control_path(service.address)
+    wait(lambda: is_listening(control), "no control socket")
+    writer = audit_writer(service)
+    _, most = resource.prlimit(writer, resource.RLIMIT_FSIZE)
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (log.stat().st_size, most))
+    wait(lambda: _fill(service), "the log was never full")
+    os.kill(writer, signal.SIGKILL)
+    wait(lambda: "writer_replaced" in log.read_text(), "no new writer")
+    (replaced,) = [one for one in records(log) if one["event"] == "writer_replaced"]
+    assert replaced["outcome"] == "records_lost"
+    assert ask(control, "health", timeout_s=60)["audit"]["dropped"] == replaced["lost"] > 0
+    assert service.ssh_add("-l").returncode == 0
+    asked = told_requests(service)["list.ok"]
+    assert service.stop() == 0
+    listed = sum(record["event"] == "list" for record in records(log))
+    assert listed + replaced["lost"] == asked
+    assert is_whole(log)

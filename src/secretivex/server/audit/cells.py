@@ -10,7 +10,8 @@ import mmap
 _CELL_BYTES = 8
 _STUCK, _RECORDS, _FAILURES, _STEPS = range(4)
 _DIGEST = slice(4, 8)
-_FIRST_WORKER = 8
+_HELD = 8
+_FIRST_WORKER = 9
 
 _MOST_LOOKS = 100
 
@@ -63,6 +64,21 @@ class AuditCells:
         self._cells[_STEPS] |= 1
         self._cells[_DIGEST] = memoryview(digest).cast("Q")
         self._cells[_STEPS] += 1
+
+    @property
+    def held(self) -> int:
+        """Records that the writer took, and has not written yet."""
+        return self._cells[_HELD]
+
+    def hold(self, records: int) -> None:
+        """Said by the writer: it has so many more in its own memory, or less."""
+        self._cells[_HELD] += records
+
+    def lose_held(self) -> int:
+        """Said by the supervisor of a writer that is gone: what it held counts as dropped."""
+        held, self._cells[_HELD] = self._cells[_HELD], 0
+        self.drop(-1, held)
+        return held
 
     def wrote(self, records: int) -> None:
         """Said by the writer."""

@@ -89,6 +89,7 @@ class AuditLog:
         self.line = AuditLine(pipe, AuditCells(workers), plan.must_record)
         self._pid = 0
         self._life: socket.socket | None = None
+        self._lost = 0
 
     @property
     def life(self) -> socket.socket:
@@ -134,6 +135,7 @@ class AuditLog:
                 os.waitpid(self._pid, 0)
             # From now on the number may be another process's.
             self._pid = 0
+            self.count_lost()
 
     def _become_writer(
         self, sink: Sink, chain: tuple[str, Chain], closers: Iterable[Callable[[], None]]
@@ -161,6 +163,18 @@ class AuditLog:
             os.write(self.line.pipe, encode_record(record))
         except BlockingIOError:
             self.line.cells.drop(-1, 1)
+
+    def count_lost(self) -> None:
+        """Count as dropped what a writer that is gone had read and not written."""
+        lost = self.line.cells.lose_held()
+        if lost:
+            LOG.error("audit records lost", extra={"fields": {"records": lost}})
+        self._lost += lost
+
+    def say_replaced(self) -> None:
+        """Record, in the new writer's chain, that there was another, and how much went with it."""
+        lost, self._lost = self._lost, 0
+        self.say("writer_replaced", "records_lost" if lost else "ok", lost=lost)
 
     def drop(self) -> None:
         """Close, in another forked process, what only the supervisor needs."""

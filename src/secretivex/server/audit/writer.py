@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from secretivex.audit.chain import Chain, encode_seal
 from secretivex.audit.head import HeadSigner
 from secretivex.audit.record import PIPE_BYTES, encode_line
-from secretivex.audit.sheet import Clock, cut_pieces, render_piece
+from secretivex.audit.sheet import Clock, count_records, cut_pieces, render_piece
 from secretivex.server.audit.batch import Batch
 from secretivex.server.audit.cells import AuditCells
 from secretivex.server.audit.file_sink import Place
@@ -116,7 +116,7 @@ class AuditWriter:
         """Write everything; the last thing is that the chain is closed."""
         before = {"before": self._sink.standing} if self._sink.standing else {}
         opened = {"chain": self._name, "signer": self._signer.line, **before}
-        self._batch.add(self._word("chain_opened", **opened), 1)
+        self._add_word("chain_opened", **opened)
         self._put()
         fields = {"chain": self._name, "signer": self._signer.fingerprint}
         LOG.info("audit chain opened", extra={"fields": fields})
@@ -129,9 +129,13 @@ class AuditWriter:
                 break
             self._put_all(pieces)
         self._sign_head()
-        self._batch.add(self._word("chain_closed", chain=self._name), 1)
+        self._add_word("chain_closed", chain=self._name)
         self._append()
         self._sync()
+
+    def _add_word(self, event: str, **fields: object) -> None:
+        self._cells.hold(1)
+        self._batch.add(self._word(event, **fields), 1)
 
     def _word(self, event: str, **fields: object) -> bytes:
         return encode_line({"time": self._now(), "event": event, "outcome": "ok", **fields})
@@ -148,6 +152,7 @@ class AuditWriter:
 
     def _put_all(self, pieces: list[bytes]) -> None:
         """Put into words what came, and write it in as few batches as may be."""
+        self._cells.hold(sum(map(count_records, pieces)))
         for piece in pieces:
             self._batch.add(*render_piece(piece, self._clock))
             if self._batch.size >= BATCH_BYTES:
@@ -198,6 +203,7 @@ class AuditWriter:
         self._is_new = False
         self._chain.advance(seal)
         self._cells.wrote(records)
+        self._cells.hold(-batch.records)
         self._cells.stands_at(self._chain.digest)
         return True
 
@@ -235,7 +241,7 @@ class AuditWriter:
     def _sign_head(self) -> None:
         """Sign where the chain stands: a record of its own, under a seal of its own."""
         head = self._signer.sign(self._name, self._chain.seals, self._chain.head)
-        self._batch.add(self._word("head", **head), 1)
+        self._add_word("head", **head)
         self._append()
         fields = {"chain": self._name, "seals": head["seals"], "hash": head["hash"]}
         LOG.info("audit head signed", extra={"fields": fields})
