@@ -149,7 +149,8 @@ class Alone:
         if plan is not None:
             from secretivex.server.report.desk import Desk
 
-            self.desk = Desk(plan, meters, meters.meter(2), self._tell)
+            control = None if around.control is None else around.control.socket
+            self.desk = Desk(plan, meters, meters.meter(2), self._tell, control)
 
     def obey(self, wish: Wish | None) -> None:
         """Do what a signal asks for."""

@@ -22,6 +22,7 @@ from secretivex.errors import SecretiveError
 from secretivex.hardening import MemoryLock, harden, lock_memory
 from secretivex.identity import AddRules
 from secretivex.server.listen_unix import Listener, adopt, listen
+from secretivex.server.report.entrance import open_control
 from secretivex.server.signals import Hangup, Interrupt, SignalPipe
 from secretivex.server.surroundings.importing import uncollected
 from secretivex.server.surroundings.notify import Notifier
@@ -66,16 +67,21 @@ def serve(
     except BaseException:
         _finish_audit(audit)
         raise
+    control: Listener | None = None
     try:
         with _pid_file(config.pid_file), _told_limits():
+            if manner.has_control_socket:
+                control = open_control(listener.path)
             on_listening()
             fields = {"socket": str(listener.path), "workers": config.workers}
             LOG.info("listening", extra={"fields": fields})
             parts = (signals, Notifier(environ), Reloader(config, read), audit, memory)
-            around = _around(parts, listener.path if manner.has_control_socket else None)
+            around = _around(parts, listener.path if manner.has_control_socket else None, control)
             _run(listener, around, environ, rules or AddRules())
     finally:
         listener.close()
+        if control is not None:
+            control.close()
         signals.close()
         _finish_audit(audit)
     LOG.info("stopped")
@@ -101,13 +107,14 @@ def _told_limits() -> Iterator[None]:
         ) from error
 
 
-def _around(parts: tuple[Any, ...], reports_at: Path | None) -> Around:
+def _around(parts: tuple[Any, ...], reports_at: Path | None, control: Listener | None) -> Around:
     """Imported late: what it needs is not light."""
     from secretivex.server.surroundings.around import Around
 
     started_unix_ms = time.time_ns() // 1_000_000
     around = Around(*parts)
-    return replace(around, reports_at=reports_at, started_unix_ms=started_unix_ms)
+    made = replace(around, reports_at=reports_at, control=control)
+    return replace(made, started_unix_ms=started_unix_ms)
 
 
 def _lock_memory(config: AgentConfig) -> MemoryLock:

@@ -75,7 +75,7 @@ class Supervisor:
         self._workers = Workers(hooks, self._selector, self._cells, self._meters, clock)
         self._changes = Changes(authority, self._workers)
         seat = authority.workers, self._zygote_of_now, self._selector, self._books
-        self._reporter = Reporter(*seat, self._answer_desk)
+        self._reporter = Reporter(*seat, self._answer_desk, around.control)
         self._zygote = self._fork_zygote()
         self._selector.register(self._signals.socket, selectors.EVENT_READ, self._on_signal)
         self._watch_zygote()

@@ -32,6 +32,9 @@ PART_AFTER_WORKERS = 1
 REPORTER_NAME = "agent-reporter"
 """As ps(1) shows it."""
 
+MOST_ENDS = 2
+"""Descriptors that come with a number: a channel, and for the reporter the control socket."""
+
 FAILED = -1
 """Instead of a process number: the system would not fork."""
 
@@ -43,9 +46,13 @@ class Zygote:
     channel: socket.socket
     pid: int
 
-    def spawn(self, number: int, worker_end: socket.socket) -> int:
-        """Fork a worker onto `worker_end`; its process number. Raises OSError if that fails."""
-        socket.send_fds(self.channel, [_NUMBER.pack(number)], [worker_end.fileno()])
+    def spawn(self, number: int, *ends: socket.socket) -> int:
+        """Fork a worker onto the first of `ends`; its process number. Raises OSError if that fails.
+
+        The reporter takes the control socket as another one.
+        """
+        descriptors = [end.fileno() for end in ends]
+        socket.send_fds(self.channel, [_NUMBER.pack(number)], descriptors)
         answer = self.channel.recv(_NUMBER.size)
         if len(answer) != _NUMBER.size:
             raise ConnectionResetError("the zygote is gone")
@@ -128,12 +135,13 @@ def _serve(channel: socket.socket, shared: Shared) -> None:
     with uncollected():
         _import_for_workers()
     while True:
-        data, descriptors, _, _ = socket.recv_fds(channel, _NUMBER.size, 1)
+        data, descriptors, _, _ = socket.recv_fds(channel, _NUMBER.size, MOST_ENDS)
         if not data:
             return
-        worker_end = socket.socket(fileno=descriptors[0])
-        pid = _fork_worker(channel, worker_end, shared, _NUMBER.unpack(data)[0])
-        worker_end.close()
+        ends = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        pid = _fork_worker(channel, ends, shared, _NUMBER.unpack(data)[0])
+        for end in ends:
+            end.close()
         channel.send(_NUMBER.pack(pid))
 
 
@@ -153,7 +161,7 @@ def _import_for_workers() -> None:
 
 
 def _fork_worker(
-    channel: socket.socket, worker_end: socket.socket, shared: Shared, number: int
+    channel: socket.socket, ends: list[socket.socket], shared: Shared, number: int
 ) -> int:
     try:
         pid = os.fork()
@@ -168,9 +176,9 @@ def _fork_worker(
             name_process(REPORTER_NAME)
             from secretivex.server.report.process import run_desk
 
-            run_desk(worker_end, shared.meters, number + PART_AFTER_WORKERS)
+            run_desk(ends, shared.meters, number + PART_AFTER_WORKERS)
         from secretivex.server.worker.process import run_worker
 
-        run_worker(worker_end, shared, number)
+        run_worker(ends[0], shared, number)
     finally:
         os._exit(70)

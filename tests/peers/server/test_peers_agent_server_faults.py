@@ -148,6 +148,8 @@ def test_a_zygote_that_hangs_is_replaced(
     hung, victim = service.zygote, service.workers[0]
     os.kill(hung, signal.SIGSTOP)
     os.kill(victim, signal.SIGKILL)
+    # The supervisor waits for it meanwhile; who asks waits too, and is answered.
+    assert ask(control_path(service.address), "health", timeout_s=60)["workers_wanted"] == 2
     wait(lambda: not running(hung), "it hangs on")
     wait(lambda: service.log.read_text().count("cannot make a worker") >= 1, "not said")
     wait(lambda: len(service.workers) == 1, "no new worker")

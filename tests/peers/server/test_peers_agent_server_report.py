@@ -109,7 +109,7 @@ def test_metrics_are_served_over_loopback_and_written(
         *("--key", key_files["ed25519"], "--metrics-listen", f"127.0.0.1:{port}"),
         *("--metrics-output", snapshot),
     )
-    wait(lambda: is_listening(control_path(service.address)), "no control socket")
+    assert told(service)["count"] == 0
     sign(service, 2)
     url = f"http://127.0.0.1:{port}/metrics"
     with urllib.request.urlopen(url, timeout=60) as page:
@@ -259,6 +259,57 @@ def test_reload_tells_what_came_of_it(
     assert reload().returncode == 0
     assert client(service, "health").returncode == 0
     assert told(service, "health")["reload"]["problems"] == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("verb", ["reload", "health"])
+def test_who_has_an_answer_of_the_agent_finds_its_control_socket(
+    start_service: Start, key_files: dict[str, Path], verb: str, workers: int
+) -> None:
+    # Nothing is waited for but the agent's first answer.
+    service = start_service("--key", key_files["ed25519"], workers=workers)
+    assert told(service, verb)["generation" if verb == "reload" else "workers_wanted"] >= 1
+
+
+def test_the_notice_that_it_is_ready_comes_after_both_sockets(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path, wait: Wait
+) -> None:
+    notices = tmp_path / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(notices))
+        manager.settimeout(60)
+        environ = {"NOTIFY_SOCKET": str(notices)}
+        service = start_service("--key", key_files["ed25519"], env=environ)
+        while not manager.recv(4096).startswith(b"READY=1"):
+            pass
+        assert all(row["ready"] for row in told(service, "health")["workers"])
+
+
+def test_a_reporter_that_cannot_live_leaves_no_control_socket_until_a_reload(
+    start_service: Start, key_files: dict[str, Path], wait: Wait
+) -> None:
+    service = start_service("--key", key_files["ed25519"])
+    path = control_path(service.address)
+    for _ in range(2):
+        rows = told(service, "health")["processes"]
+        (reporter,) = (row["pid"] for row in rows if row["name"] == "reporter")
+        os.kill(reporter, signal.SIGKILL)
+        wait(lambda: not path.exists() or is_another(service, reporter), "nobody saw it")  # noqa: B023 - called at once
+    assert not path.exists()
+    assert service.ssh_add("-l").returncode == 0
+    service.process.send_signal(signal.SIGHUP)
+    wait(lambda: is_listening(path), "no control socket after a reload")
+    assert told(service, "health")["workers_wanted"] == 2
+    assert service.stop() == 0
+
+
+def is_another(service: Any, reporter: int) -> bool:
+    """Whether the agent has a reporter that is not this one; one that just died answers nothing."""
+    try:
+        rows = told(service, "health")["processes"]
+    except SecretiveError:
+        return False
+    return [row["pid"] for row in rows if row["name"] == "reporter"] not in ([], [reporter])
 
 
 @pytest.mark.parametrize("workers", [1, 2])

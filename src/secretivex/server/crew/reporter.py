@@ -10,7 +10,9 @@ import selectors
 import socket
 from collections.abc import Callable
 
+from secretivex.server.listen_unix import Listener
 from secretivex.server.report.books import Books
+from secretivex.server.report.entrance import open_control
 from secretivex.server.report.link import Answer, DeskLink
 from secretivex.server.report.plan import ReportPlan
 from secretivex.server.zygote import Zygote
@@ -29,12 +31,14 @@ class Reporter:
         selector: selectors.BaseSelector,
         books: Books,
         answer: Answer,
+        control: Listener | None,
     ) -> None:
         self._number = number
         self._zygote = zygote
         self._selector = selector
         self._books = books
         self._answer = answer
+        self._control = control
         self._desk: DeskLink | None = None
         self._plan: ReportPlan | None = None
         self.is_stopping = False
@@ -48,6 +52,8 @@ class Reporter:
         """Report by this plan from now on; one that was lost is made again."""
         self._plan = plan
         if self._desk is None:
+            if self._control is None and plan is not None:
+                self._control = open_control(plan.socket_path)
             self._spawn()
         elif plan is not None:
             self._desk.tell_plan(plan)
@@ -57,9 +63,10 @@ class Reporter:
         if plan is None or self.is_stopping:
             return
         ours, theirs = socket.socketpair()
+        control = [] if self._control is None else [self._control.socket]
         with theirs:
             try:
-                pid = self._zygote().spawn(self._number, theirs)
+                pid = self._zygote().spawn(self._number, theirs, *control)
             except OSError as error:
                 ours.close()
                 LOG.error("no reporter", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - the reason is all
@@ -81,8 +88,16 @@ class Reporter:
         if not self.is_stopping:
             LOG.error("reporter lost", extra={"fields": {"pid": desk.pid}})
             # Made again with the next reload: one that cannot live must not be forked for ever.
-            if not self._books.has_lost_reporter():
+            if self._books.has_lost_reporter():
+                self._close_control()
+            else:
                 self._spawn()
+
+    def _close_control(self) -> None:
+        """Let nobody wait there for an answer that does not come."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
 
     def write_snapshot(self) -> None:
         """Have a snapshot written."""
@@ -104,7 +119,11 @@ class Reporter:
         """Leave nobody behind."""
         if self._desk is not None:
             self._desk.kill()
+        self._close_control()
 
     def closers(self) -> list[Callable[[], None]]:
         """What closes, in a forked process, what is the supervisor's alone."""
-        return [] if self._desk is None else [self._desk.channel.close]
+        closers = [] if self._desk is None else [self._desk.channel.close]
+        if self._control is not None:
+            closers += [self._control.socket.close, self._control.drop_lock]
+        return closers

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -23,11 +24,10 @@ from secretivex.metrics.cells import Cells, Meter, Totals
 from secretivex.metrics.openmetrics import OPENMETRICS, PLAIN, TextForm, render_text
 from secretivex.metrics.snapshot import Moment, make_snapshot, window
 from secretivex.peer import is_admitted
-from secretivex.server.listen_unix import Listener, listen
+from secretivex.server.listen_unix import Listener
 from secretivex.server.peercred import read_peer
 from secretivex.server.report.control_socket import (
     MAX_QUESTION_BYTES,
-    control_path,
     encode_answer,
     parse_question,
 )
@@ -36,6 +36,9 @@ from secretivex.server.report.once import Counter
 from secretivex.server.report.plan import ReportPlan
 
 LOG = logging.getLogger("secretivex.metrics")
+
+ANSWER_S = 30.0
+"""For a question of the owner's and its answer: a reload ends when stores and workers have it."""
 
 POLL_S = 1.0
 """How often it is looked whether a snapshot is due."""
@@ -48,14 +51,21 @@ Source = Callable[[str], Awaitable[dict[str, Any]]]
 class Desk:
     """One agent's desk."""
 
-    def __init__(self, plan: ReportPlan, cells: Cells, meter: Meter, source: Source) -> None:
+    def __init__(
+        self,
+        plan: ReportPlan,
+        cells: Cells,
+        meter: Meter,
+        source: Source,
+        control: socket.socket | None,
+    ) -> None:
         self._plan = plan
+        self._control = control
         self._cells = cells
         self._meter = meter
         self._source = source
         self._baseline = Totals()
-        self._servers: list[asyncio.AbstractServer] = []
-        self._listeners: list[Listener] = []
+        self._server: asyncio.AbstractServer | None = None
         self._metrics: tuple[asyncio.AbstractServer, Listener | None] | None = None
         self._one_by_one = asyncio.Lock()
         self._is_polling = False
@@ -65,21 +75,17 @@ class Desk:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Listen. What cannot be had is logged, and the agent serves without it."""
+        """Answer. What cannot be had is logged, and the agent serves without it."""
         async with self._one_by_one:
-            await self._open_control()
+            # Who has an answer at the control socket finds metrics served too.
             await self._open_metrics()
+            await self._open_control()
         self._poll_soon()
 
     async def _open_control(self) -> None:
-        try:
-            listener = listen(control_path(self._plan.socket_path))
-            self._listeners.append(listener)
-            counter = Counter(self._on_question)
-            server = await asyncio.start_unix_server(counter, sock=listener.socket.dup())
-            self._servers.append(server)
-        except SecretiveError as error:
-            LOG.warning("no control socket", extra={"fields": {"reason": error.message}})
+        if self._control is not None:
+            counter = Counter(self._on_question, ANSWER_S)
+            self._server = await asyncio.start_unix_server(counter, sock=self._control.dup())
 
     async def follow(self, plan: ReportPlan) -> None:
         """Go on by another plan: a reload had another configuration."""
@@ -111,10 +117,8 @@ class Desk:
     def close(self) -> None:
         """Stop listening; a last snapshot."""
         self._close_metrics()
-        for server in self._servers:
-            server.close()
-        for listener in self._listeners:
-            listener.close()
+        if self._server is not None:
+            self._server.close()
         if self._plan.metrics_output_path is not None:
             self.write("snapshot")
 

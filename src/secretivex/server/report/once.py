@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 TIMEOUT_S = 5.0
-"""From the connection to the last byte of the answer."""
+"""From the connection to the last byte of the answer, for whoever connects."""
 
 MOST_CLIENTS = 64
 """At a time; the next is closed unheard."""
@@ -25,6 +25,7 @@ class Counter:
     """Serves the connections of one listener, as asyncio's servers call it."""
 
     respond: Respond
+    timeout_s: float = TIMEOUT_S
     clients: int = 0
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,7 +40,7 @@ class Counter:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self.timeout_s):
                 writer.write(await self.respond(reader, writer))
                 await writer.drain()
                 # What the system has not taken yet waits for its client no longer than all else.

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any, cast
 
 from secretivex.metrics.cells import Cells, Meter
@@ -34,8 +35,15 @@ class DeskProtocol(asyncio.Protocol):
 
     _transport: asyncio.WriteTransport
 
-    def __init__(self, closed: asyncio.Future[None], cells: Cells, meter: Meter) -> None:
+    def __init__(
+        self,
+        closed: asyncio.Future[None],
+        cells: Cells,
+        meter: Meter,
+        control: socket.socket | None,
+    ) -> None:
         self.desk: Desk | None = None
+        self._control = control
         self._closed = closed
         self._cells, self._meter = cells, meter
         self._opening: asyncio.Task[None] | None = None
@@ -72,7 +80,7 @@ class DeskProtocol(asyncio.Protocol):
     def _follow(self, plan: ReportPlan) -> None:
         """Open the desk by its first plan; by a later one, go on otherwise."""
         if self.desk is None:
-            self.desk = Desk(plan, self._cells, self._meter, self.ask)
+            self.desk = Desk(plan, self._cells, self._meter, self.ask, self._control)
             opening = self.desk.open()
         else:
             opening = self.desk.follow(plan)
@@ -88,11 +96,14 @@ class DeskProtocol(asyncio.Protocol):
             self._closed.set_result(None)
 
 
-def run_desk(channel: socket.socket, cells: Cells, part: int) -> None:
-    """Report until the channel closes; does not return."""
+def run_desk(ends: Sequence[socket.socket], cells: Cells, part: int) -> None:
+    """Report until the channel closes; does not return.
+
+    `ends` are the channel and the control socket, if there is one.
+    """
     status = 1
     try:
-        asyncio.run(_serve(channel, cells, part))
+        asyncio.run(_serve(ends, cells, part))
         status = 0
     except BaseException:
         LOG.exception("the reporter failed")
@@ -101,11 +112,12 @@ def run_desk(channel: socket.socket, cells: Cells, part: int) -> None:
         os._exit(status)
 
 
-async def _serve(channel: socket.socket, cells: Cells, part: int) -> None:
+async def _serve(ends: Sequence[socket.socket], cells: Cells, part: int) -> None:
+    channel, control = ends[0], ends[1] if len(ends) > 1 else None
     loop = asyncio.get_running_loop()
     closed: asyncio.Future[None] = loop.create_future()
     meter = cells.meter(part)
-    protocol = DeskProtocol(closed, cells, meter)
+    protocol = DeskProtocol(closed, cells, meter, control)
     channel.setblocking(False)
     await loop.create_unix_connection(lambda: protocol, sock=channel)
     Vitals(meter).keep_looking(loop.call_later)

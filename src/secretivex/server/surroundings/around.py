@@ -14,6 +14,7 @@ from secretivex.server.surroundings.reloading import Reload, Reloader
 
 if TYPE_CHECKING:
     from secretivex.server.audit.process import AuditLog
+    from secretivex.server.listen_unix import Listener
 
 
 KILL_GRACE_S = 0.5
@@ -31,6 +32,8 @@ class Around:
     memory: MemoryLock = field(default_factory=MemoryLock)
     reports_at: Path | None = None
     """The agent's socket, for one that has a control socket beside it."""
+    control: Listener | None = None
+    """That control socket, if it could be had."""
     started_unix_ms: int = 0
 
     @property
