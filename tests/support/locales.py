@@ -21,13 +21,14 @@ STRICT = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 def run_in_locale(
     module: str, argv: Sequence[str], home: Path, locale: str, more: Mapping[str, str] = STRICT
 ) -> Ended:
-    """Run a program, by its module, at home in `home`; nothing else tells it an encoding."""
+    """Run a program, by its module, in its home `home`; nothing else tells it an encoding."""
     env = {"HOME": str(home), "PYTHONPATH": str(ROOT / "src"), "PATH": os.defpath}
     done = subprocess.run(
         [sys.executable, "-m", module, *argv],
         capture_output=True,
-        timeout=60,
+        timeout=120,
         check=False,
+        cwd=home,
         env={**env, **more, "LC_ALL": locale},
     )
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
