@@ -38,7 +38,7 @@ def test_a_first_result_works_as_written(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
         cwd=tmp_path,
         env={
             "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
