@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from secretivex.audit.chain import Chain, hash_standing, standing_of
-from secretivex.audit.check import Report, check_log
+from secretivex.audit.chain import (
+    NO_HASH,
+    Chain,
+    encode_seal,
+    hash_standing,
+    make_seal,
+    standing_of,
+)
+from secretivex.audit.check import MAX_SEALS, check_log
 from secretivex.audit.head import NAMESPACE, HeadSigner
 from secretivex.audit.record import (
     MAX_QUOTED,
@@ -20,6 +27,7 @@ from secretivex.audit.record import (
     encode_record,
     quote,
 )
+from secretivex.audit.report import MAX_FINDINGS, Report
 
 NAME = "00aa11bb22cc33dd"
 ROOT = bytes(range(32))
@@ -293,3 +301,40 @@ def test_the_end_of_a_log_tells_its_last_seal_from_any_piece_that_holds_it() -> 
     assert standing_of(last, is_whole=False) == told
     assert standing_of(last[1:], is_whole=False) == ""
     assert standing_of(b"", is_whole=True) == hash_standing(bytes(32), b"")
+
+
+# What somebody wrote into a log to harm its reader.
+
+
+@pytest.mark.parametrize("member", ["number", "records", "hash", "mac"])
+def test_a_seal_that_is_nested_or_no_number_is_a_finding(member: str) -> None:
+    opened, seal, *rest = build()
+    found = {"event": "seal", **{name: json.loads(seal)[name] for name in json.loads(seal)}}
+    for depth in (1, 500, *range(960, 1000)):
+        nested = json.dumps({**found, member: "?"}, separators=(",", ":")).encode() + b"\n"
+        hostile = nested.replace(b'"?"', b"[" * depth + b"]" * depth)
+        assert codes(check_log([opened, hostile, *rest], keys=KEYS)), depth
+    true = encode_line({**found, "number": True})
+    assert codes(check_log([opened, true, *rest], keys=KEYS))
+
+
+def test_of_findings_so_many_are_kept_and_all_are_counted() -> None:
+    lines = build()
+    for count in (MAX_FINDINGS, 3 * MAX_FINDINGS):
+        report = check_log([*lines, *[b"\n"] * count, lines[0]])
+        assert len(report.findings) == MAX_FINDINGS
+        assert report.found == count + 1  # the chain's name is not new
+    torn = check_log([*lines, *[b"\n"] * MAX_FINDINGS, b"{"])
+    assert (torn.found, torn.unsealed) == (MAX_FINDINGS, MAX_FINDINGS + 1)
+
+
+def test_a_log_that_jumps_to_and_fro_is_read_in_bounded_time() -> None:
+    digest = "0" * 64
+    jumps = [
+        encode_line({"event": "chain_continued", "chain": NAME, "seals": seals, "hash": digest})
+        for seals in (0, 1000, *(0, MAX_SEALS) * 1000, 0)
+    ]
+    seal = encode_seal(make_seal(ROOT, 1, len(jumps), NO_HASH, b"".join(jumps)))
+    # Some hours, if each were followed; the first that is too far ends it.
+    report = check_log([*jumps, seal], keys=KEYS)
+    assert (codes(report), report.unchecked_macs) == ({"file_missing"}, 1)

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from secretivex.audit.chain import Chain
-from secretivex.audit.check import Report, check_log
+from secretivex.audit.check import check_log
 from secretivex.audit.record import encode_line
+from secretivex.audit.report import Report
 from secretivex.server.audit.cells import AuditCells
 from secretivex.server.audit.file_sink import FileSink
 from secretivex.server.audit.follow import follow_lines, read_whole_lines

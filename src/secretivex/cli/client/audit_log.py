@@ -17,8 +17,10 @@ import click
 from clikit.command import Call, standard_options
 from clikit.table import show_text
 from secretivex.audit.chain import ROOT_KEY_BYTES
-from secretivex.audit.check import Report, check_log
+from secretivex.audit.check import check_log
+from secretivex.audit.line import parse_line
 from secretivex.audit.record import encode_line
+from secretivex.audit.report import Report
 from secretivex.errors import SecretiveError
 from secretivex.server.audit.follow import follow_lines, read_lines, read_whole_lines
 
@@ -85,11 +87,7 @@ def tail_audit(
 
 
 def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        record = None
-    return record if isinstance(record, dict) else {"event": "not_a_record"}
+    return parse_line(line) or {"event": "not_a_record"}
 
 
 def describe(record: Mapping[str, Any]) -> str:
@@ -146,9 +144,7 @@ def verify_audit(
     found = None
     if report.findings:
         first = report.findings[0]
-        message = (
-            f"{len(report.findings)} findings; the first, at line {first.line}: {first.message}"
-        )
+        message = f"{report.found} findings; the first, at line {first.line}: {first.message}"
         found = SecretiveError("audit_invalid", message)
     call.emit(data, lambda: _text(report), found=found)
 
@@ -194,7 +190,7 @@ def encode_report(report: Report) -> dict[str, Any]:
         "signers": report.signers,
         "head": report.head,
         "findings": [asdict(finding) for finding in report.findings[:MAX_FINDINGS]],
-        "findings_in_all": len(report.findings),
+        "findings_in_all": report.found,
     }
 
 
