@@ -144,6 +144,7 @@ _CONFIRM_WORDS = {
     "confirm_denied": "denied",
     "confirm_timeout": "timeout",
     "client_gone": "gone",
+    "cut_off": "gone",
 }
 
 

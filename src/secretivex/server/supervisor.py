@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import selectors
 import time
 from collections.abc import Callable
@@ -279,7 +280,9 @@ class Supervisor:
     def _stop(self) -> None:
         """Stop accepting and let workers finish; a second wish ends them at once."""
         if self._is_stopping:
-            self._kill_at = self._clock()
+            # What is in hand is recorded as cut off, so they may say that still.
+            self._workers.drain(0)
+            self._kill_at = min(self._kill_at or math.inf, self._clock() + KILL_GRACE_S)
             return
         self._is_stopping = True
         self._around.say_stop()

@@ -58,6 +58,12 @@ class _Lane:
     def is_wide_enough(self) -> bool:
         return self.at_work < self.width and bool(self.queue or self.alone)
 
+    def empty(self) -> list[Turn]:
+        """Take out what waits."""
+        waiting = [*self.alone, *self.queue.take_all()]
+        self.alone.clear()
+        return waiting
+
     @property
     def at_once(self) -> int:
         """So many that those which wait keep the whole lane busy."""
@@ -83,6 +89,8 @@ class Lanes:
         self._calls: Calls | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._is_closed = False
+        self._asked: set[Turn] = set()
+        """What stores and persons were asked for."""
 
     def submit(self, turn: Turn) -> None:
         """Queue a turn whose key has a lane."""
@@ -108,6 +116,12 @@ class Lanes:
         """Signatures that stores or persons were asked for."""
         return sum(lane.making for lane in self._lanes.values())
 
+    def abandon(self) -> list[Turn]:
+        """Begin nothing more; what waits, and what was asked for."""
+        self._is_closed = True
+        waiting = [turn for lane in self._lanes.values() for turn in lane.empty()]
+        return [*self._asked, *waiting]
+
     def close(self) -> None:
         """Give up what waits for a store or a person."""
         self._is_closed = True
@@ -121,6 +135,7 @@ class Lanes:
                 continue
             lane.at_work += 1
             lane.making += len(turns)
+            self._asked.update(turns)
             key = turns[0].job.entry.key
             if isinstance(key, RemoteKey):
                 self._ask(name, key, turns)
@@ -170,6 +185,7 @@ class Lanes:
 
     def _end_call(self, name: str, turns: list[Turn], answers: tuple[Answer, ...] | None) -> None:
         lane = self._lanes[name]
+        self._asked.difference_update(turns)
         if answers is None:
             lane.alone += turns
         else:
@@ -191,5 +207,6 @@ class Lanes:
         self._loop.call_soon_threadsafe(self._end_thread, name, turn, done.result())
 
     def _end_thread(self, name: str, turn: Turn, outcome: SignOutcome) -> None:
+        self._asked.discard(turn)
         self._ended([turn], [outcome])
         self._end(name, self._lanes[name], 1)

@@ -14,6 +14,9 @@ from secretivex.peer import Peer
 GONE = "client_gone"
 """The word for what nobody waits for any more."""
 
+CUT_OFF = "cut_off"
+"""The word for what was in hand when the agent's time to finish was over."""
+
 
 class TurnOwner(Hashable, Protocol):
     """A connection, as its turns see it."""

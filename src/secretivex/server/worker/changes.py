@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from secretivex.engine import Change, ChangeRequest
 from secretivex.lock import SALT_BYTES, derive
-from secretivex.server.lanes.turn import GONE, Turn
+from secretivex.server.lanes.turn import CUT_OFF, GONE, Turn
 from secretivex.server.worker.tokens import TokenDesk
 from secretivex.stores.token.errors import TokenError
 from secretivex.stores.token.loaded import LoadedModule
@@ -100,6 +100,16 @@ class ChangeDesk:
             self._settle(gone, GONE)
         line.waiting.append((change.request, turn))
         self._go_on(line)
+
+    def abandon(self) -> None:
+        """Settle all that is in hand or waits as cut off, and nothing after that."""
+        settle, self._settle = self._settle, lambda _turn, _outcome: None
+        for line in (self._keys, self._locks, self._modules):
+            for _, turn in line.waiting:
+                settle(turn, CUT_OFF)
+            line.waiting.clear()
+        for turn, _ in self._turns.values():
+            settle(turn, CUT_OFF)
 
     def _line_of(self, request: ChangeRequest) -> _Line:
         if isinstance(request, LockRequest | UnlockRequest):

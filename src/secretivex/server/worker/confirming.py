@@ -69,6 +69,12 @@ class ConfirmDesk:
             self.people.forget_question(ticket)
         return [self._open.pop(ticket) for ticket in tickets]
 
+    def abandon(self) -> list[tuple[ConfirmJob, Turn]]:
+        """Nobody's answer is waited for any more; what was asked."""
+        left = list(self._open.values())
+        self._open.clear()
+        return left
+
     def end(self, ticket: int, refusal: str) -> None:
         """A person has answered; "" if they allowed it."""
         job, turn = self._open.pop(ticket, (None, None))

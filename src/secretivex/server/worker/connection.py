@@ -321,6 +321,15 @@ class Connection(asyncio.Protocol):
         """Whether the client owes us a request, rather than we a reply."""
         return not self._turns and self.blocked_since_s is None
 
+    def give_up(self) -> tuple[Change, Turn] | None:
+        """The agent is about to end: close, and tell which change still waited for its turn."""
+        held, self._held = self._held, None
+        waiting = None if held is None or self._barrier is None else (held, self._barrier)
+        for turn in self._turns:
+            turn.is_dropped = True
+        self._transport.abort()
+        return waiting
+
     def finish(self) -> None:
         """Take no more requests; close once those in hand are answered."""
         self._is_ending = True

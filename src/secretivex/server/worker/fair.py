@@ -66,6 +66,10 @@ class FairQueue(Generic[Item]):
             callers.move_to_end(caller)
         return item
 
+    def take_all(self) -> list[Item]:
+        """Everything, each item when its turn comes."""
+        return [self.pop() for _ in range(self.size)]
+
     def drop(self, caller: Hashable, owner: Hashable) -> tuple[Item, ...]:
         """Forget what an owner waits for; answers it."""
         owners = self._callers.get(caller)

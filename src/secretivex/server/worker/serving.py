@@ -29,7 +29,7 @@ from secretivex.peer import Peer
 from secretivex.policy import SigningPolicy
 from secretivex.server.audit.feed import AuditFeed
 from secretivex.server.judging.terms import judge_by, wants_callers
-from secretivex.server.lanes.turn import GONE, Turn
+from secretivex.server.lanes.turn import CUT_OFF, GONE, Turn
 from secretivex.server.peercred import ForgetfulPrograms, Programs, programs_of_callers
 from secretivex.server.report.tally import Tally
 from secretivex.server.report.vitals import Vitals
@@ -193,6 +193,7 @@ class Worker:
     def drain(self, timeout_s: float) -> None:
         """Accept no more, finish what is in hand; `drained` is done then, or at the time-out."""
         if self._is_draining:
+            self._loop.call_later(timeout_s, self.cut_off)  # there may be less time than was said
             return
         self._is_draining = True
         self._acceptor.stop()
@@ -208,11 +209,23 @@ class Worker:
             self.drained.set_result(None)
 
     def close(self) -> None:
-        """Let no thread wait for a person or a token any more: the process is about to end."""
+        """Let no thread wait for a person or a token any more: the process is about to end.
+
+        What is in hand still is recorded as cut off.
+        """
+        for job, turn in self.confirming.abandon():
+            self._tally.confirmed(CUT_OFF)
+            self._not_signed(job.sign._replace(rule=job.rule), CUT_OFF, turn)
+        for turn in self._signing.abandon():
+            self._not_signed(turn.job, GONE if turn.is_dropped else CUT_OFF, turn)
+        held = [connection.give_up() for connection in tuple(self._connections)]
+        for change, turn in filter(None, held):
+            self._begin_change(change, turn)
+            self._settle(turn, CUT_OFF)
+        self.changes.abandon()
+        self._tokens.abandon()
         if self._auditor is not None:
             self._auditor.close()
-        self._signing.close()
-        self._tokens.abandon()
 
     @property
     def has_tokens_at_work(self) -> bool:
@@ -259,10 +272,13 @@ class Worker:
 
     def change(self, change: Change, turn: Turn) -> None:
         """Have a change made by the authority, for every worker."""
+        self._begin_change(change, turn)
+        self.changes.submit(change, turn)
+
+    def _begin_change(self, change: Change, turn: Turn) -> None:
         turn.kind = change_event(change)
         if self._auditor is not None:
             self._auditor.change_begun(change, turn.owner.peer, turn)
-        self.changes.submit(change, turn)
 
     def _settle(self, turn: Turn, outcome: str) -> None:
         if self._auditor is not None:

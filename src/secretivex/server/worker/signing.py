@@ -45,6 +45,10 @@ Finish = Callable[[Sequence[Turn], Sequence[int], Sequence[int]], None]
 """Takes turns that ended; how long each waited, and how long it took with that wait, in nanoseconds."""
 
 
+def _finish_none(_turns: Sequence[Turn], _waits: Sequence[int], _spans: Sequence[int]) -> None:
+    """Whoever would answer is about to end."""
+
+
 class SigningQueue:
     """The queues of one worker; on the loop, `finish` answers what was signed together.
 
@@ -72,7 +76,7 @@ class SigningQueue:
         self._pooled: FairQueue[Turn] = FairQueue()
         self._lanes = Lanes(loop, self._is_due, self._end_lane, watch)
         self._batch_is_due = False
-        self._in_threads = 0
+        self._in_threads: set[Turn] = set()
         self._pool: ThreadPoolExecutor | None = None
         self.memory = memory or Memory(self._meter)
         self.limit(limits)
@@ -116,7 +120,7 @@ class SigningQueue:
     @property
     def in_the_making(self) -> int:
         """Signatures that threads and stores make now."""
-        return self._in_threads + self._lanes.making
+        return len(self._in_threads) + self._lanes.making
 
     @property
     def is_behind(self) -> bool:
@@ -170,9 +174,13 @@ class SigningQueue:
         """Whether a key in a token signs now."""
         return self._lanes.making > 0
 
-    def close(self) -> None:
-        """Give up what waits for a person: the worker is about to end."""
+    def abandon(self) -> list[Turn]:
+        """Finish nothing more, for the worker is about to end; what was not finished."""
+        self._finish = _finish_none
+        left = [*self._inline.take_all(), *self._pooled.take_all(), *self._in_threads]
+        left += self._lanes.abandon()
         self._lanes.close()
+        return left
 
     # Cheap signatures, on the loop.
 
@@ -210,13 +218,13 @@ class SigningQueue:
     # Signatures that take long, in threads.
 
     def _fill_threads(self) -> None:
-        while self._pooled and self._in_threads < self._max_in_threads:
+        while self._pooled and len(self._in_threads) < self._max_in_threads:
             turn = self._pooled.pop()
             if not self._is_due(turn):
                 continue
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="signer")
-            self._in_threads += 1
+            self._in_threads.add(turn)
             future = self._pool.submit(sign, turn.job)
             future.add_done_callback(partial(self._hand_back, self._end_thread, turn))
 
@@ -227,7 +235,7 @@ class SigningQueue:
         self._loop.call_soon_threadsafe(end, done.result(), turn)
 
     def _end_thread(self, outcome: SignOutcome, turn: Turn) -> None:
-        self._in_threads -= 1
+        self._in_threads.discard(turn)
         turn.outcome, turn.ended_s = outcome, self._clock()
         self._end((turn,))
         self._fill_threads()
