@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fleetmdm.device import Device
 from fleetmdm.engines.local import record_run
@@ -33,8 +33,12 @@ from sshwire.sshsig import Signer
 from sshwire.wire import encode_string
 
 # The properties' number of examples: small in every run, large in `make fuzz` and `test-long`.
+# No time counts: a busy machine makes every example slow.
 settings.register_profile(
-    "project", max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")), deadline=None
+    "project",
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("project")
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from itertools import islice
@@ -227,14 +228,15 @@ def test_only_a_regular_file_of_our_own_is_written_to(tmp_path: Path) -> None:
 # A reader that follows.
 
 
-def followed(path: Path, count: int, act: Callable[[], Any]) -> list[bytes]:
-    """So many lines of a log that `act` writes to once its reader is at its end."""
+def followed(path: Path, count: int, act: Callable[[list[bytes]], Any]) -> list[bytes]:
+    """So many lines of a log that `act` writes to once its reader is at its end; it sees them come."""
     log = path.open("rb")
     log.seek(0, os.SEEK_END)
-    acting = threading.Thread(target=act)
+    found: list[bytes] = []
+    acting = threading.Thread(target=act, args=(found,))
     acting.start()
     with closing(follow_lines(path, log)) as lines:
-        found = list(islice(lines, count))
+        found.extend(islice(lines, count))
     acting.join()
     return found
 
@@ -243,7 +245,7 @@ def test_a_reader_follows_through_several_rotations_at_once(tmp_path: Path) -> N
     path = tmp_path / "log"
     path.touch()
 
-    def write() -> None:
+    def write(_found: list[bytes]) -> None:
         for number in range(60):
             with path.open("ab") as file:
                 file.write(b"%d\n" % number)
@@ -264,12 +266,15 @@ def test_a_reader_waits_for_the_end_of_a_line_and_for_what_comes_after_a_cut(
     path = tmp_path / "log"
     path.write_bytes(b"before\n")
 
-    def write() -> None:
+    def write(found: list[bytes]) -> None:
         waits = threading.Event()
         for part in (b"a", b"b", b"c\nd\n"):
             with path.open("ab") as file:
                 file.write(part)
             waits.wait(0.3)
+        deadline_s = time.monotonic() + 60
+        while len(found) < 2 and time.monotonic() < deadline_s:
+            waits.wait(0.01)
         os.truncate(path, 0)
         waits.wait(0.6)
         with path.open("ab") as file:
