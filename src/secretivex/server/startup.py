@@ -25,6 +25,7 @@ from secretivex.server.listen_unix import Listener, adopt, listen
 from secretivex.server.report.entrance import open_control
 from secretivex.server.signals import Hangup, Interrupt, SignalPipe
 from secretivex.server.surroundings.importing import uncollected
+from secretivex.server.surroundings.init import leave_process_one
 from secretivex.server.surroundings.notify import Notifier
 from secretivex.server.surroundings.reloading import Read, Reloader
 
@@ -57,6 +58,7 @@ def serve(
 
     `read` reads the configuration again, for a reload.
     """
+    environ = leave_process_one(environ)
     for refused in harden():
         LOG.warning("the system would not let us forbid %s", refused)
     memory = _lock_memory(config)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,6 +20,8 @@ from secretivex.audit.check import check_log
 from sshwire.agent.connection import encode_frame
 from sshwire.agent.requests import RemoveAllRequest, SignRequest, encode_request
 from sshwire.pubkey import parse_public_line
+
+ROOT = Path(__file__).resolve().parents[3]
 
 Start = Callable[..., Any]
 Wait = Callable[[Callable[[], bool], str], None]
@@ -82,6 +87,49 @@ def test_what_is_cut_off_at_the_end_has_its_record(
     assert found["sign", "cut_off"] == 4
     assert found["remove_all", "cut_off"] == 2
     assert found["chain_closed", "ok"] == 1
+
+
+@WORKERS
+def test_as_process_1_it_takes_orphans_and_passes_signals_on(
+    start_service: Start,
+    key_files: dict[str, Path],
+    tmp_path: Path,
+    wait: Wait,
+    require_program: Callable[[str], str],
+    give_up: Callable[[str], NoReturn],
+    workers: int,
+) -> None:
+    if os.geteuid() != 0:
+        give_up("root, for a name space of processes,")
+    unshare = (require_program("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc")
+    key = key_files["ed25519"]
+    service = start_service("--key", key, workers=workers, before=unshare)
+    (first,) = children_of(service.process.pid)
+    within = (require_program("nsenter"), "--target", str(first), "--pid")
+    flags = [tmp_path / f"ended-{number}" for number in range(20)]
+    for flag in flags:
+        # Its parent ends first.
+        orphan = f"(while kill -0 $$; do sleep 0.01; done 2>/dev/null; : > {flag}) &"
+        subprocess.run((*within, "/bin/sh", "-c", orphan), check=True, timeout=60)
+    wait(lambda: all(flag.exists() for flag in flags), "an orphan did not end")
+    wait(lambda: len(children_of(first)) == 1, "an orphan stays")
+    os.kill(first, signal.SIGHUP)
+    wait(lambda: service.logged("keys read again"), "no signal is passed on")
+    assert service.tool("ssh-add", "-T", str(key.with_name(key.name + ".pub"))).returncode == 0
+    second = (*unshare, sys.executable, "-m", "secretivex.cli.agent", "run", "--socket")
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    refused = subprocess.run(
+        (*second, str(service.address)), env=environ, capture_output=True, timeout=60, check=False
+    )
+    assert refused.returncode == 5
+    os.kill(first, signal.SIGTERM)
+    assert service.process.wait(60) == 0
+    assert not service.address.exists()
+
+
+def children_of(pid: int) -> list[int]:
+    """Direct children, zombies as well."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @WORKERS
