@@ -48,10 +48,14 @@ def load_setup(
     cores: int,
     base: Path,
     default_stores: tuple[Mapping[str, Any], ...] = DEFAULT_STORES,
+    user: int | None = None,
 ) -> AgentSetup:
-    """Find, read and check the configuration; raises `SecretiveError` with every problem."""
+    """Find, read and check the configuration; raises `SecretiveError` with every problem.
+
+    `user` is who runs the agent, None for whom this runs as.
+    """
     path = find_config(named, environ)
-    file = load_file(path) if path is not None else None
+    file = load_file(path, user=user) if path is not None else None
     return make_setup(ConfigInput(flags, environ, file, cores, base, default_stores))
 
 

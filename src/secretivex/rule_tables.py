@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from secretivex.config.rows.stores import STORE_TYPES
 from secretivex.context.signed_data import DataKind
 from secretivex.policy import Effect, Matcher, Rate, Rule, SigningPolicy
 from secretivex.policy.matchers import (
@@ -26,6 +27,7 @@ from secretivex.policy.matchers import (
     comments_matcher,
     parse_globs,
 )
+from secretivex.policy.sense import exclusive_conditions
 from secretivex.policy.window import DAYS, Window
 from secretivex.policy_keys import (
     FLAT_KEYS,
@@ -101,6 +103,9 @@ def _parse_rule(number: int, table: Mapping[str, Any], faults: list[EntryProblem
     if not (matchers or faults) and effect in (Effect.ALLOW, Effect.PIN):
         reason = f"a rule that {effect.value}s everything says nothing"
         faults.append(_problem(number, "effect", reason, "name what it is to match"))
+    if not faults and (names := exclusive_conditions(matchers)):
+        reason = f"no signature can fit {' and '.join(names)}: the rule never matches"
+        faults.append(_problem(number, names[-1], reason, "make a rule of each"))
     return Rule(str(name), effect or Effect.DENY, tuple(matchers))
 
 
@@ -168,6 +173,14 @@ def _check_among(words: Sequence[str], what: str) -> Callable[[str], str]:
     return check
 
 
+def _check_store(text: str) -> str:
+    """A store's name is its kind, with a number from the second of a kind on."""
+    kind = re.sub(r"-([2-9]|[1-9]\d+)$", "", text)
+    if kind not in _STORES and not any(char in text for char in _GLOB_CHARS):
+        raise EntryError(f"{text!r} is no store", f"one of: {', '.join(_STORES)}")
+    return _check_text(text)
+
+
 def _check_number(number: int) -> int:
     if not 0 <= number < 2**32:
         raise EntryError(f"{number} is no such number", "0 to 4294967295")
@@ -189,6 +202,8 @@ def _check_word(words: Sequence[str]) -> Callable[[str], str]:
     return check
 
 
+_STORES = (*STORE_TYPES, "memory")
+"""Kinds of stores; `memory` has the keys that clients add."""
 _KEY_TYPES = tuple(KEY_ALGORITHMS)
 _FORMATS = tuple(
     dict.fromkeys(name for row in KEY_ALGORITHMS.values() for name in row.signature_formats)
@@ -212,7 +227,7 @@ _LISTS: Mapping[str, tuple[Callable[[Any], Any], Callable[[str, Sequence[Any]], 
     "fingerprints": (parse_fingerprint, lambda _, found: Fingerprints(frozenset(found))),
     "comments": (check_comment, lambda _, texts: comments_matcher(tuple(texts))),
     "key_types": (_check_among(_KEY_TYPES, "key type"), _globs),
-    "stores": (_check_text, _globs),
+    "stores": (_check_store, _globs),
     "uids": (_check_number, _numbers),
     "gids": (_check_number, _numbers),
     "executables": (_check_path, _globs),

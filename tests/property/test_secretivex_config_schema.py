@@ -125,7 +125,7 @@ BEYOND = (
     *("comes from pin_file already", "comes from pin_command already", "whole number, not 1."),
     *("whole path", "is not known", "signature algorithm", "not a public key", "is no day"),
     *("span of hours", "no offset", "no moment", "no hours or days", "no flags", "no such number"),
-    *("a rate of", "says nothing", "is taken", "is blank"),
+    *("a rate of", "says nothing", "is taken", "is blank", "is no store", "never matches"),
 )
 """Words of refusals that no schema can make."""
 

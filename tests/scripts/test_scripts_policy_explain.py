@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -150,6 +151,37 @@ def test_who_started_a_program_counts_whether_or_not_that_is_known(explain: Expl
     assert (found["reason"], found["caller"]["executable"]) == ("denied", None)
 
 
+def test_whom_it_is_about_is_shown(explain: Explain, capsys: pytest.CaptureFixture[str]) -> None:
+    rule = "[[policy.rules]]\neffect = 'deny'\nuids = [7]\n"
+    found = explain(rule, "--key KEY --uid 7 --gid 8 --executable /bin/x")
+    assert found["caller"] == {"uid": 7, "gid": 8, "executable": "/bin/x", "ancestors": None}
+    words = ["--executable", "/bin/x", "--uid", "7", "--store", "memory"]
+    assert main(["explain", "--config", "agent.toml", "--key", KEY, *words]) == 6
+    _, key, caller, *_ = capsys.readouterr().out.splitlines()
+    assert key.split() == ["key", f"{WORDS['FINGERPRINT']},", "of", "store", "memory"]
+    assert caller.split(maxsplit=1)[1] == "uid 7, gid ?, /bin/x, started by ?"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--peer self --uid 7",
+        "--peer self --ancestor /bin/x",
+        "--detail git",
+        "--kind other --detail git",
+        "--destination root@ --detail git",
+        "--kind sshsig --host-ca HOST",
+        "--destination root@ --host-ca HOST",
+    ],
+)
+def test_an_option_that_would_say_nothing_is_a_mistake(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: str
+) -> None:
+    words = [fill(word) for word in shlex.split(arguments)]
+    assert main(["explain", "--key", KEY, *words]) == 2, folder
+    assert "secretive-agent explain --help" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -166,9 +198,10 @@ def test_who_started_a_program_counts_whether_or_not_that_is_known(explain: Expl
 def test_what_is_not_said_of_the_data_is_not_known(
     explain: Explain, arguments: str, told: dict[str, str]
 ) -> None:
-    conditions = "users = ['root']\nnamespaces = ['git']\nhosts = ['HOST']\n"
-    rule = f"[[policy.rules]]\neffect = 'confirm'\n{conditions}"
-    assert explain(rule, f"--key KEY {arguments}")["rules"][0]["conditions"] == told
+    conditions = ("users = ['root']\nhosts = ['HOST']\n", "namespaces = ['git']\n")
+    rules = "".join(f"[[policy.rules]]\neffect = 'confirm'\n{one}" for one in conditions)
+    found = explain(rules, f"--key KEY {arguments}")["rules"]
+    assert {key: word for rule in found for key, word in rule["conditions"].items()} == told
 
 
 def test_a_host_may_be_given_by_its_certificate(
@@ -220,8 +253,11 @@ def test_keys_of_stores_are_found_by_comment_and_fingerprint_and_processes_looke
     ask = ("secretive-agent", "explain", "--config", config, "--peer", "self", "--key")
     printed = command_line(*ask, "own")
     assert printed.returncode == 0, printed.stderr
-    assert printed.stdout.splitlines() == [
-        "allowed: allowed, by 'rule 1'",
+    verdict, key, caller, *rules = printed.stdout.splitlines()
+    assert verdict == "allowed: allowed, by 'rule 1'"
+    assert key == f"  key      {fingerprint_of(keys / 'three.pub')}, of store file"
+    assert caller.startswith(f"  caller   uid {os.geteuid()}, gid {os.getegid()}, /")
+    assert rules == [
         "  yes      allow    rule 1: comments yes, stores yes, ancestors yes",
     ]
     refused = command_line(*ask, fingerprint_of(keys / "one.pub"))

@@ -233,6 +233,40 @@ def test_a_passphrase_variable_that_is_not_set_is_warned_about() -> None:
     assert setup_of(toml, env={"PASS": "x"}).config.warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("toml", "key"),
+    [
+        ("audit_path = '/a'", "audit_path"),
+        ("audit_to = 'syslog'", "audit_to"),
+        ("audit_key_path = '/k'", "audit_key_path"),
+        ("metrics_output_path = '/m'\nmetrics_every = 0", "metrics_output_path"),
+        ("metrics_json = true\nmetrics_every = 0", "metrics_json"),
+        ("allowed_providers = '/usr/lib/*, /opt/x.so'", "allowed_providers"),
+        ("allowed_providers = '!/tmp/*,libx.so'", "allowed_providers"),
+    ],
+)
+def test_a_setting_that_does_nothing_beside_the_others_is_warned_about(toml: str, key: str) -> None:
+    (warning,) = setup_of(toml).config.warnings
+    assert (warning.key, warning.where.rpartition(":")[0]) == (key, "agent.toml")
+    assert warning.reason
+    assert warning.hint
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "audit_requests = true\naudit_path = '/a'\naudit_to = 'file'\naudit_key_path = '/k'",
+        "metrics_output_path = '/m'\nmetrics_json = true",
+        "metrics_every = 0\nmetrics_interval_ms = 5\nmetrics_output_path = '/m'",
+        "metrics_every = 0",
+        "allowed_providers = '/usr/lib/*,!*/bad.so,?opt/x'",
+        "allowed_providers = ''",
+    ],
+)
+def test_settings_that_do_what_they_say_are_not(toml: str) -> None:
+    assert setup_of(toml).config.warnings == ()
+
+
 def test_what_may_be_a_passphrase_is_not_repeated() -> None:
     _, messages = problems_of("[[stores]]\ntype = 'file'\npassphrase_env = 'correct horse'")
     assert "must be the name of an environment variable" in messages[0]

@@ -334,6 +334,51 @@ def test_each_condition_beside_a_count(row: Row) -> None:
                 assert len(decision.charges) == (charges if used == 0 else 0)
 
 
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"users": ["root"], "namespaces": ["git"]},
+        {"kinds": ["userauth"], "payload_types": ["*"]},
+        {"hosts": [line_of("host")], "kinds": ["sshsig", "other"]},
+        {"key_types": ["ssh-ed25519", "sk-*"], "algorithms": ["rsa-sha2-*"]},
+    ],
+)
+@pytest.mark.parametrize("effect", ["deny", "allow", "pin", "confirm"])
+def test_a_rule_that_nothing_can_match_is_a_problem(
+    conditions: dict[str, Any], effect: str
+) -> None:
+    """A deny that never matches looks like one that does."""
+    (problem,) = parse_policy({"rules": [{"effect": effect, **conditions}]})[1]
+    assert "never matches" in problem.reason
+    assert all(name in problem.reason for name in conditions)
+    assert problem.inside[0] in conditions
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"users": ["root"], "hosts": [line_of("host")], "kinds": ["userauth", "sshsig"]},
+        {"namespaces": ["git"], "kinds": ["sshsig"]},
+        {"key_types": ["ssh-rsa", "ssh-ed25519"], "algorithms": ["rsa-sha2-512"]},
+        {"key_types": ["*-cert-v01@openssh.com"], "algorithms": ["ssh-ed25519"]},
+    ],
+)
+def test_conditions_that_can_hold_together_are_none(conditions: dict[str, Any]) -> None:
+    assert parse_policy({"rules": [{"effect": "deny", **conditions}]})[1] == ()
+
+
+@pytest.mark.parametrize("name", ["file", "file-2", "pkcs11-12", "memory", "pkcs11*", "*-3"])
+def test_stores_are_named_as_health_names_them(name: str) -> None:
+    assert parse_policy({"rules": [{"effect": "deny", "stores": [name]}]})[1] == ()
+
+
+@pytest.mark.parametrize("name", ["fil", "file-1", "file-02", "files", "File", "memory-x"])
+def test_a_store_that_cannot_be_is_a_problem(name: str) -> None:
+    (problem,) = parse_policy({"rules": [{"effect": "deny", "stores": [name]}]})[1]
+    assert f"{name!r} is no store" in problem.reason
+    assert "memory" in problem.hint
+
+
 def test_of_several_pins_the_last_is_named() -> None:
     pins = [{"name": name, "effect": "pin", "uids": [1000]} for name in ("one", "two")]
     compiled = compile_rules(*pins)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import plistlib
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from secretivex.cli.agent import main
 from secretivex.errors import SecretiveError
 from secretivex.server.surroundings.notify import (
     Notifier,
@@ -160,13 +162,12 @@ def test_systemd_finds_nothing_wrong_with_the_units(
         ("secretive-agent.service", systemd.render_user_service(("/bin/true", "run"))),
         ("secretive-agent.socket", systemd.render_user_socket()),
     ):
-        (tmp_path / name).write_text(text.replace("man:secretive-agent(1)", "https://example.org"))
+        (tmp_path / name).write_text(text)
     said = subprocess.run(
         (
             "systemd-analyze",
             "verify",
             "--user",
-            "--man=no",
             str(tmp_path / "secretive-agent.service"),
         ),
         capture_output=True,
@@ -176,3 +177,18 @@ def test_systemd_finds_nothing_wrong_with_the_units(
         env={"XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
     )
     assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_a_configuration_that_the_agent_would_not_start_with_is_not_installed(
+    tmp_path: Path, require_program: Callable[[str], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the first connection would find a service that has failed, and nobody would be told."""
+    require_program("systemctl")
+    config = tmp_path / "agent.toml"
+    config.write_text("profil = 'pssh'\nmax_signers = 0\n")
+    for more in ((), ("--no-start",)):
+        assert main(["install", "--config", str(config), *more]) == 3
+        said = capsys.readouterr().err
+        assert f"{config}:1: profil: unknown key" in said
+        assert f"{config}:2: max_signers" in said
+    assert main(["install", "--config", str(tmp_path / "no.toml")]) == 4

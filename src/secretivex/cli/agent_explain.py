@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from clikit.command import Call, standard_options
+from clikit.table import show_text
 from secretivex.cli.agent_options import SetupOptions
 from secretivex.config import AgentConfig
 from secretivex.context.purpose import Purpose, read_host
@@ -74,13 +75,28 @@ def command(call: Call, *, config: Path | None, **given: Any) -> None:
 
     Exit status 6 means that it would be refused.
     """
+    _refuse_idle(given)
     setup = SetupOptions(config, {}, Path.cwd()).load(call.environ)
     query = _query_of(setup.config, call.environ, given)
     found = _with_command(explain(setup.policy, query), setup.config)
     refused = None
     if not found.decision.allowed:
         refused = SecretiveError("sign_refused", f"refused: {_reason(found)}")
-    call.emit(_document(found, query), lambda: _lines(found), found=refused)
+    call.emit(_document(found, query), lambda: _lines(found, query), found=refused)
+
+
+_BESIDE_PEER = ("uid", "gid", "executable", "ancestors")
+_DETAILED = (DataKind.SSHSIG, DataKind.DSSE)
+
+
+def _refuse_idle(given: Mapping[str, Any]) -> None:
+    """An option that would say nothing beside the others is a mistake in the question."""
+    if given["peer"] and any(given[name] not in (None, ()) for name in _BESIDE_PEER):
+        raise click.UsageError("--peer says all of the caller: leave the others of it out")
+    if given["detail"] is not None and given["kind"] not in _DETAILED:
+        raise click.UsageError("--detail is of --kind sshsig or --kind dsse")
+    if given["host_ca"] and (given["destination"] or "@").endswith("@"):
+        raise click.UsageError("--host-ca is of the host of a --destination")
 
 
 def _with_command(found: Explanation, config: AgentConfig) -> Explanation:
@@ -153,7 +169,9 @@ def _find_stored(wanted: str, config: AgentConfig, environ: Mapping[str, str]) -
         if one.comment == wanted or (print_ and print_ in _prints_of(one.key_blob))
     ]
     if not found:
-        raise SecretiveError("key_not_found", f"no key of the configured stores is {wanted!r}")
+        hint = "a .pub file that exists, or what `secretive-client list` shows of a stored key"
+        message = f"no key of the configured stores is {wanted!r}"
+        raise SecretiveError("key_not_found", message, hint=hint)
     if len(found) > 1:
         names = ", ".join(fingerprint(one.key_blob) for one in found)
         raise SecretiveError("key_ambiguous", f"{wanted!r} fits more than one key: {names}")
@@ -235,12 +253,17 @@ def _reason(found: Explanation) -> str:
     return f"{decision.reason}, by {decision.rule!r}" if decision.rule else decision.reason
 
 
-def _lines(found: Explanation) -> Iterator[str]:
+def _lines(found: Explanation, query: SignQuery) -> Iterator[str]:
     decision = found.decision
     word = "allowed" if decision.allowed else "refused"
     if decision.allowed and decision.confirm:
         word = f"allowed once a person agrees, which {decision.confirm!r} wants"
     yield f"{word}: {_reason(found)}\n"
+    yield f"  key      {query.fingerprint_sha256}, of store {query.store or '?'}\n"
+    started = ", ".join(show_text(path or "?") for path in query.ancestors or ("?",))
+    uid, gid = ("?" if one is None else one for one in (query.peer_uid, query.peer_gid))
+    program = show_text(query.executable or "?")
+    yield f"  caller   uid {uid}, gid {gid}, {program}, started by {started}\n"
     for rule in found.rules:
         conditions = ", ".join(f"{name} {match.value}" for name, match in rule.conditions)
         yield f"  {rule.match.value:7}  {rule.effect:7}  {rule.name}: {conditions or 'always'}\n"
@@ -256,6 +279,7 @@ def _document(found: Explanation, query: SignQuery) -> dict[str, Any]:
         "key": query.fingerprint_sha256,
         "caller": {
             "uid": query.peer_uid,
+            "gid": query.peer_gid,
             "executable": query.executable or None,
             "ancestors": query.ancestors,
         },

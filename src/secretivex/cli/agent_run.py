@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from clikit.logs import FORMATS, LEVELS, configure, leads_to_journal
 from secretivex.cli.agent_options import SetupOptions, setup_options
 from secretivex.config import AgentConfig
 from secretivex.errors import SecretiveError
+
+LOG = logging.getLogger("secretivex.config")
 
 
 def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,11 +66,12 @@ def command(
         report_check(call, setup)
         return
     start_logging(call, log_level, log_format)
-    for warning in setup.config.warnings:
-        call.note(f"warning: {warning}")
+    _log_warnings(setup.config)
 
     def read() -> AgentConfig:
-        return options.load(call.environ).config
+        config = options.load(call.environ).config
+        _log_warnings(config)
+        return config
 
     if sys.platform == "win32":
         from secretivex.cli.agent_windows import run_windows
@@ -79,3 +83,8 @@ def command(
     from secretivex.server.startup import serve
 
     serve(setup.config, environ=call.environ, read=read)
+
+
+def _log_warnings(config: AgentConfig) -> None:
+    for warning in config.warnings:
+        LOG.warning("%s", warning)

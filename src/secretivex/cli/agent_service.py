@@ -9,7 +9,10 @@ from pathlib import Path
 import click
 
 from clikit.command import Call, standard_options
+from secretivex.cli.agent_options import usable_cores
+from secretivex.config.settings import ENV_PREFIX
 from secretivex.errors import SecretiveError
+from secretivex.loading import load_setup
 from secretivex.service.manage import ServiceManager, find_manager
 
 _user_option = click.option(
@@ -29,25 +32,48 @@ def _manager(call: Call, user: str | None) -> ServiceManager:
 @_user_option
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="The configuration file that the service uses.",
 )
 @click.option("--start/--no-start", default=True, show_default=True, help="Start it now too.")
 def install(call: Call, *, user: str | None, config: Path | None, start: bool) -> None:
-    """Install the agent as a service: systemd on Linux, launchd on macOS.
+    """Install the agent as a service: systemd on Linux, launchd on macOS, a service of Windows.
 
     Doing it again renews the files. A file of the same name that this command did not write is left
-    alone, with exit 6.
+    alone, with exit 6. A configuration that the agent would not start with is exit 3.
     """
     command = [str(program_path()), "run"]
     if config is not None:
-        path = str(config.resolve())
-        if "$" in path:
+        config = config.resolve()
+        if "$" in str(config):
             # `run --config` would take what follows it for a variable.
-            raise SecretiveError("usage", f"--config: {path} has a $ in it", hint="move the file")
-        command += ["--config", path]
-    files = _manager(call, user).install(command, start=start)
+            raise SecretiveError("usage", f"--config: {config} has a $ in it", hint="move the file")
+        command += ["--config", str(config)]
+    manager = _manager(call, user)
+    _check_config(call, config, user)
+    files = manager.install(command, start=start)
     call.emit({"files": files}, lambda: [f"wrote {name}\n" for name in files])
+
+
+def _check_config(call: Call, config: Path | None, user: str | None) -> None:
+    """Refuse what the service would end with: it gets no SECRETIVE_* of this terminal."""
+    kept = {name: value for name, value in call.environ.items() if not name.startswith(ENV_PREFIX)}
+    user_id = None
+    if user is not None:
+        import pwd  # not on Windows
+
+        try:
+            known = pwd.getpwnam(user)
+        except KeyError:
+            return  # the manager says so
+        user_id = known.pw_uid
+        kept = {"HOME": known.pw_dir}
+    setup = load_setup(
+        config, flags={}, environ=kept, cores=usable_cores(), base=Path.cwd(), user=user_id
+    )
+    for warning in setup.config.warnings:
+        call.note(f"warning: {warning}")
 
 
 @click.command("uninstall")

@@ -30,7 +30,7 @@ from secretivex.config.rows.policy import CONFIRM_TIMEOUT_MS
 from secretivex.config.settings import SETTINGS, AgentSetting
 from secretivex.config.store_kinds import StoreConfig
 from secretivex.config.stores import check_stores
-from secretivex.config.systems import check_socket_length, settle_for_system
+from secretivex.config.systems import check_socket_length, settle_for_system, warn_idle
 from secretivex.config.tables import Place, check_policy, refuse_unenforced
 
 _STRENGTH = ("default", "profile", "file", "env", "flag")
@@ -125,6 +125,7 @@ def resolve_config(given: ConfigInput, problems: Problems) -> AgentConfig:
     for row in SETTINGS:
         _check_state(row, resolved[row.key], problems)
     warn_unknown_variables(given.environ, problems)
+    warn_idle(resolved, problems)
     return _build(resolved, given, problems)
 
 

@@ -65,17 +65,20 @@ def _existing(text: str, source: str, environ: Mapping[str, str]) -> Path:
     return path
 
 
-def load_file(path: Path) -> ConfigFile:
-    """The file's values with their lines; a name ending in .json is JSON, any other TOML."""
+def load_file(path: Path, *, user: int | None = None) -> ConfigFile:
+    """The file's values with their lines; a name ending in .json is JSON, any other TOML.
+
+    `user` runs the agent, and nobody else but root may write the file; None for whom this runs as.
+    """
     try:
         with path.open("rb") as file:
-            _check_access(path, os.fstat(file.fileno()))
+            _check_access(path, os.fstat(file.fileno()), user)
             data = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise SecretiveError(
-            "config_invalid", f"{path}: cannot be read: {reason}", hint="check its permissions"
-        ) from error
+        hint = "name the file in it" if path.is_dir() else "check its permissions"
+        message = f"{path}: cannot be read: {reason}"
+        raise SecretiveError("config_invalid", message, hint=hint) from error
     syntax = "json" if path.suffix.lower() == ".json" else "toml"
     try:
         return parse_config(data, name=str(path), syntax=syntax)  # type: ignore[arg-type] # one of two literals
@@ -83,12 +86,13 @@ def load_file(path: Path) -> ConfigFile:
         raise as_secretive_error(error) from error
 
 
-def _check_access(path: Path, status: os.stat_result) -> None:
+def _check_access(path: Path, status: os.stat_result, user: int | None) -> None:
     """Refuse a file that others may write: whoever did would choose the keys and the policy."""
     if not stat.S_ISREG(status.st_mode) or sys.platform == "win32":
         return
     what = "the configuration"
-    if fault := access_fault(status, what, user=os.geteuid(), is_alone=is_alone_in_group):
+    user = os.geteuid() if user is None else user
+    if fault := access_fault(status, what, user=user, is_alone=is_alone_in_group):
         reason, hint = fault
         raise SecretiveError("config_invalid", f"{path}: {reason}", hint=hint)
 

@@ -113,7 +113,6 @@ def render_user_service(command: Iterable[str]) -> str:
         {
             "Unit": (
                 "Description=SecretiveX SSH agent",
-                "Documentation=man:secretive-agent(1)",
                 "Requires=secretive-agent.socket",
                 "After=secretive-agent.socket",
             ),
@@ -146,7 +145,6 @@ def render_system_service(command: Iterable[str]) -> str:
         {
             "Unit": (
                 "Description=SecretiveX SSH agent of %i",
-                "Documentation=man:secretive-agent(1)",
                 "Requires=secretive-agent@%i.socket",
                 "After=secretive-agent@%i.socket",
             ),

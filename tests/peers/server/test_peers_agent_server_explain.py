@@ -17,6 +17,7 @@ from ssh_hosts import bind_body, blob_of, login_data, session_of
 from agentclient.client import AgentClient
 from agentclient.errors import AgentRefused
 from secretivex.cli.agent import main
+from secretivex.rule_tables import parse_policy
 from sshwire.agent.destinations import SESSION_BIND
 from sshwire.agent.requests import ExtensionRequest
 from sshwire.pubkey import fingerprint
@@ -106,10 +107,19 @@ def draw_rules(rng: random.Random, folder: Path) -> str:
     text = ""
     for _ in range(rng.randint(1, 4)):
         effect = rng.choice(("deny", "deny", "pin", "allow", "confirm"))
-        chosen = rng.sample(sorted(draws), rng.choice((1, 2, 2)))
-        lines = [f"{name} = {json.dumps(draws[name]())}" for name in chosen]
+        chosen = _draw_table(rng, draws)
+        lines = [f"{name} = {json.dumps(value)}" for name, value in chosen.items()]
         text += "\n".join(("[[policy.rules]]", f"effect = '{effect}'", *lines, ""))
     return text
+
+
+def _draw_table(rng: random.Random, draws: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Conditions that can hold together: the others are refused."""
+    while True:
+        chosen = rng.sample(sorted(draws), rng.choice((1, 2, 2)))
+        table = {name: draws[name]() for name in chosen}
+        if not parse_policy({"rules": [{"effect": "deny", **table}]})[1]:
+            return table
 
 
 def _print_of(public: Path) -> str:

@@ -82,13 +82,22 @@ class ConfirmDesk:
             return
         entry = job.sign.entry
         key = self.tools.show(entry.identity.key_blob)
-        fields = {"key": key, "pid": job.sign.peer.pid, "reason": refusal}
+        fields = {"key": key, "pid": job.sign.peer.pid}
         if refusal:
-            LOG.warning("a signature was not allowed", extra={"fields": fields})
+            why = {"reason": refusal} | _REMEDIES.get(refusal, {})
+            LOG.warning("a signature was not allowed", extra={"fields": fields | why})
         else:
             LOG.info("a signature was allowed", extra={"fields": fields})
         if not turn.is_dropped:
             self._go_on(job, refusal, turn)
+
+
+_REMEDIES = {
+    "confirm_unavailable": {
+        "hint": "the agent needs SSH_ASKPASS with DISPLAY or WAYLAND_DISPLAY, or confirm_command"
+    }
+}
+"""What to do about it, where the reason alone does not say."""
 
 
 def make_question(job: ConfirmJob, tools: TokenTools) -> Question:
