@@ -69,24 +69,31 @@ def serve(
     except BaseException:
         _finish_audit(audit)
         raise
-    control: Listener | None = None
+    reports_at = listener.path if manner.has_control_socket else None
     try:
-        with _pid_file(config.pid_file), _told_limits():
-            if manner.has_control_socket:
-                control = open_control(listener.path)
+        with _pid_file(config.pid_file), _told_limits(), _control_at(reports_at) as control:
             on_listening()
             fields = {"socket": str(listener.path), "workers": config.workers}
             LOG.info("listening", extra={"fields": fields})
             parts = (signals, Notifier(environ), Reloader(config, read), audit, memory)
-            around = _around(parts, listener.path if manner.has_control_socket else None, control)
+            around = _around(parts, reports_at, control)
             _run(listener, around, environ, rules or AddRules())
     finally:
         listener.close()
-        if control is not None:
-            control.close()
         signals.close()
         _finish_audit(audit)
     LOG.info("stopped")
+
+
+@contextlib.contextmanager
+def _control_at(socket_path: Path | None) -> Iterator[Listener | None]:
+    """The control socket beside the agent's, for an agent that is to have one."""
+    control = None if socket_path is None else open_control(socket_path)
+    try:
+        yield control
+    finally:
+        if control is not None:
+            control.close()
 
 
 _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
