@@ -9,8 +9,9 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from secretivex.audit.record import encode_line
 from secretivex.audit.report import Report
 from secretivex.server.audit.cells import AuditCells
 from secretivex.server.audit.file_sink import FileSink
-from secretivex.server.audit.follow import follow_lines, read_whole_lines
+from secretivex.server.audit.follow import follow_lines, read_newest, read_whole_lines
 from secretivex.server.audit.sinks import DatagramSink, StreamSink
 from secretivex.server.audit.writer import AuditWriter, WriterRules
 
@@ -340,3 +341,22 @@ def test_a_stream_that_nobody_reads_is_not_waited_for() -> None:
     sink.close()
     reading.join()
     assert parts == [batch]
+
+
+@pytest.mark.parametrize("width", [3, 1000, 100_000])
+def test_the_newest_lines_are_those_at_the_end_however_far_back_they_are(
+    tmp_path: Path, width: int
+) -> None:
+    path = tmp_path / "log"
+    lines = [b"%d %s\n" % (number, b"x" * width) for number in range(300)]
+    path.write_bytes(b"".join(lines) + b"torn")
+
+    def wanted(found: Iterable[bytes]) -> list[bytes]:
+        return [line for line in found if line.startswith((b"2", b"7 "))]
+
+    of_all = wanted(read_whole_lines(BytesIO(path.read_bytes())))
+    for most in (0, 1, 2, 20, 111, 112, 113, 400):
+        with path.open("rb") as log:
+            assert list(read_newest(log, most, wanted)) == of_all[max(0, len(of_all) - most) :]
+            assert log.read() == b"torn"
+    assert list(read_newest(BytesIO(b""), 5, wanted)) == []

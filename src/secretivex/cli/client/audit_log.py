@@ -6,7 +6,6 @@ Rule for editors: a log is hostile input, and what is shown of it passes `show_t
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +21,7 @@ from secretivex.audit.line import parse_line
 from secretivex.audit.record import encode_line
 from secretivex.audit.report import Report
 from secretivex.errors import SecretiveError
-from secretivex.server.audit.follow import follow_lines, read_lines, read_whole_lines
+from secretivex.server.audit.follow import follow_lines, read_lines, read_newest
 
 MAX_FINDINGS = 100
 """Findings that are shown; the rest is counted."""
@@ -77,7 +76,7 @@ def tail_audit(
         return encode_line(record).decode() if call.format == "json" else describe(record) + "\n"
 
     with open_log(log) as file:
-        newest = deque(select(read_whole_lines(file)), maxlen=lines)
+        newest = read_newest(file, lines, select)
         call.emit_chunks(map(show, newest), more=follow)
         if follow:
             # Each as it comes: a document is held back until it is whole, and this never is.

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from secretivex.audit.check import MAX_LINE_BYTES
+
+T = TypeVar("T")
+
+FIRST_LOOK_BYTES = 64 * 1024
+"""So much of a log's end is read first for its newest records."""
 
 FOLLOW_S = 0.25
 """How often a followed log is looked at."""
@@ -32,6 +38,34 @@ def read_whole_lines(log: BinaryIO) -> Iterator[bytes]:
             log.seek(-len(line), os.SEEK_CUR)
             return
         yield line
+
+
+def read_newest(
+    log: BinaryIO, most: int, select: Callable[[Iterable[bytes]], Iterable[T]]
+) -> Sequence[T]:
+    """The last of what is wanted of a log's lines, at most so many, in their order.
+
+    Looked for from the end on, ever further, and in all of what cannot be read but once.
+    """
+    if not log.seekable():
+        return deque(select(read_whole_lines(log)), maxlen=most)
+    size, length = log.seek(0, os.SEEK_END), FIRST_LOOK_BYTES
+    while True:
+        start = max(0, size - length)
+        _seek_line(log, start)
+        newest = deque(select(read_whole_lines(log)), maxlen=most)
+        if not start or len(newest) == most:
+            return newest
+        length *= 4
+
+
+def _seek_line(log: BinaryIO, start: int) -> None:
+    """Go to the first line that begins there or later."""
+    log.seek(max(0, start - 1))
+    if start:
+        for part in read_lines(log):
+            if part.endswith(b"\n"):
+                return
 
 
 def follow_lines(path: Path, log: BinaryIO) -> Generator[bytes, None, None]:
