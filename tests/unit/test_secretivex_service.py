@@ -23,7 +23,7 @@ from secretivex.server.windows import rules as windows
 from secretivex.service import launchd, systemd
 from secretivex.service.seal import Whose
 
-SID = "S-1-5-21-1004336348-1177238915-682003330-512"
+SID = "S-1-5-21-1004336348-1177238915-682003330-1012"
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,27 @@ def test_the_pipe_is_its_owners_and_the_systems_alone() -> None:
 
 @pytest.mark.parametrize(
     "sid",
-    ["", "WD", "S-1-1-0", "S-1-5-11", "S-1-5-32-545", f"{SID})(A;;GA;;;WD", "S-2-1-1", f"{SID}\n"],
+    [
+        *("", "WD", "S-1-1-0", "S-1-5-11", "S-1-5-32-545", f"{SID})(A;;GA;;;WD", "S-2-1-1"),
+        # Administrators, interactive users, whoever is local, all services, a domain's users.
+        *(f"{SID}\n", "S-1-5-32-544", "S-1-5-4", "S-1-2-0", "S-1-5-6", "S-1-5-21-1-2-3-513"),
+        *("S-1-5-21-1-2-3-512", "S-1-3-4", "S-1-15-2-1", "S-1-5-80-0"),
+    ],
 )
 def test_no_group_and_no_injected_rule_is_taken_for_an_owner(sid: str) -> None:
     with pytest.raises(SecretiveError):
         windows.pipe_sddl(sid, SID)
+
+
+@pytest.mark.parametrize(
+    "sid",
+    [
+        *("S-1-5-18", "S-1-5-19", "S-1-5-21-1-2-3-500", "S-1-5-21-1-2-3-1001"),
+        *("S-1-12-1-1-2-3-4", "S-1-5-80-1-2-3-4-5"),
+    ],
+)
+def test_an_account_may_own_the_pipe(sid: str) -> None:
+    assert f"(A;;GA;;;{sid})" in windows.pipe_sddl(sid, "S-1-5-18")
 
 
 def test_only_the_first_instance_claims_the_name() -> None:

@@ -40,7 +40,7 @@ class RequestNumber(IntEnum):
 
 
 REQUEST_WORDS: Final[Mapping[int, str]] = {
-    RequestNumber.SSH1_REMOVE_ALL: "remove_all",
+    RequestNumber.SSH1_REMOVE_ALL: "remove_all_ssh1",
     RequestNumber.REQUEST_IDENTITIES: "list",
     RequestNumber.SIGN_REQUEST: "sign",
     RequestNumber.ADD_IDENTITY: "add",

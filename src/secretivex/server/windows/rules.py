@@ -30,15 +30,23 @@ _SID = re.compile(r"S-1-\d{1,14}(-\d{1,10}){1,15}")
 """MS-DTYP 2.4.2.1, with a decimal identifier authority."""
 
 
+_ACCOUNT = re.compile(r"S-1-5-(18|19|20)|S-1-5-(21|80|82|83)(-\d+){4,}|S-1-12-1(-\d+){4}")
+"""Accounts: the system's three, of a machine or domain, of services and machines, of Entra."""
+
+_GROUP = re.compile(r"S-1-5-21(-\d+){3}-(49\d|50[5-9]|5[1-9]\d)")
+"""What a domain has from its beginning (MS-DTYP 2.4.2.4): there only 500 to 504 are accounts."""
+
+
 def check_sid(sid: str) -> str:
-    """The SID, if it is one and names one account rather than everybody."""
+    """The SID, if it is one and names one account rather than everybody in a group.
+
+    Whether a name that a domain's administrators gave later is a group's, its SID does not tell.
+    """
     if not _SID.fullmatch(sid):
         raise SecretiveError("config_invalid", f"{sid!r} is not a security identifier")
-    if sid in {"S-1-1-0", "S-1-5-7", "S-1-5-11", "S-1-5-32-545", "S-1-5-32-546", "S-1-5-2"}:
+    if _GROUP.fullmatch(sid) or not _ACCOUNT.fullmatch(sid):
         hint = "name the account whose keys the agent holds"
-        raise SecretiveError(
-            "config_invalid", f"{sid} is a group that anybody may be in", hint=hint
-        )
+        raise SecretiveError("config_invalid", f"{sid} is no account: many may be in it", hint=hint)
     return sid
 
 

@@ -10,7 +10,7 @@ import click
 
 from agentclient.errors import AgentRefused
 from clikit.table import show_text
-from secretivex.cli.client.changing.lock import read_passphrase
+from secretivex.cli.client.changing.lock import REFUSED_HINT, read_passphrase
 from secretivex.cli.client.choosing import KeyChoice, key_options
 from secretivex.cli.client.keys import listed_key
 from secretivex.cli.client.session import ClientCall, client_options
@@ -47,7 +47,8 @@ def add(
         try:
             agent.perform(AddRequest(key.public.algorithm, fields, comment, constraints))
         except AgentRefused as error:
-            raise SecretiveError("change_refused", "the agent would not hold the key") from error
+            reason = "the agent would not hold the key"
+            raise SecretiveError("change_refused", reason, hint=REFUSED_HINT) from error
     added = listed_key(Identity(key.public.blob, comment))
     call.emit(added.to_json(), lambda: [f"added {show_text(f'{added.fingerprint} {comment}')}\n"])
 
@@ -103,6 +104,7 @@ def remove(call: ClientCall, *, choice: KeyChoice, is_all: bool) -> None:
         try:
             agent.perform(request)
         except AgentRefused as error:
-            raise SecretiveError("change_refused", "the agent would not remove it") from error
+            reason = f"the agent would not remove {'them' if is_all else 'it'}"
+            raise SecretiveError("change_refused", reason, hint=REFUSED_HINT) from error
     lines = [f"removed {show_text(f'{key.fingerprint} {key.comment}')}\n" for key in gone]
     call.emit({"removed": [key.to_json() for key in gone]}, lambda: lines)

@@ -46,7 +46,7 @@ def _perform(
     try:
         perform(request)
     except AgentRefused as error:
-        raise SecretiveError("change_refused", reason) from error
+        raise SecretiveError("change_refused", reason, hint=REFUSED_HINT) from error
 
 
 def read_passphrase(prompt: str) -> bytes:
@@ -62,6 +62,9 @@ def read_passphrase(prompt: str) -> bytes:
         raise SecretiveError("usage", f"a passphrase has {MAX_PASSPHRASE_BYTES} bytes at most")
     return passphrase
 
+
+REFUSED_HINT = "its log may say why: locked, read-only, asked through a forwarded connection"
+"""The protocol has one word for all of it."""
 
 MAX_PASSPHRASE_BYTES = 1024
 """As OpenSSH's programs read it (readpassphrase(3) with a buffer of that size)."""
