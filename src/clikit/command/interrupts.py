@@ -59,7 +59,7 @@ def again_where_lost() -> Iterator[None]:
         if lost.exc_type is not KeyboardInterrupt:
             before(lost)
             return
-        timers.append(Timer(AGAIN_S, _thread.interrupt_main))
+        timers.append(Timer(AGAIN_S, _interrupt))
         timers[-1].start()
 
     sys.unraisablehook = raise_again
@@ -69,3 +69,12 @@ def again_where_lost() -> Iterator[None]:
         for timer in timers:
             timer.cancel()
         sys.unraisablehook = before
+
+
+def _interrupt() -> None:
+    """As Ctrl-C does, which also breaks off whatever the main thread waits for."""
+    main = main_thread().ident
+    if sys.platform == "win32" or main is None:
+        _thread.interrupt_main()
+    else:
+        signal.pthread_kill(main, signal.SIGINT)
