@@ -108,7 +108,7 @@ def test_of_a_process_that_has_ended_nothing_is_told(listener: socket.socket) ->
     program = (sys.executable, "-c", CONNECT + "import os; os._exit(0)", name_of(listener))
     with subprocess.Popen(program) as process:
         connected, _ = listener.accept()
-        process.wait(20)
+        process.wait(60)
     with connected:
         peer = read_peer(connected)
         assert peer.pid == process.pid

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import shlex
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from secretivex.cli.agent import main
 
 NAMES = ("gate", "middle", "end")
 """Three sshd processes with a host key each; `end` has a certificate too."""
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 TRUSTED = ("ed25519", "p256")
 
 Done = subprocess.CompletedProcess[str]
@@ -32,12 +32,6 @@ class Hosts:
 
     config: Path
     known_hosts: Path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +63,7 @@ def hosts(
     known = [f"{name} {(folder / name).with_suffix('.pub').read_text()}" for name in NAMES[:2]]
     known.append(f"@cert-authority end {(folder / 'authority.pub').read_text()}")
     (folder / "known").write_text("".join(known))
-    ports = {name: _free_port() for name in NAMES}
+    ports = {name: free_port() for name in NAMES}
     _write_config(folder, ports)
     with ExitStack() as stack:
         for name, port in ports.items():

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from evidence_verifiers import WHO, Keygen, check_attestation, check_sshsig, ours
+from listening import is_listening
 
 from agentclient.client import AgentClient, AgentSigner
 from fleetmdm.evidence.manifest import parse_manifest
@@ -168,7 +169,7 @@ def test_a_security_key_signs_and_the_manifest_says_what_it_cannot(
         stdout=subprocess.DEVNULL,
     )
     try:
-        while not Path(address).exists():
+        while not is_listening(Path(address)):
             assert agent.poll() is None
         add = [require_program("ssh-add"), "-q", "-S", fido, str(tmp_path / "key")]
         subprocess.run(add, check=True, env=environ, stdin=subprocess.DEVNULL)

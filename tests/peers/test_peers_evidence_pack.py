@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from listening import is_listening
 from time_authority import TimeAuthority
 
 from agentclient.client import AgentClient, AgentSigner
@@ -35,7 +36,7 @@ def agent(require_program: Program, tmp_path: Path) -> Iterator[Path]:
         [require_program("ssh-agent"), "-D", "-a", str(socket)], stdout=subprocess.DEVNULL
     )
     try:
-        while not socket.exists():
+        while not is_listening(socket):
             assert process.poll() is None
         for name, (kind, bits) in KINDS.items():
             key = tmp_path / name

@@ -28,6 +28,8 @@ FLAGS = [
     "--disable-sync",
 ]
 
+PATIENCE_MS = 120_000
+
 
 @pytest.fixture(scope="module")
 def context(
@@ -41,7 +43,9 @@ def context(
             executable_path=chromium,
             args=FLAGS,
             viewport={"width": 1200, "height": 900},
+            timeout=PATIENCE_MS,
         )
+        opened.set_default_timeout(PATIENCE_MS)
         yield opened
         opened.close()
 

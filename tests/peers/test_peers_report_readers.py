@@ -127,7 +127,7 @@ def test_a_spreadsheet_takes_no_cell_for_a_formula(
         ],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=240,
     )
     sheet = etree.parse(tmp_path / "report.fods")
     table = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"

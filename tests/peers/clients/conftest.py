@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 ADDRESSES = tuple(f"127.0.0.{number}" for number in range(1, 22))
 PER_SERVER = 11
@@ -27,7 +27,7 @@ FLEET = ADDRESSES[:20]
 AUTHORITY = ADDRESSES[20]
 CHOOSY = ADDRESSES[15:20]
 """Each of these trusts one kind of key."""
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def hosts(
     keygen = require_program("ssh-keygen")
     subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=60)
     public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
-    port = _free_port()
+    port = free_port(*ADDRESSES)
     (folder / "known").write_text("".join(f"[{host}]:{port} {public}\n" for host in ADDRESSES))
     (folder / "home").mkdir(mode=0o700)
     _write_trust(folder, key_files)
@@ -102,22 +102,6 @@ def hosts(
 
 def _choosy(key_files: dict[str, Path]) -> dict[str, str]:
     return dict(zip(key_files, CHOOSY, strict=True))
-
-
-def _free_port() -> int:
-    """A port that no process has on any of the addresses."""
-    for _ in range(100):
-        with ExitStack() as stack:
-            port = 0
-            try:
-                for address in ADDRESSES:
-                    probe = stack.enter_context(socket.socket())
-                    probe.bind((address, port))
-                    port = port or int(probe.getsockname()[1])
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no port is free on all loopback addresses")
 
 
 def _write_trust(folder: Path, key_files: dict[str, Path]) -> None:
@@ -181,7 +165,7 @@ def agent_host_port(
     with config.open("a") as more:
         for kind in key_files:
             more.write(f"HostKey {hosts.authorized.with_name(f'only-{kind}')}\n")
-    port = _free_port()
+    port = free_port()
     with _sshd(require_program("sshd"), config, ("127.0.0.1",), port):
         yield port
 

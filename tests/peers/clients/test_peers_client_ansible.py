@@ -45,6 +45,7 @@ def ansible(
         "ANSIBLE_LOCAL_TEMP": str(short_folder),
         "ANSIBLE_REMOTE_TMP": str(tmp_path / "remote"),
         # A connection kept for later would outlive the test.
+        "ANSIBLE_TIMEOUT": "60",
         "ANSIBLE_SSH_ARGS": "-o ControlMaster=no",
         "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
         "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.tree",

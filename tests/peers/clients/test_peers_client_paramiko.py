@@ -34,7 +34,8 @@ def connect(hosts: Any, paramiko_agent: Any) -> Connect:
         with paramiko.SSHClient() as client:
             client.load_host_keys(str(hosts.known_hosts))
             client.set_missing_host_key_policy(paramiko.RejectPolicy())
-            more = {"port": hosts.port, "username": hosts.user, "timeout": 20, **more}
+            patience = {"timeout": 60, "banner_timeout": 60, "auth_timeout": 60}
+            more = {"port": hosts.port, "username": hosts.user, **patience, **more}
             client.connect(address, look_for_keys=False, **more)
             yield client
 

@@ -47,14 +47,20 @@ def test_a_wall_clock_that_jumps_changes_no_lifetime(
         "DONT_FAKE_MONOTONIC": "1",
     }
     service = start_service("--key", key_files["ed25519"], workers=workers, env=environ)
-    assert service.ssh_add("-q", "-t", "6", str(key_files["rsa"])).returncode == 0
     began = time.monotonic()
+    assert service.ssh_add("-q", "-t", "6", str(key_files["rsa"])).returncode == 0
     clock.write_text("+3d")
-    assert "(RSA)" in service.ssh_add("-l").stdout
-    assert service.ssh_add("-T", str(key_files["rsa"].with_suffix(".pub"))).returncode == 0
+
+    def is_over() -> bool:
+        """On a machine that is too slow for it."""
+        return time.monotonic() - began >= 6
+
+    public = str(key_files["rsa"].with_suffix(".pub"))
+    assert "(RSA)" in service.ssh_add("-l").stdout or is_over()
+    assert service.ssh_add("-T", public).returncode == 0 or is_over()
     clock.write_text("-30d")
     wait(lambda: "(RSA)" not in service.ssh_add("-l").stdout, "the key never expired")
-    assert time.monotonic() - began > 5
+    assert is_over()
     assert "(ED25519)" in service.ssh_add("-l").stdout
 
 

@@ -25,7 +25,7 @@ from sshwire.agent.requests import (
 
 SUCCESS, FAILURE = b"\x06", b"\x05"
 LIST = (1).to_bytes(4, "big") + b"\x0b"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 WORKERS = (1, 3)
 CONNECTIONS = 120
 """So many that every one of three workers holds some, whatever slack its share has."""
@@ -94,9 +94,10 @@ def test_a_lifetime_ends_on_every_connection(
 ) -> None:
     begin = time.monotonic()
     assert service.ssh_add("-q", "-t", "2", str(key_files["ed25519"])).returncode == 0
-    assert counts(connections) == {2}
+    # A machine that is too slow for it may see the end only.
+    assert counts(connections) == {2} or time.monotonic() - begin >= 2.0
     while counts(connections) != {1}:
-        assert time.monotonic() < begin + 10
+        assert time.monotonic() < begin + PATIENCE_S
         time.sleep(0.02)
     assert time.monotonic() - begin >= 2.0
 
@@ -132,10 +133,12 @@ def test_nobody_else_waits_while_wrong_passphrases_are_punished(service: Any) ->
         for _ in range(5):
             assert send(guessing, UnlockRequest(b"wrong")) == FAILURE
         payload = encode_request(UnlockRequest(b"wrong"))
-        guessing.sendall(len(payload).to_bytes(4, "big") + payload)
         begin = time.monotonic()
+        guessing.sendall(len(payload).to_bytes(4, "big") + payload)
         assert ask(other, b"\x0b") == b"\x0c\0\0\0\0"
-        assert not select.select([guessing], [], [], 0)[0]
+        # Unless the machine slept for as long as the punishment lasts.
+        is_punished = not select.select([guessing], [], [], 0)[0]
+        assert is_punished or time.monotonic() - begin > 0.5
         assert guessing.recv(5)[4:] == FAILURE
         assert time.monotonic() - begin > 0.5
 

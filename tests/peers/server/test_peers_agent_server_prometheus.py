@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from listening import is_listening
+from ports import free_port
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
@@ -46,9 +47,7 @@ def free_address() -> str:
     """A loopback address that no other test process uses, and a port that is free there."""
     pid = os.getpid()
     host = f"127.{64 + (pid >> 16) % 64}.{(pid >> 8) % 256}.{pid % 256}"
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return f"{host}:{probe.getsockname()[1]}"
+    return f"{host}:{free_port(host)}"
 
 
 @dataclass(frozen=True)

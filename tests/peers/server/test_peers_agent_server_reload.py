@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from listening import is_listening
+from settled import settle
 
 from agentclient.client import AgentClient
 from secretivex.server.report.control_socket import ask, control_path
@@ -41,10 +42,12 @@ def test_a_new_policy_and_new_stores_hold_on_every_worker(
     service.process.send_signal(signal.SIGHUP)
     wait(lambda: service.logged("keys read again"), "no reload")
     wait(lambda: not can_sign(service, key), "the new policy does not hold")
+    settle(service.address)
     assert not any(can_sign(service, key) for _ in range(8))
     write_config(config, key_files["p256"])
     service.process.send_signal(signal.SIGHUP)
     wait(lambda: can_sign(service, key_files["p256"]), "the new store's key does not sign")
+    settle(service.address)
     assert "ED25519" not in service.ssh_add("-l").stdout
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 KINDS = ("ed25519", "p256", "p384", "p521", "rsa")
 WORKERS = (1, 2)
@@ -85,9 +85,7 @@ def host(
     subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", host_key], check=True)
     lines = [path.with_suffix(".pub").read_text() for path in key_files.values()]
     (folder / "authorized").write_text("".join(lines))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "config").write_text(
         f"ListenAddress 127.0.0.1:{port}\nHostKey {host_key}\nPidFile none\nUsePAM no\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nPermitRootLogin yes\n"
@@ -101,8 +99,9 @@ def host(
     known = folder / "known"
     known.write_text(f"[127.0.0.1]:{port} {host_key.with_suffix('.pub').read_text()}")
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while b"Server listening" not in (folder / "log").read_bytes():
+            assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < end, (folder / "log").read_text()
             time.sleep(0.02)
         yield Host(
@@ -113,7 +112,7 @@ def host(
         )
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -32,7 +32,7 @@ echo $$ > "$group/cgroup.procs"
 manager=$!
 trap 'kill $manager; wait $manager || true; echo 0 > /sys/fs/cgroup/cgroup.procs
 find $group -depth -type d -exec rmdir {} + || true' EXIT
-for _ in $(seq 200); do
+for _ in $(seq 600); do
     systemctl --user is-system-running >/dev/null 2>&1 && break
     sleep 0.05
 done
@@ -109,7 +109,7 @@ sys.exit(main(sys.argv[1:]))" "$@"; }}
         agent install --config {config} --quiet
         [ "$(systemctl --user is-active secretive-agent.service || true)" = inactive ]
         ssh-add -l
-        for _ in $(seq 100); do
+        for _ in $(seq 600); do
             [ "$(systemctl --user is-active secretive-agent.service || true)" = active ] && break
             sleep 0.05
         done
@@ -120,11 +120,15 @@ sys.exit(main(sys.argv[1:]))" "$@"; }}
         ssh-keygen -q -t ecdsa -N '' -f $TMP/more
         sed -i "s#paths = .*#paths = [\\"$TMP/more\\"]#" {config}
         systemctl --user reload secretive-agent.service
-        for _ in $(seq 100); do ssh-add -l | grep -q ECDSA && break; sleep 0.05; done
+        for _ in $(seq 600); do ssh-add -l | grep -q ECDSA && break; sleep 0.05; done
+        # A change is answered when every worker knows of it and of what came before.
+        ssh-keygen -q -t ed25519 -N '' -f $TMP/other
+        ssh-add -q $TMP/other
+        ssh-add -q -d $TMP/other
         ssh-add -l
         [ "$main" = "$(systemctl --user show -p MainPID --value secretive-agent.service)" ]
         kill -9 $main
-        for _ in $(seq 100); do
+        for _ in $(seq 600); do
             now=$(systemctl --user show -p MainPID --value secretive-agent.service)
             [ "$now" != "$main" ] && [ "$now" != 0 ] && break; sleep 0.05
         done

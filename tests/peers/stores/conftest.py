@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import pytest
 from enclave_stand_in import StandIn
+from settled import settle
 
 from agentclient.client import AgentClient
 from secretivex.identity import Identity, StoreEvent
@@ -392,6 +393,11 @@ class Agent:
             return list(client.identities())
 
     def find(self, comment: str) -> bytes:
+        """The key of this comment, once every worker has it if any has."""
+        wait_until(
+            lambda: comment in [one.comment for one in self.identities()], f"no key {comment}"
+        )
+        settle(self.address)
         return next(one.blob for one in self.identities() if one.comment == comment)
 
     def sign(self, blob: bytes, data: bytes = b"data") -> None:

@@ -24,6 +24,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 Wait = Callable[[Callable[[], object], str], None]
 
+FAR_FROM_STUCK_S = 0.5
+"""Whoever is held up by a key that sleeps waits for seconds; a busy machine takes some of this."""
+
 
 def pkcs11_table(token: Any, **more: Any) -> str:
     rows = {
@@ -77,9 +80,9 @@ def test_a_token_key_that_sleeps_does_not_delay_file_keys(
     agent = start_agent(config, environ, "--workers", workers)
     wait(lambda: len(agent.identities()) == 2, "the token's key is not listed")
     orders = tmp_path / "orders"
-    orders.write_text("sleep 5")
+    orders.write_text("sleep 25")
     waits = delay_of_file_keys(agent, agent.find("token"), orders.unlink)
-    assert sorted(waits)[len(waits) // 2] < 0.05, waits
+    assert sorted(waits)[len(waits) // 2] < FAR_FROM_STUCK_S, waits
 
 
 @pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.long), "2"])
@@ -104,7 +107,7 @@ def test_a_tpm_that_takes_long_does_not_delay_file_keys(
         waits = delay_of_file_keys(agent, agent.find("sealed"), release)
     finally:
         release()
-    assert sorted(waits)[len(waits) // 2] < 0.05, waits
+    assert sorted(waits)[len(waits) // 2] < FAR_FROM_STUCK_S, waits
 
 
 def test_each_store_has_figures_of_its_own(
