@@ -19,10 +19,17 @@ from secretivex.server.control import (
     MessageReader,
     parse_number,
 )
-from secretivex.server.surroundings.starving import MAX_EXCUSED_S, starved_s
+from secretivex.server.surroundings.starving import (
+    MAX_EXCUSED_S,
+    ran_ns_if_ready,
+    starved_s,
+)
 from sshwire.errors import WireError
 
 _READ_BYTES = 65536
+
+LOOK_S = 0.05
+"""Between two looks at one that is overdue, and that perhaps waits for a core."""
 
 
 class WorkerLink:
@@ -38,6 +45,7 @@ class WorkerLink:
         pid: int,
         channel: socket.socket,
         starved: Callable[[int], float] = starved_s,
+        ready: Callable[[int], int | None] = ran_ns_if_ready,
     ) -> None:
         self.number = number
         self.pid = pid
@@ -45,6 +53,9 @@ class WorkerLink:
         self.outbox = bytearray()
         self.deadline: float | None = None
         self._starved = starved
+        self._ready = ready
+        self._looks = 0
+        self._ran_ns: int | None = None
         self._starved_before_s = self._excused_s = 0.0
         self.pulse_by: float | None = None
         self._pulse_s = self._pulse_starved_s = 0.0
@@ -59,6 +70,7 @@ class WorkerLink:
         """From now on wait for this generation's acknowledgement."""
         self._awaited = generation
         self.deadline = deadline
+        self._looks = 0
         self._starved_before_s, self._excused_s = self._starved(self.pid), 0.0
 
     def is_overdue(self, now: float) -> bool:
@@ -68,7 +80,19 @@ class WorkerLink:
         excused_s = min(self._starved(self.pid) - self._starved_before_s, MAX_EXCUSED_S)
         self.deadline += max(0.0, excused_s - self._excused_s)
         self._excused_s = max(self._excused_s, excused_s)
-        return now >= self.deadline
+        return now >= self.deadline and not self._waits_for_a_core(now)
+
+    def _waits_for_a_core(self, now: float) -> bool:
+        """Whether it is ready and did not run since the last look; it is looked at again then."""
+        before_ns, self._ran_ns = self._ran_ns, self._ready(self.pid)
+        self._looks += 1
+        is_first = self._looks == 1
+        if self._ran_ns is None or not (is_first or self._ran_ns == before_ns):
+            return False
+        if self._looks * LOOK_S > MAX_EXCUSED_S:
+            return False
+        self.deadline = now + LOOK_S
+        return True
 
     def expect_pulse(self, now: float, patience_s: float) -> None:
         """From now on wait for a sign of life."""

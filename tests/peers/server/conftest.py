@@ -195,11 +195,17 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
             stack.callback(kill_family, service)
             wait_until(lambda: answers(service), f"no answer: {log.read_text()}")
             if workers > 1 and not before:
-                # The reporter counts as a worker until it has said its name.
-                wait_until(lambda: len(service.workers) == workers, "not so many workers")
+                # The reporter is made last, and counts as a worker until it has said its name.
+                wait_until(lambda: is_complete(service, workers), "not so many workers")
             return service
 
         yield start
+
+
+def is_complete(service: Service, workers: int) -> bool:
+    """Whether all workers are made, and the reporter has its name."""
+    names = [name_of(pid) for pid in service.grandchildren]
+    return len(names) == workers + 1 and "agent-reporter" in names
 
 
 def answers(service: Service) -> bool:

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ Wait = Callable[[Callable[[], bool], str], None]
 
 def told(service: Any, verb: str = "metrics") -> dict[str, Any]:
     return ask(control_path(service.address), verb, timeout_s=60)
+
+
+def answers_at(port: int) -> bool:
+    """Whether somebody listens; the control socket is there a moment before."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60):
+        return True
+    return False
 
 
 def sign(service: Any, times: int) -> None:
@@ -115,6 +123,7 @@ def test_metrics_are_served_over_loopback_and_written(
         *("--metrics-output", snapshot),
     )
     assert told(service)["count"] == 0
+    wait(lambda: answers_at(port), "metrics are not served")
     sign(service, 2)
     url = f"http://127.0.0.1:{port}/metrics"
     with urllib.request.urlopen(url, timeout=60) as page:
@@ -329,6 +338,7 @@ def test_a_reload_changes_what_is_reported_and_where(
     config.write_text(f'metrics_listen = "{first}"\nmax_signers = 7\n{store}')
     service = start_service("--config", config, workers=workers)
     wait(lambda: is_listening(first), "metrics are not served")
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
     assert told(service)["max_signers"] == 7
     more = f'metrics_output_path = "{snapshot}"\nmetrics_interval_ms = 100\nmax_signers = 9\n'
     config.write_text(f'metrics_listen = "{second}"\n{more}{store}')
