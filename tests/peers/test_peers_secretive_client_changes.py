@@ -32,7 +32,7 @@ def client(
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
     with ExitStack() as stack:
         agent = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
-        stack.callback(agent.wait, 20)
+        stack.callback(agent.wait, 60)
         stack.callback(agent.terminate)
 
         def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ def client(
                 check=False,
             )
 
-        assert run("wait-ready").returncode == 0
+        assert run("wait-ready", "--timeout-ms", "50000").returncode == 0
         yield run
 
 

@@ -95,7 +95,7 @@ def run(recorder: Recorder, tmp_path: Path) -> Callable[..., list[Request]]:
             input=stdin.encode(),
             env=environ,
             capture_output=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         frames = recorder.requests[before:]
@@ -146,7 +146,7 @@ def test_certificate_is_added_beside_its_key(
         key.with_suffix(".pub").write_bytes(key_files[kind].with_suffix(".pub").read_bytes())
         authority = key_files["p384"]
         command = ["ssh-keygen", "-q", "-s", authority, "-I", "id", "-n", "me", f"{key}.pub"]
-        subprocess.run([str(word) for word in command], check=True, timeout=30)
+        subprocess.run([str(word) for word in command], check=True, timeout=60)
         plain, certified = run("ssh-add", "-q", key)
         assert isinstance(plain, AddRequest)
         assert isinstance(certified, AddRequest)

@@ -133,7 +133,7 @@ def test_caller_that_gives_up_does_not_shift_the_replies(
 def test_agent_that_stops_answering_times_out(mortal_agent: Any) -> None:
     with AgentClient(mortal_agent.address, timeout_s=60) as client:
         client.identities()  # it listens before it has started altogether
-    with AgentClient(mortal_agent.address, timeout_s=2) as client:
+    with AgentClient(mortal_agent.address, timeout_s=4) as client:
         client.identities()
         mortal_agent.signal_all(signal.SIGSTOP)
         try:

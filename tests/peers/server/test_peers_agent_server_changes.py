@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import is_listening
+from settled import are_ready
 
 from secretivex.server.crew.workers import START_S
+from secretivex.server.report.control_socket import control_path
 from sshwire.agent.requests import (
     LockRequest,
     RemoveRequest,
@@ -188,9 +191,12 @@ def first_that_answers(connections: list[socket.socket]) -> socket.socket:
 
 
 def test_a_worker_that_hangs_holds_a_change_up_for_half_a_second(
-    start_service: Callable[..., Any], key_files: dict[str, Path]
+    start_service: Callable[..., Any], key_files: dict[str, Path], wait: Callable[..., None]
 ) -> None:
     service = start_service("--key", key_files["p256"], "--key", key_files["ed25519"], workers=2)
+    # One that was never ready has longer, and one alone would hold every connection.
+    wait(lambda: is_listening(control_path(service.address)), "no control socket")
+    wait(lambda: are_ready(service.address), "a worker is not ready")
     opened = [service.connect() for _ in range(CONNECTIONS)]
     assert counts(opened) == {2}
     os.kill(service.workers[0], signal.SIGSTOP)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from settled import settle
 
 from sshwire.pubkey import encode_public_line, parse_public_key
 
@@ -107,6 +108,7 @@ def test_a_certificate_of_a_stored_key_logs_in(
     keygen("-s", str(aside / "authority"), *principals, str(aside / "user.pub"))
     agent.process.send_signal(signal.SIGHUP)
     wait(lambda: len(agent.identities()) == 3, "the certificate is not offered")
+    settle(agent.address)
     done = log_in(agent, aside, sshd)
     assert (done.returncode, done.stdout) == (0, "in\n"), done.stderr
     assert "Accepted certificate ID" in (aside / "sshd.log").read_text()

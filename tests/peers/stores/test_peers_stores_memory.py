@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from agentclient.client import AgentClient
+from secretivex.server.report.control_socket import ask, control_path
 from sshwire.privkey import parse_private_key
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -213,7 +213,8 @@ def test_what_an_agent_keeps_of_each_secret_is_no_more_than_published(
     agent.config.write_text(
         f'[[stores]]\ntype = "file"\nscan_default_dir = false\npaths = ["{empty}"]\n'
     )
-    agent.process.send_signal(signal.SIGHUP)
+    # Answered when every worker knows of it; each of them has let go of the keys then.
+    ask(control_path(Path(agent.address)), "reload", timeout_s=60)
     wait(lambda: agent.identities() == [], "keys are left")
     wait(lambda: "helper" not in agent.family().values(), "a helper is left")
     for _ in range(20):
