@@ -30,5 +30,5 @@ def settle(address: str | Path) -> None:
 
 def are_ready(address: str | Path) -> bool:
     """Whether every worker has had its first state; the control socket must be there."""
-    rows = ask(control_path(Path(address)), "health", timeout_s=PATIENCE_S)["workers"]
-    return all(row["ready"] for row in rows)
+    told = ask(control_path(Path(address)), "health", timeout_s=PATIENCE_S)
+    return [row["ready"] for row in told["workers"]] == [True] * told["workers_wanted"]

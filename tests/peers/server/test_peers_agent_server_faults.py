@@ -19,7 +19,7 @@ from listening import is_listening
 from settled import are_ready
 
 from agentclient.client import AgentClient
-from secretivex.server.report.control_socket import control_path
+from secretivex.server.report.control_socket import ask, control_path
 from sshwire.agent.connection import ClientTurns, encode_frame
 from sshwire.agent.replies import IdentitiesAnswer, SignResponse, parse_reply
 from sshwire.agent.requests import ListRequest, SignRequest, encode_request
