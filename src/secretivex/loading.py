@@ -7,13 +7,13 @@ reload can be refused as a whole and the old set-up stays.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clikit.config import Problem
+from clikit.config import ConfigFile, Problem
 from secretivex.config import AgentConfig, ConfigInput, resolve_config
 from secretivex.config.problems import Problems
 from secretivex.config.source import find_config, load_file
@@ -48,14 +48,14 @@ def load_setup(
     cores: int,
     base: Path,
     default_stores: tuple[Mapping[str, Any], ...] = DEFAULT_STORES,
-    user: int | None = None,
+    load: Callable[[Path], ConfigFile] = load_file,
 ) -> AgentSetup:
     """Find, read and check the configuration; raises `SecretiveError` with every problem.
 
-    `user` is who runs the agent, None for whom this runs as.
+    `load` reads the file, for another user or for a reload where it is told so.
     """
     path = find_config(named, environ)
-    file = load_file(path, user=user) if path is not None else None
+    file = load(path) if path is not None else None
     return make_setup(ConfigInput(flags, environ, file, cores, base, default_stores))
 
 

@@ -133,3 +133,23 @@ def test_home_and_variables_are_expanded_in_the_name_of_the_file(tmp_path: Path)
     assert find_config(None, {**env, "SECRETIVE_CONFIG": "~/a.toml"}, platform="linux") == path
     with pytest.raises(SecretiveError, match="NOWHERE is not set"):
         find_config(Path("$NOWHERE/a"), env, platform="linux")
+
+
+def test_a_pipe_is_read_once_and_never_for_a_reload(tmp_path: Path) -> None:
+    """A second reading would wait for a writer, or find an empty file: an agent without any rule."""
+    pipe = tmp_path / "agent.toml"
+    os.mkfifo(pipe)
+    with pytest.raises(SecretiveError, match="is no regular file") as caught:
+        load_file(pipe, again=True)
+    assert caught.value.code == "config_invalid"
+    readable, writable = os.pipe()
+    os.write(writable, b"max_signers = 3\n")
+    os.close(writable)
+    try:
+        given = Path(f"/dev/fd/{readable}")
+        assert load_file(given).values == {"max_signers": 3}
+        with pytest.raises(SecretiveError, match="is no regular file"):
+            load_file(given, again=True)
+    finally:
+        os.close(readable)
+    assert load_file(Path(os.devnull), again=True).values == {}

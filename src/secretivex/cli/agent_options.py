@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from secretivex.config.settings import SETTINGS, AgentSetting
+from secretivex.config.source import load_file
 from secretivex.loading import DEFAULT_STORES, AgentSetup, load_setup
 
 _IN_FILE_ONLY = {"tables", "table"}
@@ -36,8 +38,9 @@ class SetupOptions:
         environ: Mapping[str, str],
         *,
         default_stores: tuple[Mapping[str, Any], ...] = DEFAULT_STORES,
+        again: bool = False,
     ) -> AgentSetup:
-        """The set-up in force; raises `SecretiveError` with every problem. Safe to call again."""
+        """The set-up in force; raises `SecretiveError` with every problem. `again` for a reload."""
         return load_setup(
             self.named,
             flags=self.flags,
@@ -45,6 +48,7 @@ class SetupOptions:
             cores=usable_cores(),
             base=self.base,
             default_stores=default_stores,
+            load=partial(load_file, again=again),
         )
 
 

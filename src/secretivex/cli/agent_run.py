@@ -68,8 +68,16 @@ def command(
     start_logging(call, log_level, log_format)
     _log_warnings(setup.config)
 
+    named = setup.config.file_name
+
     def read() -> AgentConfig:
-        config = options.load(call.environ).config
+        nonlocal named
+        config = options.load(call.environ, again=True).config
+        if named is not None and config.file_name is None:
+            # Its rules would be gone with it.
+            message, hint = f"{named}: the file is gone", "put it back, or start the agent anew"
+            raise SecretiveError("config_not_found", message, hint=hint)
+        named = config.file_name
         _log_warnings(config)
         return config
 

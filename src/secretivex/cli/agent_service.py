@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import click
 from clikit.command import Call, standard_options
 from secretivex.cli.agent_options import usable_cores
 from secretivex.config.settings import ENV_PREFIX
+from secretivex.config.source import load_file
 from secretivex.errors import SecretiveError
 from secretivex.loading import load_setup
 from secretivex.service.manage import ServiceManager, find_manager
@@ -70,7 +72,12 @@ def _check_config(call: Call, config: Path | None, user: str | None) -> None:
         user_id = known.pw_uid
         kept = {"HOME": known.pw_dir}
     setup = load_setup(
-        config, flags={}, environ=kept, cores=usable_cores(), base=Path.cwd(), user=user_id
+        config,
+        flags={},
+        environ=kept,
+        cores=usable_cores(),
+        base=Path.cwd(),
+        load=partial(load_file, user=user_id),
     )
     for warning in setup.config.warnings:
         call.note(f"warning: {warning}")

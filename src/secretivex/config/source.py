@@ -65,14 +65,21 @@ def _existing(text: str, source: str, environ: Mapping[str, str]) -> Path:
     return path
 
 
-def load_file(path: Path, *, user: int | None = None) -> ConfigFile:
+def load_file(path: Path, *, user: int | None = None, again: bool = False) -> ConfigFile:
     """The file's values with their lines; a name ending in .json is JSON, any other TOML.
 
     `user` runs the agent, and nobody else but root may write the file; None for whom this runs as.
+    `again` says that this is for a reload: what comes by a pipe is not there a second time, and its
+    end would look like an empty file, that of an agent without any rule.
     """
     try:
-        with path.open("rb") as file:
-            _check_access(path, os.fstat(file.fileno()), user)
+        with open(path, "rb", opener=_open_at_once if again else None) as file:
+            status = os.fstat(file.fileno())
+            if again and not stat.S_ISREG(status.st_mode) and str(path) != os.devnull:
+                message = f"{path}: is no regular file, and cannot be read a second time"
+                hint = "keep the configuration in a file to have it reloaded"
+                raise SecretiveError("config_invalid", message, hint=hint)
+            _check_access(path, status, user)
             data = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -84,6 +91,11 @@ def load_file(path: Path, *, user: int | None = None) -> ConfigFile:
         return parse_config(data, name=str(path), syntax=syntax)  # type: ignore[arg-type] # one of two literals
     except ConfigError as error:
         raise as_secretive_error(error) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Without waiting for whoever may write to a pipe of that name."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _check_access(path: Path, status: os.stat_result, user: int | None) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -67,6 +69,29 @@ def test_an_invalid_configuration_changes_nothing(
     assert "no_such_key: unknown key" in said
     assert can_sign(service, key)
     assert "ECDSA" not in service.ssh_add("-l").stdout
+
+
+def test_rules_do_not_go_with_their_file(
+    start_service: Start, key_files: dict[str, Path], tmp_path: Path
+) -> None:
+    """A reload without the file, or with what came by a pipe, would be one without rules."""
+    config, key = tmp_path / "config" / "secretive" / "agent.toml", key_files["ed25519"]
+    config.parent.mkdir(parents=True)
+    write_config(config, key, policy='deny_comments = ["*"]')
+    service = start_service(env={"XDG_CONFIG_HOME": str(tmp_path / "config")})
+    agent = (sys.executable, "-m", "secretivex.cli.agent")
+    reload = (*agent, "reload", "--socket", str(service.address))
+    config.unlink()
+    for reason in ("the file is gone", "is no regular file"):
+        said = service.tool(*reload)
+        assert (said.returncode, reason in said.stderr) == (3, True), said.stderr
+        assert not can_sign(service, key)
+        if not config.exists():
+            os.mkfifo(config)
+    config.unlink()
+    write_config(config, key)
+    assert service.tool(*reload).returncode == 0
+    assert can_sign(service, key)
 
 
 def test_what_needs_a_restart_is_named_and_keeps_its_value(

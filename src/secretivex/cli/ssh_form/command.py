@@ -246,7 +246,7 @@ def _serve(config: AgentConfig, form: Form, on_listening: Callable[[], None]) ->
         environ=os.environ,
         manner=Manner("stop", "stop" if form.foreground else "ignore", wants_reports(config)),
         rules=form.rules,
-        read=lambda: form.settings.load(config.socket_path),
+        read=lambda: form.settings.load(config.socket_path, again=True),
         on_listening=on_listening,
     )
 

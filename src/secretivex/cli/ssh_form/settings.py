@@ -28,15 +28,15 @@ class FormSettings:
     environ: Mapping[str, str]
     base: Path
 
-    def load(self, socket_path: Path) -> AgentConfig:
-        """The configuration; raises `SecretiveError`. Safe to call again, for a reload."""
+    def load(self, socket_path: Path, *, again: bool = False) -> AgentConfig:
+        """The configuration; raises `SecretiveError`. `again` for a reload."""
         flags = {"socket_path": str(socket_path), **self.flags}
         file = None
         if self.named is None:
             flags.setdefault("allowed_providers", DEFAULT_PROVIDERS)
         else:
             path = find_config(self.base / self.named, self.environ)
-            file = load_file(path) if path is not None else None
+            file = load_file(path, again=again) if path is not None else None
         given = ConfigInput(
             flags=flags,
             environ=self.environ,
