@@ -145,11 +145,12 @@ class Authority:
         return (*self._registry.health(), *list_health(self.served, self._left_out))
 
     def reconfigure(self, config: AgentConfig) -> None:
-        """Go on with another configuration; call `refresh` next. Client keys and the lock stay."""
-        before, self._config = self._config, config
-        self._limits = limits_of(config)
-        if config.stores != before.stores:
-            self._registry.replace(self._open_stores(config, self._environ))
+        """Go on with another configuration, or change nothing and raise OSError; then `refresh`."""
+        is_same = config.stores == self._config.stores
+        opened = () if is_same else self._open_stores(config, self._environ)
+        self._config, self._limits = config, limits_of(config)
+        if not is_same:
+            self._registry.replace(opened)
             if self._hosts is not None:
                 self._hosts.replace((*self._registry.hosted, *self._modules.stores))
         self.__dict__.pop("_tools", None)

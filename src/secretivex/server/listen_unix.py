@@ -76,8 +76,10 @@ class _Lock:
 
     def release(self) -> None:
         """Remove the file while it is still held, then let go."""
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        status = os.fstat(self.descriptor)
+        if _inode(self.path) == (status.st_dev, status.st_ino):
+            with contextlib.suppress(OSError):
+                self.path.unlink()
         os.close(self.descriptor)
 
 

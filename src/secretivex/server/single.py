@@ -179,7 +179,7 @@ class Alone:
     def _reload(self) -> None:
         if self._is_stopping:
             return
-        self._authority.reconfigure(self._around.reload().config)
+        self._around.reload(self._authority.reconfigure)
         self._authority.refresh()
         self._whole.clear()
         self._advance_stores()

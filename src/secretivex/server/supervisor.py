@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("secretivex.server")
 
-WRITER_RETRY_S = 1.0
-"""Pause before an audit writer is tried again that could not be begun."""
+RETRY_S = 1.0
+"""Pause before an audit writer or a zygote is tried again that could not be begun."""
 
 
 class Supervisor:
@@ -67,6 +67,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._kill_at: float | None = None
         self._writer_at: float | None = None
+        self._zygote_at: float | None = None
         self._is_stopping = False
         self._reloads: list[tuple[int, Reply]] = []
         if around.signals is None:
@@ -118,7 +119,8 @@ class Supervisor:
         """Seconds to the next deadline; None if there is none."""
         moments = [self._books.due_s]
         moments += [*self._workers.deadlines, *self._changes.due(self._clock())]
-        moments += [one for one in (self._kill_at, self._writer_at) if one is not None]
+        again = (self._kill_at, self._writer_at, self._zygote_at)
+        moments += [one for one in again if one is not None]
         until_s = (
             self._authority.until_expiry_s(),
             self._authority.until_stores_s(),
@@ -137,6 +139,8 @@ class Supervisor:
         self._workers.act_on_deadlines()
         if self._writer_at is not None and self._clock() >= self._writer_at:
             self._replace_writer()
+        if self._zygote_at is not None and self._clock() >= self._zygote_at:
+            self._replace_zygote()
         if self._kill_at is not None and self._clock() >= self._kill_at:
             if len(self._workers):
                 self._workers.end()
@@ -218,7 +222,17 @@ class Supervisor:
         if self._is_stopping:
             return
         LOG.error("zygote lost", extra={"fields": {"pid": self._zygote.pid}})
-        self._zygote = self._fork_zygote()
+        self._replace_zygote()
+
+    def _replace_zygote(self) -> None:
+        """Have another one; tried until the system gives what that takes. Workers go on meanwhile."""
+        self._zygote_at = None
+        try:
+            self._zygote = self._fork_zygote()
+        except OSError as error:
+            self._zygote_at = self._clock() + RETRY_S
+            LOG.error("no zygote now", extra={"fields": {"reason": error.strerror}})  # noqa: TRY400 - the reason is all
+            return
         self._watch_zygote()
 
     # Audit.
@@ -244,7 +258,7 @@ class Supervisor:
             audit.start([*self._closers(), self._listener.socket.close, self._zygote.channel.close])
         except SecretiveError as error:
             audit.line.cells.failed()
-            self._writer_at = self._clock() + WRITER_RETRY_S
+            self._writer_at = self._clock() + RETRY_S
             if not is_again:
                 LOG.error("no audit log now", extra={"fields": {"reason": error.message}})  # noqa: TRY400 - the reason is all
             return
@@ -270,7 +284,7 @@ class Supervisor:
         """Read the configuration and the keys again and hand them to every worker."""
         if self._is_stopping:
             return
-        self._authority.reconfigure(self._around.reload().config)
+        self._around.reload(self._authority.reconfigure)
         self._books.reloaded()
         self._reporter.follow(self._around.plan)
         self._authority.refresh()
@@ -285,6 +299,7 @@ class Supervisor:
             self._kill_at = min(self._kill_at or math.inf, self._clock() + KILL_GRACE_S)
             return
         self._is_stopping = True
+        self._zygote_at = None
         self._around.say_stop()
         self._reporter.is_stopping = True
         self._listener.close()

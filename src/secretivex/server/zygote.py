@@ -62,7 +62,9 @@ class Zygote:
         return pid
 
     def kill(self) -> None:
-        """End it now; its channel will say so."""
+        """End it now; its channel will say so. After `close` its number may be another's."""
+        if self.channel.fileno() < 0:
+            return
         with contextlib.suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
 
@@ -71,7 +73,7 @@ class Zygote:
         self.channel.close()
         with contextlib.suppress(OSError):
             if not _has_ended(self.pid, END_S):
-                self.kill()
+                os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
 
 

@@ -115,17 +115,27 @@ class AuditLog:
             raise
         if self._life is not None:
             self._life.close()
+        try:
+            self._fork_writer(sink, (name, Chain(root_key)), closers)
+        except OSError as error:
+            message = f"the audit log's writer cannot be started: {error.strerror}"
+            raise SecretiveError("audit_failed", message, hint="raise LimitNOFILE=") from error
+        finally:
+            sink.close()
+
+    def _fork_writer(
+        self, sink: Sink, chain: tuple[str, Chain], closers: Iterable[Callable[[], None]]
+    ) -> None:
         self._life, theirs = socket.socketpair()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
         try:
             self._pid = os.fork()
             if self._pid == 0:
                 ours = (self._life.close, partial(os.close, self.line.pipe))
-                self._become_writer(sink, (name, Chain(root_key)), (*ours, *closers))
+                self._become_writer(sink, chain, (*ours, *closers))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        sink.close()
+            theirs.close()
 
     def _bury(self) -> None:
         """Wait for the end of a writer before: until then its lock on the log may still hold."""

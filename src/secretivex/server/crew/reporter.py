@@ -62,15 +62,16 @@ class Reporter:
         plan = self._plan
         if plan is None or self.is_stopping:
             return
-        ours, theirs = socket.socketpair()
         control = [] if self._control is None else [self._control.socket]
-        with theirs:
-            try:
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
                 pid = self._zygote().spawn(self._number, theirs, *control)
-            except OSError as error:
-                ours.close()
-                LOG.error("no reporter", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - the reason is all
-                return
+        except OSError as error:
+            # Until the next reload, as for one that cannot live.
+            self._close_control()
+            LOG.error("no reporter", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - the reason is all
+            return
         desk = self._desk = DeskLink(pid, ours, self._answer)
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._on_ready(desk))
         desk.tell_plan(plan)

@@ -125,7 +125,11 @@ class Workers:
         self._retries.pop(number, None)
         self._cells.set(number, 0)
         zygote = self._hooks.zygote()
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._retry(number, error)
+            return
         with theirs:
             try:
                 pid = zygote.spawn(number, theirs)
@@ -133,13 +137,16 @@ class Workers:
                 # Whatever it would still answer belongs to this request: have a new zygote.
                 zygote.kill()
                 ours.close()
-                self._retries[number] = self._clock() + RETRY_S
-                LOG.error("cannot make a worker", extra={"fields": {"reason": str(error)}})  # noqa: TRY400 - the reason is all
+                self._retry(number, error)
                 return
         link = WorkerLink(number, pid, ours)
         self._links[number] = link
         self._selector.register(ours, selectors.EVENT_READ, link)
         self._tell_state(link, START_S)
+
+    def _retry(self, number: int, error: OSError) -> None:
+        self._retries[number] = self._clock() + RETRY_S
+        LOG.error("cannot make a worker", extra={"fields": {"reason": str(error)}})
 
     def _tell_state(self, link: WorkerLink, patience_s: float) -> None:
         patience_s += ACKNOWLEDGE_PER_KEY_S * self._keys

@@ -63,6 +63,9 @@ def ask(path: Path, verb: str, *, timeout_s: float) -> dict[str, Any]:
             f"nothing answers at the control socket {path}: {error.strerror or error}",
             hint="`secretive-agent run` has one, and ssh-agent's form with --config; others do not",
         ) from error
+    if not answer:
+        message = f"the agent at {path} hung up before it answered"
+        raise SecretiveError("control_unavailable", message, hint="it may be about to end")
     try:
         document = json.loads(answer)
     except ValueError as error:

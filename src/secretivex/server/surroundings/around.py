@@ -10,7 +10,7 @@ from secretivex.hardening import MemoryLock
 from secretivex.server.report.plan import ReportPlan, plan_of
 from secretivex.server.signals import SignalPipe
 from secretivex.server.surroundings.notify import Notifier, ready, reloading, stopping
-from secretivex.server.surroundings.reloading import Reload, Reloader
+from secretivex.server.surroundings.reloading import Apply, Reload, Reloader
 
 if TYPE_CHECKING:
     from secretivex.server.audit.process import AuditLog
@@ -53,10 +53,10 @@ class Around:
         if self.audit is not None:
             self.audit.say(event, outcome, **fields)
 
-    def reload(self) -> Reload:
+    def reload(self, apply: Apply) -> Reload:
         """Read the configuration again, and let everybody know what came of it."""
         self.notifier.tell(*reloading())
-        result = self.reloader.reload()
+        result = self.reloader.reload(apply)
         self.say("reload", "rejected" if result.rejected else "ok", detail=result.rejected)
         self.notifier.tell(*ready(result.rejected))
         return result

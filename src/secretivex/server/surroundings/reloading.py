@@ -17,6 +17,9 @@ from secretivex.errors import SecretiveError
 
 LOG = logging.getLogger("secretivex.server")
 
+Apply = Callable[[AgentConfig], None]
+"""Puts a configuration in force, or raises OSError and changes nothing."""
+
 MAX_PROBLEMS = 100
 """Of a rejected configuration, told one by one; `check-config` shows all of them."""
 
@@ -46,13 +49,13 @@ class Reloader:
         self.last = Reload(config)
         self._read = read
 
-    def reload(self) -> Reload:
-        """Read it; raises nothing."""
+    def reload(self, apply: Apply) -> Reload:
+        """Read it and have it applied; raises nothing."""
         before = self.last.config
         if self._read is None:
             return self.last
         try:
-            self.last = merge(before, self._read())
+            self.last = _applied(merge(before, self._read()), apply)
         except SecretiveError as error:
             LOG.error("configuration rejected", extra={"fields": {"reason": error.message}})  # noqa: TRY400 - the reason is all
             told = error.message[:MAX_REASON]
@@ -61,6 +64,16 @@ class Reloader:
             fields = {"settings": ", ".join(self.last.needs_restart)}
             LOG.warning("settings that take effect at the next start", extra={"fields": fields})
         return self.last
+
+
+def _applied(read: Reload, apply: Apply) -> Reload:
+    """What was read, once it is in force."""
+    try:
+        apply(read.config)
+    except OSError as error:
+        message = f"the system gives too little for the new stores: {error.strerror or error}"
+        raise SecretiveError("limit_too_low", message, hint="raise LimitNOFILE=") from error
+    return read
 
 
 def merge(before: AgentConfig, read: AgentConfig) -> Reload:

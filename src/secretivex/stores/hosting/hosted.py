@@ -187,24 +187,11 @@ class HostedStore:
             return
         self._retry_at = None
         self._started_at = self._clock()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            listener = self._endpoint.listener.fileno()
-            lock = self.spec.settings.get("memory_lock", "off")
-            try:
-                self._process = subprocess.Popen(
-                    command_of(_MODULE, str(listener), lock),
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=(listener,),
-                    env=self.spec.environ,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                ours.close()
-                self._lose(f"cannot be started: {error.strerror}")
-                return
+        try:
+            ours = self._spawn()
+        except OSError as error:
+            self._lose(f"cannot be started: {error.strerror}")
+            return
         ours.setblocking(False)
         self._channel = ours
         self._reader = MessageReader()
@@ -220,6 +207,23 @@ class HostedStore:
             self._memory,
         )
         self._send(encode_message(Kind.START, encode_start(start)))
+
+    def _spawn(self) -> socket.socket:
+        """Begin the process; our end of its channel. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        listener = self._endpoint.listener.fileno()
+        lock = self.spec.settings.get("memory_lock", "off")
+        with theirs:
+            self._process = subprocess.Popen(
+                command_of(_MODULE, str(listener), lock),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(listener,),
+                env=self.spec.environ,
+                start_new_session=True,
+            )
+        return ours
 
     def _send(self, message: bytes) -> None:
         self._outbox += message
