@@ -263,7 +263,13 @@ def test_keys_of_stores_are_found_by_comment_and_fingerprint_and_processes_looke
     refused = command_line(*ask, fingerprint_of(keys / "one.pub"))
     assert refused.returncode == 6
     assert "no_allow_matches" in refused.stderr
-    assert command_line(*ask, "same").returncode == 4
+    ambiguous = command_line(*ask, "same")
+    assert (ambiguous.returncode, "by its fingerprint" in ambiguous.stderr) == (4, True)
+    certify = [require_program("ssh-keygen"), "-q", "-s", str(keys / "one"), "-I", "x"]
+    subprocess.run([*certify, str(keys / "three.pub")], check=True, timeout=60)
+    beside = command_line(*ask, "own", "--format", "json")
+    assert beside.returncode == 0, beside.stderr
+    assert json.loads(beside.stdout)["data"]["key"] == fingerprint_of(keys / "three.pub")
     assert command_line(*ask, "nobody").returncode == 4
 
 

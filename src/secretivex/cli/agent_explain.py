@@ -29,6 +29,7 @@ from secretivex.peer import Caller
 from secretivex.policy import SignQuery
 from secretivex.policy.explain import Explanation, explain
 from secretivex.policy_keys import EntryError, parse_fingerprint, parse_key_blob
+from sshwire.algorithms import KEY_ALGORITHMS
 from sshwire.errors import WireError
 from sshwire.pubkey import fingerprint, parse_public_line
 
@@ -172,10 +173,11 @@ def _find_stored(wanted: str, config: AgentConfig, environ: Mapping[str, str]) -
         hint = "a .pub file that exists, or what `secretive-client list` shows of a stored key"
         message = f"no key of the configured stores is {wanted!r}"
         raise SecretiveError("key_not_found", message, hint=hint)
-    if len(found) > 1:
-        names = ", ".join(fingerprint(one.key_blob) for one in found)
-        raise SecretiveError("key_ambiguous", f"{wanted!r} fits more than one key: {names}")
-    return found[0]
+    if len(prints := sorted({fingerprint(one.key_blob) for one in found})) > 1:
+        message = f"{wanted!r} fits more than one key: {', '.join(prints)}"
+        raise SecretiveError("key_ambiguous", message, hint="name one by its fingerprint")
+    # As for `sign`: what a key shares with its certificates means the key.
+    return min(found, key=lambda one: KEY_ALGORITHMS[one.algorithm].is_certificate)
 
 
 def _prints_of(blob: bytes) -> tuple[str, str]:
