@@ -56,6 +56,7 @@ class Zygote:
         answer = self.channel.recv(_NUMBER.size)
         if len(answer) != _NUMBER.size:
             raise ConnectionResetError("the zygote is gone")
+        self.channel.settimeout(ANSWER_TIMEOUT_S)
         pid = int(_NUMBER.unpack(answer)[0])
         if pid == FAILED:
             raise OSError("the zygote could not fork")
@@ -111,12 +112,16 @@ def start_zygote(shared: Shared, closers: Iterable[Callable[[], None]] = ()) -> 
             os._exit(0)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
-    ours.settimeout(ANSWER_TIMEOUT_S)
+    ours.settimeout(FIRST_ANSWER_TIMEOUT_S)
     return Zygote(ours, pid)
 
 
+FIRST_ANSWER_TIMEOUT_S = 20.0
+"""How long the first spawn may take: the zygote imports what workers need before it answers.
+Given up too early, the next one would begin with them again."""
+
 ANSWER_TIMEOUT_S = 5.0
-"""How long the first spawn may take: the zygote imports what workers need before it answers."""
+"""How long every other may take."""
 
 
 def _ignore_signals() -> None:

@@ -116,7 +116,7 @@ def test_each_store_has_figures_of_its_own(
     """Requests, failures by reason, latency and state, for each store by its name."""
     shimmed.make("EC:prime256v1", "token", "01")
     key = make_file_key(tmp_path / "key")
-    config = file_table(key) + pkcs11_table(shimmed, module_timeout_ms=1000, max_sessions=1)
+    config = file_table(key) + pkcs11_table(shimmed, module_timeout_ms=3000, max_sessions=1)
     environ = {**shimmed.environ, "TOKEN_PIN": shimmed.pin}
     agent = start_agent(config, environ, "--workers", "2")
     wait(lambda: len(agent.identities()) == 2, "the token's key is not listed")

@@ -230,7 +230,7 @@ def test_a_module_that_hangs_holds_up_nothing_and_is_replaced(
     orders = tmp_path / "orders"
     orders.write_text("hang")
     begun = time.monotonic()
-    settings = shimmed.settings(module_timeout_ms=1000)
+    settings = shimmed.settings(module_timeout_ms=3000)
     opened = open_store("pkcs11", settings, shimmed.environ, shimmed.secrets)
     assert time.monotonic() - begun < 30
     wait(lambda: "token_timeout" in opened.reason, f"not noticed: {opened.reason}")
@@ -242,7 +242,7 @@ def test_a_key_that_hangs_fails_at_the_deadline(
     shimmed: Any, open_store: Any, tmp_path: Path
 ) -> None:
     shimmed.make("EC:prime256v1", "key", "01")
-    settings = shimmed.settings(module_timeout_ms=1000, max_sessions=1)
+    settings = shimmed.settings(module_timeout_ms=3000, max_sessions=1)
     opened = open_store("pkcs11", settings, shimmed.environ, shimmed.secrets)
     identity = opened.find("key")
     (tmp_path / "orders").write_text("sleep 60")
