@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sealed_pack import Pack
 
-from fleetmdm.evidence.agent_audit import HEAD_NAMESPACE, check_segment
+from fleetmdm.evidence.agent_audit import HEAD_NAMESPACE, MAX_PROBLEMS, check_segment
 from fleetmdm.evidence.pack.derive import derive_view
 from fleetmdm.evidence.pack.export import ExportOptions, export_pack, newest_run
 from fleetmdm.evidence.redact import Profile
@@ -223,3 +223,10 @@ def test_heads_that_the_agent_signs_are_read() -> None:
     head = record("head", **signer.sign("one", chain.seals, chain.head))
     segment = check_segment([*lines, head, chain.seal(head)])
     assert (segment.problems, segment.signed_heads, segment.signers) == ([], 1, [mark])
+
+
+def test_of_problems_so_many_are_kept() -> None:
+    lines = make_log()
+    assert len(check_segment([*lines, *[b"\n"] * 3 * MAX_PROBLEMS]).problems) == MAX_PROBLEMS
+    seal = lines[-1]
+    assert len(check_segment([*lines, *[seal] * 3 * MAX_PROBLEMS]).problems) == MAX_PROBLEMS

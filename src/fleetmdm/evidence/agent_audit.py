@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from sshwire.errors import WireError
@@ -24,6 +25,9 @@ from sshwire.sshsig import check_message
 MAX_LOG_BYTES = 256 * 1024 * 1024
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 """Most bytes between two seals, as the agent has it."""
+
+MAX_PROBLEMS = 1000
+"""Problems that are kept: a log may be nothing else."""
 
 HEAD_NAMESPACE = "audit-head-v1@secretivex"
 """The SSHSIG namespace of signed heads."""
@@ -44,6 +48,11 @@ class AuditSegment:
     head: str = ""
     """The hash that the last seal carries."""
     problems: list[str] = field(default_factory=list)
+    """The first `MAX_PROBLEMS` of them."""
+
+    def add(self, problems: Iterable[str]) -> None:
+        """Keep problems, as long as there is room for them."""
+        self.problems += islice(problems, MAX_PROBLEMS - len(self.problems))
 
 
 def check_segment(lines: Iterable[bytes]) -> AuditSegment:
@@ -51,8 +60,9 @@ def check_segment(lines: Iterable[bytes]) -> AuditSegment:
     follower = _Follower()
     for number, line in enumerate(lines, start=1):
         problems = [f"line {number}: {problem}" for problem in follower.take(line)]
-        follower.segment.problems += problems
-        if not _parse(line) or not line.endswith(b"\n"):
+        follower.segment.add(problems)
+        is_broken = not _parse(line) or not line.endswith(b"\n")
+        if is_broken and len(follower.doubts) < MAX_PROBLEMS:
             follower.doubts.append(f"line {number}: no record")
     return follower.end()
 
@@ -94,7 +104,7 @@ class _Follower:
         """No more lines."""
         self._drop_batch()
         if not self.segment.seals:
-            self.segment.problems.append("no seal: nothing of the agent vouches for these lines")
+            self.segment.add(["no seal: nothing of the agent vouches for these lines"])
         return self.segment
 
     def _compare_standing(self, before: object) -> Iterator[str]:
@@ -108,7 +118,7 @@ class _Follower:
             yield "what stands before this chain is not what its writer found there"
 
     def _drop_batch(self) -> None:
-        self.segment.problems += self.doubts
+        self.segment.add(self.doubts)
         self.doubts.clear()
         self.segment.unsealed += self._batch.count(b"\n")
         self._batch.clear()
@@ -132,7 +142,7 @@ class _Follower:
         self._chain = value.get("chain")
 
     def _take_seal(self, value: Mapping[str, Any]) -> Iterator[str]:
-        self.segment.problems += self.doubts
+        self.segment.add(self.doubts)
         self.doubts.clear()
         said, batch = _unhex(value.get("hash")), bytes(self._batch)
         if self._before is None:

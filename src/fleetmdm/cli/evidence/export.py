@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,7 @@ def _load_audit(path: Path) -> bytes:
         raise FleetError("input_not_found", f"no such audit log: {path}") from error
     except OSError as error:
         raise FleetError("input_unreadable", f"cannot read {path}: {error.strerror}") from error
-    segment = check_segment(data.splitlines(keepends=True))
+    segment = check_segment(BytesIO(data))
     if len(data) > MAX_LOG_BYTES:
         segment.problems.insert(0, f"longer than {MAX_LOG_BYTES} bytes")
     if segment.problems:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 
 from clikit.canonical import encode_canonical
@@ -67,7 +68,7 @@ def check_story(contents: Contents, report: PackReport) -> None:
             _check_run(run, leaf, report)
     _check_counts(contents, manifest, run, report)
     if AGENT_AUDIT in contents.kept:
-        segment = check_segment(contents.kept[AGENT_AUDIT].splitlines(keepends=True))
+        segment = check_segment(BytesIO(contents.kept[AGENT_AUDIT]))
         for problem in segment.problems[:MAX_AUDIT_PROBLEMS]:
             report.add("agent_audit_invalid", AGENT_AUDIT, problem)
         if segment.unsealed:
