@@ -38,6 +38,23 @@ def start_logging(call: Call, level: str | None, form: str) -> None:
     configure(level=chosen, format=form, stream=call.stderr, is_journal=is_journal)
 
 
+def _reader(call: Call, options: SetupOptions, named: str | None) -> Callable[[], AgentConfig]:
+    """What reads the configuration anew; `named` is the file that it came from so far."""
+
+    def read() -> AgentConfig:
+        nonlocal named
+        config = options.load(call.environ, again=True).config
+        if named is not None and config.file_name is None:
+            # Its rules would be gone with it.
+            message, hint = f"{named}: the file is gone", "put it back, or start the agent anew"
+            raise SecretiveError("config_not_found", message, hint=hint)
+        named = config.file_name
+        _log_warnings(config)
+        return config
+
+    return read
+
+
 @click.command("run")
 @standard_options(formats=("text", "json"))
 @setup_options
@@ -68,19 +85,7 @@ def command(
     start_logging(call, log_level, log_format)
     _log_warnings(setup.config)
 
-    named = setup.config.file_name
-
-    def read() -> AgentConfig:
-        nonlocal named
-        config = options.load(call.environ, again=True).config
-        if named is not None and config.file_name is None:
-            # Its rules would be gone with it.
-            message, hint = f"{named}: the file is gone", "put it back, or start the agent anew"
-            raise SecretiveError("config_not_found", message, hint=hint)
-        named = config.file_name
-        _log_warnings(config)
-        return config
-
+    read = _reader(call, options, setup.config.file_name)
     if sys.platform == "win32":
         from secretivex.cli.agent_windows import run_windows
 
