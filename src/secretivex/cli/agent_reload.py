@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from clikit.command import Call, standard_options
+from secretivex.cli.client.session import refuse_blank_socket
 from secretivex.config.paths import PathError, default_socket_path, expand_path
 from secretivex.errors import SecretiveError
 from secretivex.server.report.control_socket import ask, control_path
@@ -35,6 +36,7 @@ def command(call: Call, *, socket: str | None) -> None:
 
 
 def _find(call: Call, named: str | None) -> Path:
+    refuse_blank_socket(named)
     path = named or call.environ.get("SECRETIVE_SOCK")
     try:
         if path:

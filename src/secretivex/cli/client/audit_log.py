@@ -21,6 +21,7 @@ from secretivex.audit.line import parse_line
 from secretivex.audit.record import encode_line
 from secretivex.audit.report import Report
 from secretivex.errors import SecretiveError
+from secretivex.policy_keys import EntryError, parse_fingerprint
 from secretivex.server.audit.follow import follow_lines, read_lines, read_newest
 
 MAX_FINDINGS = 100
@@ -37,6 +38,18 @@ def open_log(path: Path) -> BinaryIO:
         raise SecretiveError("input_not_found", f"{path} does not exist") from error
     except OSError as error:
         raise SecretiveError("input_unreadable", f"{path}: {error.strerror}") from error
+
+
+def _check_key(text: str) -> str:
+    """A fingerprint as records have it; of another there would be no record, ever."""
+    try:
+        found = parse_fingerprint(text)
+    except EntryError as error:
+        raise SecretiveError("usage", f"--key: {error}", hint=error.hint) from error
+    if not found.startswith("SHA256:"):
+        hint = "ssh-keygen -lf KEY.pub prints that one"
+        raise SecretiveError("usage", "--key: records have SHA256 fingerprints", hint=hint)
+    return found
 
 
 @click.command("tail-audit")
@@ -62,11 +75,12 @@ def tail_audit(
     Seals are left out unless `--event seal` asks for them. With --format json the records come as
     they stand in the log, one a line, without an envelope.
     """
+    wanted_key = _check_key(key) if key is not None else None
 
     def wanted(record: Mapping[str, Any]) -> bool:
         event = record.get("event")
         is_event = event in events if events else event != _QUIET_EVENT
-        is_key = key is None or record.get("key") == key
+        is_key = wanted_key is None or record.get("key") == wanted_key
         return is_event and is_key and not (failed and record.get("outcome") == "ok")
 
     def select(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

@@ -49,6 +49,7 @@ def find_socket(call: ClientCall) -> str:
 
     The first two are paths as a configuration has them, with `~` and `$VAR`.
     """
+    refuse_blank_socket(call.socket)
     ours = call.socket or call.environ.get(SECRETIVE_SOCK)
     if ours:
         path = expand_socket(ours, call.environ)
@@ -58,6 +59,13 @@ def find_socket(call: ClientCall) -> str:
         path = _default_socket(call.environ)
     check_length(path)
     return path
+
+
+def refuse_blank_socket(named: str | None) -> None:
+    """A variable that is not set must not lead to another agent than the one that was meant."""
+    if named is not None and not named.strip():
+        hint = "name the agent's socket, or leave the option out"
+        raise SecretiveError("usage", "--socket: the path is blank", hint=hint)
 
 
 def expand_socket(text: str, environ: Mapping[str, str]) -> str:

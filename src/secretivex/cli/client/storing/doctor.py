@@ -59,7 +59,7 @@ def _examine(call: Call, named: Path | None) -> Iterator[Finding]:
     try:
         config = load_config(named, call.environ)
     except SecretiveError as error:
-        yield Finding("configuration", "failed", error.message, error.hint or "")
+        yield from _problems(error)
         return
     yield Finding("configuration", "ok", config.file_name or "no file: the defaults hold", "")
     for warning in config.warnings:
@@ -69,6 +69,16 @@ def _examine(call: Call, named: Path | None) -> Iterator[Finding]:
     for number, store in enumerate(config.stores, start=1):
         for one in _examine_store(store, call.environ):
             yield replace(one, check=f"store {number} ({store.kind}): {one.check}")
+
+
+def _problems(error: SecretiveError) -> Iterator[Finding]:
+    """A row for each thing that is wrong with the configuration."""
+    problems = error.details.get("problems", ())
+    for one in problems:
+        found = f"{one['where']}: {one['key']}: {one['reason']}".removeprefix(": ")
+        yield Finding("configuration", "failed", found, one["hint"])
+    if not problems:
+        yield Finding("configuration", "failed", error.message, error.hint or "")
 
 
 def _examine_socket(config: AgentConfig, used: str) -> Iterator[Finding]:
