@@ -212,7 +212,7 @@ def test_the_system_unit_serves_one_user_within_its_walls(
     assert "WatchdogUSec=30s" in said
     assert "socket stays 600" in said
     assert "no such user: 4" in said
-    assert "no such file: 2" in said
+    assert "no such file: 4" in said
     # Joe's removal takes nothing from Eve, and her configuration was never his.
     assert "The agent has no identities." in said
     assert "run --config /opt/out/eve.toml" in said
