@@ -160,15 +160,27 @@ def _give_away(folder: Path, user: str) -> None:
 
 @contextlib.contextmanager
 def _ended(mark: str) -> Iterator[None]:
-    """Afterwards end every process that was started with this mark in its environment."""
+    """Afterwards end every process that was started with this mark in its environment.
+
+    Until none is left: one that still writes would be in the way of whoever removes its folder.
+    """
     try:
         yield
     finally:
-        wanted = f"{_MARK}={mark}".encode()
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(entry.name), signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while _kill_marked(f"{_MARK}={mark}".encode()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _kill_marked(wanted: bytes) -> bool:
+    """Kill every process with these words in its environment; whether there was one."""
+    found = False
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found = True
+                os.kill(int(entry.name), signal.SIGKILL)
+    return found
 
 
 def _failures(tree: Path) -> str:
