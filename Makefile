@@ -46,7 +46,7 @@ peers: setup ## against real programs: OpenSSH, git, coreutils
 	$(PYTEST) --timeout 300 $(ALONE)
 
 scripts: setup ## the command lines as a user runs them
-	$(PYTEST) -n $(JOBS) --timeout 300 tests/scripts
+	$(PYTEST) -n $(JOBS) --timeout 600 tests/scripts
 
 conform: setup ## OpenSSH's own agent tests; TEST_AGENT=ssh-agent proves the harness
 	$(PYTEST) -n $(JOBS) --timeout 1000 -p no:randomly tests/regress
