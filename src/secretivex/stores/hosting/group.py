@@ -15,13 +15,10 @@ from secretivex.identity import StoreEvent
 from secretivex.stores.hosting.hosted import HostedStore
 
 SETTLE_FILES_S = 10.0
-"""How long the start waits for stores that read files only."""
+"""How long the start, or what a reload changes, waits for stores that read files only."""
 
 SETTLE_OTHERS_S = 3.0
 """How long it waits for tokens; their keys may come later."""
-
-RELOAD_S = 3.0
-"""How long what a reload changes waits for all stores; the keys of a later one come when they come."""
 
 
 class HostGroup:
@@ -53,7 +50,7 @@ class HostGroup:
 
     def awaited_until(self) -> float | None:
         """When one stops to wait for stores that were made or asked anew; None if for none."""
-        moments = [store.awaited_until(RELOAD_S) for store in self.stores]
+        moments = [store.awaited_until(_patience(store)) for store in self.stores]
         now = self._clock()
         return max((one for one in moments if one is not None and one > now), default=None)
 
