@@ -234,6 +234,7 @@ class Supervisor:
             LOG.error("no zygote now", extra={"fields": {"reason": error.strerror}})  # noqa: TRY400 - the reason is all
             return
         self._watch_zygote()
+        self._reporter.follow(self._around.plan)  # the one before may have had none to fork it
 
     # Audit.
 

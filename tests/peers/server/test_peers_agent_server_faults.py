@@ -136,6 +136,23 @@ def test_a_killed_zygote_is_replaced_and_makes_workers_again(
     wait(lambda: not any(map(running, workers)), "a worker outlived its agent")
 
 
+def test_a_reporter_that_dies_with_the_zygote_is_made_by_the_next(
+    start_service: Start, flags: list[str], wait: Wait
+) -> None:
+    service = start_service(*flags)
+    control = control_path(service.address)
+    rows = ask(control, "health", timeout_s=60)["processes"]
+    (reporter,) = (row["pid"] for row in rows if row["name"] == "reporter")
+    os.kill(service.process.pid, signal.SIGSTOP)
+    os.kill(service.zygote, signal.SIGKILL)
+    os.kill(reporter, signal.SIGKILL)
+    os.kill(service.process.pid, signal.SIGCONT)
+    wait(lambda: service.logged("zygote lost"), "nobody saw it")
+    wait(lambda: is_listening(control), "no control socket any more")
+    assert ask(control, "health", timeout_s=60)["workers_wanted"] == 2
+    assert service.stop() == 0
+
+
 def test_a_zygote_that_hangs_is_replaced(
     start_service: Start, flags: list[str], wait: Wait, running: Running
 ) -> None:
