@@ -22,6 +22,26 @@ if sys.platform != "linux":
 PYTHON = os.path.realpath(sys.executable)
 CONNECT = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('\\0' + sys.argv[1]); "
 STAY = "sys.stdin.read()"
+REUSED = """
+import socket, subprocess, sys
+from secretivex.peer import UNKNOWN_CALLER
+from secretivex.server.peercred import read_caller, read_peer
+
+name, connect = sys.argv[1:]
+listener = socket.socket(fileno=int(sys.stdin.readline()))
+listener.settimeout(60)
+with subprocess.Popen([sys.executable, "-c", connect, name]) as caller:
+    connected, _ = listener.accept()
+peer = read_peer(connected)
+with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+    last.write(str(peer.pid - 1))
+with subprocess.Popen(["sleep", "60"]) as other:
+    found = read_caller(connected.fileno(), peer)
+    other.kill()
+print("same number" if other.pid == peer.pid else "another number", end=", ")
+print("nobody else" if found == UNKNOWN_CALLER else found)
+"""
+"""In a process of its own: the second program gets the number of the first, which has ended."""
 
 
 @pytest.fixture
@@ -117,29 +137,24 @@ def test_of_a_process_that_has_ended_nothing_is_told(listener: socket.socket) ->
         assert read_caller(connected.fileno(), Peer(0, 0, None)) == UNKNOWN_CALLER
 
 
-def test_the_number_of_a_process_that_ended_is_nobody_else_s(listener: socket.socket) -> None:
+def test_the_number_of_a_process_that_ended_is_nobody_else_s(
+    listener: socket.socket, require_program: Callable[[str], str]
+) -> None:
     """The caller has ended, and another program has its number by the time that it is asked for."""
-    last = Path("/proc/sys/kernel/ns_last_pid")
-    if not os.access(last, os.W_OK):
+    if os.getuid() != 0:
         pytest.skip("only root can choose the number of the next process")
-    program = (sys.executable, "-c", CONNECT + "import os; os._exit(0)", name_of(listener))
-    for _ in range(50):  # another process of the machine may take the number first
-        with subprocess.Popen(program) as process:
-            connected, _address = listener.accept()
-            process.wait(60)
-        with connected:
-            peer = read_peer(connected)
-            assert peer.pid is not None
-            last.write_text(str(peer.pid - 1))
-            with subprocess.Popen(["sleep", "60"]) as other:
-                try:
-                    caller = read_caller(connected.fileno(), peer)
-                finally:
-                    other.kill()
-            assert caller == UNKNOWN_CALLER
-        if other.pid == peer.pid:
-            return
-    pytest.skip("the numbers of processes are taken too fast here")
+    # Among processes of their own: no other test's next process has a number that was just free.
+    alone = (require_program("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc")
+    done = subprocess.run(
+        (*alone, sys.executable, "-c", REUSED, name_of(listener), CONNECT),
+        pass_fds=[listener.fileno()],
+        input=str(listener.fileno()),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "same number, nobody else\n"), done.stderr
 
 
 def test_a_line_that_is_too_long_is_not_told(listener: socket.socket) -> None:
