@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from clikit.output import write_atomic
 from secretivex.config import AgentConfig
 from secretivex.errors import SecretiveError
-from secretivex.hardening import MemoryLock, harden, lock_memory
+from secretivex.hardening import MemoryLock, harden, lock_memory, raise_descriptor_limit
 from secretivex.identity import AddRules
 from secretivex.server.listen_unix import Listener, adopt, listen
 from secretivex.server.report.entrance import open_control
@@ -59,9 +59,7 @@ def serve(
     `read` reads the configuration again, for a reload.
     """
     environ = leave_process_one(environ)
-    for refused in harden():
-        LOG.warning("the system would not let us forbid %s", refused)
-    memory = _lock_memory(config)
+    memory = _harden(config)
     signals = SignalPipe(manner.hangup, manner.interrupt)
     audit = _start_audit(config, signals)
     try:
@@ -96,6 +94,13 @@ def _control_at(socket_path: Path | None) -> Iterator[Listener | None]:
             control.close()
 
 
+FEWEST_DESCRIPTORS = 32
+"""For sockets, pipes, the audit log and a client or two, whatever is configured. With fewer, a part
+of the agent starts and another does not, as chance has it."""
+
+DESCRIPTORS_EACH = 4
+"""For each worker and each store's process."""
+
 _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 """What the system says when it has given all that it may."""
 
@@ -124,6 +129,25 @@ def _around(parts: tuple[Any, ...], reports_at: Path | None, control: Listener |
     around = Around(*parts)
     made = replace(around, reports_at=reports_at, control=control)
     return replace(made, started_unix_ms=started_unix_ms)
+
+
+def _harden(config: AgentConfig) -> MemoryLock:
+    """Before anything is opened or read; raises `SecretiveError` where that leaves too little."""
+    for refused in harden():
+        LOG.warning("the system would not let us forbid %s", refused)
+    needed, most = descriptors_needed(config), raise_descriptor_limit()
+    if 0 <= most < needed:  # below 0 there is no limit
+        raise SecretiveError(
+            "limit_too_low",
+            f"the system lets the agent open {most} files, and it takes {needed} to serve at all",
+            hint="raise LimitNOFILE= of its service, or the hard limit (ulimit -Hn)",
+        )
+    return _lock_memory(config)
+
+
+def descriptors_needed(config: AgentConfig) -> int:
+    """The fewest that a process of the agent starts with; each client takes one more."""
+    return FEWEST_DESCRIPTORS + DESCRIPTORS_EACH * (config.workers + len(config.stores))
 
 
 def _lock_memory(config: AgentConfig) -> MemoryLock:

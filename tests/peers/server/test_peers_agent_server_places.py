@@ -192,29 +192,32 @@ def test_a_socket_that_is_removed_under_it_takes_no_connection_and_no_key(
     assert not control_path(service.address).exists()
 
 
-@pytest.mark.parametrize("most", [14, 16])
-def test_too_few_descriptors_to_start_with_are_told(tmp_path: Path, most: int) -> None:
-    done = subprocess.run(
-        (
-            *AGENT,
-            "run",
-            "--format",
-            "json",
-            "--workers",
-            "2",
-            "--socket",
-            str(tmp_path / "agent.sock"),
-        ),
-        env=environ_of(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)),
-    )
+@pytest.mark.parametrize(
+    ("most", "taken", "told"),
+    [(14, 0, "open 14 files"), (43, 0, "and it takes 44"), (64, 50, "Too many open files")],
+    ids=["few", "one too few", "taken by others"],
+)
+def test_too_few_descriptors_to_start_with_are_told(
+    tmp_path: Path, most: int, taken: int, told: str
+) -> None:
+    handed = [os.open(os.devnull, os.O_RDONLY) for _ in range(taken)]
+    try:
+        done = subprocess.run(
+            (*AGENT, "run", "--format", "json", "--workers", "2", "--socket", tmp_path / "s"),
+            env=environ_of(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            pass_fds=handed,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)),
+        )
+    finally:
+        for descriptor in handed:
+            os.close(descriptor)
     assert done.returncode == 5, done.stderr
     assert json.loads(done.stdout)["error"]["code"] == "limit_too_low"
-    assert "Too many open files" in done.stderr
+    assert told in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
