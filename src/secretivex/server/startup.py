@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from clikit.output import write_atomic
 from secretivex.config import AgentConfig
 from secretivex.errors import SecretiveError
-from secretivex.hardening import MemoryLock, harden, lock_memory, raise_descriptor_limit
+from secretivex.hardening import MemoryLock, harden, lock_memory
 from secretivex.identity import AddRules
 from secretivex.server.listen_unix import Listener, adopt, listen
 from secretivex.server.report.entrance import open_control
@@ -69,7 +69,7 @@ def serve(
         raise
     reports_at = listener.path if manner.has_control_socket else None
     try:
-        with _pid_file(config.pid_file), _told_limits(), _control_at(reports_at) as control:
+        with _pid_file(config.pid_file), told_limits(), _control_at(reports_at) as control:
             on_listening()
             fields = {"socket": str(listener.path), "workers": config.workers}
             LOG.info("listening", extra={"fields": fields})
@@ -95,8 +95,8 @@ def _control_at(socket_path: Path | None) -> Iterator[Listener | None]:
 
 
 FEWEST_DESCRIPTORS = 32
-"""For sockets, pipes, the audit log and a client or two, whatever is configured. With fewer, a part
-of the agent starts and another does not, as chance has it."""
+"""Besides those that are open: for sockets, pipes, the audit log and a client or two, whatever is
+configured. With fewer, a part of the agent starts and another does not, as chance has it."""
 
 DESCRIPTORS_EACH = 4
 """For each worker and each store's process."""
@@ -106,7 +106,7 @@ _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 @contextlib.contextmanager
-def _told_limits() -> Iterator[None]:
+def told_limits() -> Iterator[None]:
     """What cannot be had to serve with is no bug of ours."""
     try:
         yield
@@ -135,19 +135,30 @@ def _harden(config: AgentConfig) -> MemoryLock:
     """Before anything is opened or read; raises `SecretiveError` where that leaves too little."""
     for refused in harden():
         LOG.warning("the system would not let us forbid %s", refused)
-    needed, most = descriptors_needed(config), raise_descriptor_limit()
-    if 0 <= most < needed:  # below 0 there is no limit
+    needed = FEWEST_DESCRIPTORS + DESCRIPTORS_EACH * (config.workers + len(config.stores))
+    room = _count_free_descriptors(needed)
+    if room < needed:
         raise SecretiveError(
             "limit_too_low",
-            f"the system lets the agent open {most} files, and it takes {needed} to serve at all",
+            f"the system lets the agent open {room} more files, and it takes {needed} to serve",
             hint="raise LimitNOFILE= of its service, or the hard limit (ulimit -Hn)",
         )
     return _lock_memory(config)
 
 
-def descriptors_needed(config: AgentConfig) -> int:
-    """The fewest that a process of the agent starts with; each client takes one more."""
-    return FEWEST_DESCRIPTORS + DESCRIPTORS_EACH * (config.workers + len(config.stores))
+def _count_free_descriptors(most: int) -> int:
+    """How many more can be opened, counted to `most`: limits say nothing of what is open already."""
+    held: list[int] = []
+    try:
+        while len(held) < most:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        if error.errno not in _LIMITS:
+            raise
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    return len(held)
 
 
 def _lock_memory(config: AgentConfig) -> MemoryLock:
