@@ -25,8 +25,8 @@ MAX_BATCH_BYTES = 16 * 1024 * 1024
 """Most bytes between two seals."""
 
 MAX_SEALS = 10_000_000
-"""Highest number of a seal whose key is worked out from the first one; so many keys are worked out, over
-all of a log, for seals that are not there."""
+"""Highest number of a seal whose key is worked out from the first one; so many keys are worked out,
+over all of a log, for seals that are not there."""
 
 
 class _Reader:

@@ -14,8 +14,9 @@ MAX_EXCUSED_S = 30.0
 def starved_s(pid: int) -> float:
     """Seconds that a process was ready to run and no core was free for it, so far.
 
-    One that is stopped or sleeps was not ready. A wait is told once it is over. 0.0 where the system does not tell: Linux does, in
-    the second field of /proc/PID/schedstat, in ns and of the first thread only.
+    One that is stopped or sleeps was not ready. A wait is told once it is over. 0.0 where the
+    system does not tell: Linux does, in the second field of /proc/PID/schedstat, in ns and of the
+    first thread only.
     """
     if sys.platform != "linux":
         return 0.0

@@ -213,16 +213,20 @@ class HostedStore:
         ours, theirs = socket.socketpair()
         listener = self._endpoint.listener.fileno()
         lock = self.spec.settings.get("memory_lock", "off")
-        with theirs:
-            self._process = subprocess.Popen(
-                command_of(_MODULE, str(listener), lock),
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(listener,),
-                env=self.spec.environ,
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    command_of(_MODULE, str(listener), lock),
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(listener,),
+                    env=self.spec.environ,
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            raise
         return ours
 
     def _send(self, message: bytes) -> None:
